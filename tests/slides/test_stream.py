@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsi_sampath.slides.grid import plan_grid, select_tiles
+from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.stream import TileStream
+
+
+def run(slide, *, mpp=0.5, tile=512, overlap=128, mask=None, **options):
+    sampling = slide.sampling(mpp)
+    grid = plan_grid(sampling, tile=tile, overlap=overlap, stride=4)
+    if mask is not None:
+        grid = select_tiles(grid, mask)
+    stream = TileStream(slide, sampling, grid, **options)
+    return stream, list(stream)
+
+
+@pytest.mark.parametrize(("mpp", "tile"), [(0.5, 512), (1.0, 256), (0.8, 320)])
+def test_tiles_are_what_a_direct_read_gives(painted, mpp, tile):
+    with Slide.open(painted.path) as slide:
+        stream, batches = run(slide, mpp=mpp, tile=tile, overlap=tile // 4, batch_size=3)
+        assert sum(len(batch.tiles) for batch in batches) == stream.grid.n_tiles
+        for batch in batches:
+            for tile_, image in zip(batch.tiles, batch.images, strict=True):
+                x, y = stream.grid.xs[tile_.column] * 4, stream.grid.ys[tile_.row] * 4
+                want = slide.read_sampled(stream.sampling, x, y, tile, tile)
+                assert np.abs(image.astype(int) - want).max() <= (0 if mpp != 0.8 else 2)
+
+
+def test_every_pixel_is_decoded_once(painted):
+    with Slide.open(painted.path) as slide:
+        stream, _ = run(slide, tile=1024, overlap=256)
+        pixels = 3000 * 2300
+        assert stream.counts.decoded_px == stream.counts.needed_px
+        assert stream.counts.decoded_px <= 1.15 * pixels
+        assert not stream._pending
+
+
+def test_order_and_batches(painted):
+    mask = np.zeros((40, 40), bool)
+    mask[5:9, 3:6] = mask[30:33, 20:38] = True
+    with Slide.open(painted.path) as slide:
+        streams = [run(slide, mask=mask, batch_size=size, workers=3) for size in (1, 4, 99)]
+    orders = [[tile for batch in batches for tile in batch.tiles] for _, batches in streams]
+    assert orders[0] == orders[1] == orders[2]
+    assert orders[0] == sorted(orders[0], key=lambda tile: (tile.row, tile.column))
+    assert len(orders[0]) == streams[0][0].grid.n_tiles < streams[0][0].grid.selected.size
+
+
+def test_look_ahead_is_bounded(painted):
+    with Slide.open(painted.path) as slide:
+        sampling = slide.sampling(0.5)
+        grid = plan_grid(sampling, tile=256, overlap=0, stride=4)
+        stream = TileStream(slide, sampling, grid, batch_size=2, workers=2)
+        held = [len(stream._pending) for _ in stream]
+        assert max(held) <= 4 * (2 + 2 + 2)
+
+
+def test_a_failing_block_costs_only_its_tiles(painted, monkeypatch):
+    with Slide.open(painted.path) as slide:
+        read = Slide.read_sampled
+
+        def fail_somewhere(self, plan, x, y, width, height):
+            if (x, y) == (1024, 512):
+                raise TileError("cosmic ray")
+            return read(self, plan, x, y, width, height)
+
+        monkeypatch.setattr(Slide, "read_sampled", fail_somewhere)
+        stream, batches = run(slide, tile=512, overlap=0)
+    failed = [
+        (stream.grid.xs[t.column] * 4, stream.grid.ys[t.row] * 4, reason)
+        for b in batches
+        for t, reason in b.failed
+    ]
+    assert failed == [(1024, 512, "cosmic ray")]
+    assert sum(len(batch.tiles) for batch in batches) == stream.grid.n_tiles - 1
+
+
+def test_leaving_early_stops_the_readers(painted):
+    with Slide.open(painted.path) as slide:
+        sampling = slide.sampling(0.5)
+        grid = plan_grid(sampling, tile=256, overlap=64, stride=4)
+        for _ in TileStream(slide, sampling, grid, batch_size=1):
+            break

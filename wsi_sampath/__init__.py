@@ -1,0 +1,31 @@
+"""Whole-slide segmentation: a slide in, an OME-Zarr class map and QuPath polygons out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsi_sampath.errors import WsiError
+    from wsi_sampath.inference.run import segment_slide
+    from wsi_sampath.inference.settings import SegmentSettings
+    from wsi_sampath.models.zoo import load_model
+    from wsi_sampath.slides.slide import Slide
+
+__version__ = "0.1.0"
+__all__ = ["SegmentSettings", "Slide", "WsiError", "load_model", "segment_slide"]
+
+_HOMES = {
+    "SegmentSettings": "wsi_sampath.inference.settings",
+    "Slide": "wsi_sampath.slides.slide",
+    "WsiError": "wsi_sampath.errors",
+    "load_model": "wsi_sampath.models.zoo",
+    "segment_slide": "wsi_sampath.inference.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, which `wsi-segment --help` must not wait for.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

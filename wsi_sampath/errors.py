@@ -1,0 +1,63 @@
+"""The one way in which bad input ends: a reason, a subject, and how to mend it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Reason = Literal[
+    "unreadable",
+    "no-mpp",
+    "implausible-mpp",
+    "no-tissue",
+    "bad-model",
+    "bad-input",
+    "out-of-memory",
+    "disk-full",
+    "busy",
+    "interrupted",
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class WsiError(Exception):
+    """A failure that a user can understand and mend.
+
+    Parameters
+    ----------
+    reason
+        One of `REASONS`; tools may branch on it.
+    message
+        What is wrong and how to mend it, one sentence or two, no line break.
+    subject
+        The slide, file or option concerned. Filled in by the caller that knows it if empty.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, subject: str = "") -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = " ".join(message.split())
+        self.subject = subject
+
+    def about(self, subject: str) -> WsiError:
+        """Return this error with its subject set, unless it has one already."""
+        self.subject = self.subject or subject
+        return self
+
+    def line(self) -> str:
+        """Return the single line that the command line prints."""
+        where = f"{self.subject}: " if self.subject else ""
+        return f"error: {where}{self.reason}: {self.message}"
+
+    def __str__(self) -> str:
+        return self.line().removeprefix("error: ")
+
+
+class UsageError(WsiError):
+    """Wrong options or configuration: exit code 2."""
+
+    def __init__(self, message: str, *, subject: str = "") -> None:
+        super().__init__("bad-input", message, subject=subject)

@@ -1,0 +1,1 @@
+"""A slide file becomes tissue tiles: readers, mpp, tissue mask, grid, stream."""

@@ -1,0 +1,56 @@
+"""Where to look on a slide: the tissue mask, found or given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.tissue import load_mask, tissue_mask
+
+MASK_MPP = 8.0
+
+
+def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
+    """Find what is to be analysed.
+
+    Parameters
+    ----------
+    slide
+        An open slide.
+    method
+        ``"otsu"`` finds tissue on a low-resolution image (about 8 um per pixel), ``"none"`` takes
+        everything, anything else is the path of a mask image or of a GeoJSON.
+
+    Returns
+    -------
+    bool (h, w)
+        Over the whole slide. What could not be decoded at low resolution counts as tissue, so that
+        it is tried, and reported, at full resolution.
+
+    Raises
+    ------
+    WsiError
+        ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file.
+    """
+    if method == "none":
+        return np.ones((1, 1), bool)
+    if method == "otsu":
+        image, failed, plan = slide.thumbnail(MASK_MPP)
+        mask = tissue_mask(image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y) | failed
+        hint = "no tissue was found; look at the slide, or give --tissue none or a mask"
+    else:
+        plan = slide.sampling(MASK_MPP)
+        mask = load_mask(
+            Path(method),
+            slide_size=slide.size,
+            mask_size=(plan.width, plan.height),
+            bounds_offset=slide.bounds_offset,
+        )
+        hint = f"the mask {method} is empty over this slide"
+    if not mask.any():
+        raise WsiError("no-tissue", hint, subject=str(slide.path))
+    return mask

@@ -1,0 +1,304 @@
+"""Readers: one face over OpenSlide and tiffslide.
+
+Levels are read in their own pixels; whatever lies outside the level, or is transparent, comes back
+in the slide's background colour.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.errors import WsiError
+
+Rgb = NDArray[np.uint8]
+WHITE = (255, 255, 255)
+
+
+class TileError(Exception):
+    """A region that the reader cannot decode."""
+
+
+@dataclass(frozen=True)
+class SlideMetadata:
+    """What a file says of itself.
+
+    Attributes
+    ----------
+    level_sizes
+        (width, height) of every level in pixels, level 0 first.
+    mpp
+        (x, y) in um per level-0 pixel, None if not stated.
+    background
+        RGB of empty areas.
+    bounds_offset
+        Level-0 (x, y) at which QuPath puts its origin: the slide's bounds where all four are
+        stated (MIRAX and a few others), else (0, 0).
+    vendor, objective
+        As stated by the file, empty or None if not stated.
+    """
+
+    level_sizes: tuple[tuple[int, int], ...]
+    mpp: tuple[float, float] | None
+    background: tuple[int, int, int] = WHITE
+    bounds_offset: tuple[int, int] = (0, 0)
+    vendor: str = ""
+    objective: float | None = None
+
+
+class Reader(Protocol):
+    """One open slide file; `read` may be called from several threads at once."""
+
+    name: str
+    metadata: SlideMetadata
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
+        """Read a box of a level, in that level's pixels, as uint8 (height, width, 3)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class OpenSlideReader:
+    """OpenSlide, the reference reader. Thread-safe."""
+
+    name = "openslide"
+
+    def __init__(self, path: Path) -> None:
+        import openslide
+
+        self._path = path
+        self._open: Callable[[str], Any] = openslide.OpenSlide
+        self._error = openslide.OpenSlideError
+        self._lock = threading.Lock()
+        try:
+            self._handle = self._open(str(path))
+        except (openslide.OpenSlideError, OSError) as error:
+            raise TileError(str(error) or type(error).__name__) from None
+        self._downsamples: tuple[float, ...] = self._handle.level_downsamples
+        self.metadata = _openslide_metadata(self._handle)
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
+        """Read a box of a level; see `Reader.read`."""
+        size = self.metadata.level_sizes[level]
+        return _read_clipped(
+            size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
+        )
+
+    def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
+        x, y, width, height = box
+        scale = self._downsamples[level]
+        location = (round(x * scale), round(y * scale))
+        handle = self._handle
+        try:
+            image = handle.read_region(location, level, (width, height))
+        except self._error:
+            image = self._retry(handle, location, level, (width, height))
+        return _flatten(np.asarray(image), self.metadata.background)
+
+    def _retry(
+        self, failed: Any, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Any:
+        # An OpenSlide handle that failed once refuses every later call, so one bad tile (or one
+        # hiccup of a network disk) would cost the rest of the slide: reopen, try once more.
+        handle = self._reopen(failed)
+        try:
+            return handle.read_region(location, level, size)
+        except self._error as error:
+            self._reopen(handle)
+            raise TileError(str(error)) from None
+
+    def _reopen(self, failed: Any) -> Any:
+        with self._lock:
+            if self._handle is failed:
+                try:
+                    self._handle = self._open(str(self._path))
+                except (self._error, OSError) as error:
+                    raise TileError(str(error)) from None
+            return self._handle
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+class TiffSlideReader:
+    """tiffslide, for TIFFs that OpenSlide refuses and for remote slides (fsspec URLs)."""
+
+    name = "tiffslide"
+
+    def __init__(self, path: Path) -> None:
+        import tiffslide
+        from tifffile import TiffFileError
+
+        try:
+            self._handle = tiffslide.TiffSlide(str(path))
+            self.metadata = _tiffslide_metadata(self._handle)
+        except (TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise TileError(str(error) or type(error).__name__) from None
+        # One file position is shared by all who read through this handle.
+        self._lock = threading.Lock()
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
+        """Read a box of a level; see `Reader.read`."""
+        size = self.metadata.level_sizes[level]
+        return _read_clipped(
+            size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
+        )
+
+    def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
+        x, y, width, height = box
+        scale = self._handle.level_downsamples[level]
+        location = (round(x * scale), round(y * scale))
+        try:
+            with self._lock:
+                pixels = self._handle.read_region(location, level, (width, height), as_array=True)
+        except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
+            raise TileError(str(error) or type(error).__name__) from None
+        return _flatten(_as_rgb(pixels), self.metadata.background)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+READERS: dict[str, Callable[[Path], Reader]] = {
+    "openslide": OpenSlideReader,
+    "tiffslide": TiffSlideReader,
+}
+
+
+def open_reader(path: Path, *, reader: str = "auto") -> Reader:
+    """Open a slide with the first reader that takes it, or with the named one.
+
+    Raises
+    ------
+    WsiError
+        ``unreadable`` where the file is missing, empty or refused by all, with each one's reason;
+        ``bad-input`` for an unknown reader name.
+    """
+    if reader != "auto" and reader not in READERS:
+        raise WsiError("bad-input", f"no reader {reader!r}; there are: auto, {', '.join(READERS)}")
+    _check_file(path)
+    refusals = []
+    for name in READERS if reader == "auto" else (reader,):
+        try:
+            return READERS[name](path)
+        except TileError as error:
+            refusals.append(f"{name}: {error}")
+    raise WsiError(
+        "unreadable",
+        f"no reader can open it ({'; '.join(refusals)}); is it a whole-slide image, fully copied?",
+        subject=str(path),
+    )
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise WsiError("unreadable", "there is no such file", subject=str(path))
+    if path.is_file() and path.stat().st_size == 0:
+        raise WsiError("unreadable", "the file is empty; copy it again", subject=str(path))
+
+
+def _read_clipped(
+    size: tuple[int, int],
+    background: tuple[int, int, int],
+    box: tuple[int, int, int, int],
+    raw: Callable[[tuple[int, int, int, int]], Rgb],
+) -> Rgb:
+    x, y, width, height = box
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + width, size[0]), min(y + height, size[1])
+    if (left, top, right, bottom) == (x, y, x + width, y + height):
+        return raw(box)
+    out = np.empty((height, width, 3), np.uint8)
+    out[:] = background
+    if left < right and top < bottom:
+        inside = raw((left, top, right - left, bottom - top))
+        out[top - y : bottom - y, left - x : right - x] = inside
+    return out
+
+
+def _flatten(pixels: NDArray[np.uint8], background: tuple[int, int, int]) -> Rgb:
+    """Composite (h, w, 4) on the background; (h, w, 3) passes."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    colour = pixels[..., :3]
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(colour)
+    weight = alpha.astype(np.uint16)
+    ground = np.asarray(background, np.uint16)
+    mixed = (colour * weight + ground * (255 - weight) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
+def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        raise TileError(f"pixels are {pixels.dtype}, not 8-bit")
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=-1)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, axis=-1)
+    if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
+        raise TileError(f"pixels of shape {pixels.shape} are not RGB")
+    return pixels
+
+
+def _openslide_metadata(handle: Any) -> SlideMetadata:
+    properties = handle.properties
+    return SlideMetadata(
+        level_sizes=tuple(handle.level_dimensions),
+        mpp=_pair(properties, "openslide.mpp-x", "openslide.mpp-y"),
+        background=_colour(properties.get("openslide.background-color")),
+        bounds_offset=_bounds(properties),
+        vendor=properties.get("openslide.vendor") or "",
+        objective=_number(properties.get("openslide.objective-power")),
+    )
+
+
+def _tiffslide_metadata(handle: Any) -> SlideMetadata:
+    properties = handle.properties
+    return SlideMetadata(
+        level_sizes=tuple((int(w), int(h)) for w, h in handle.level_dimensions),
+        mpp=_pair(properties, "tiffslide.mpp-x", "tiffslide.mpp-y"),
+        background=_colour(properties.get("tiffslide.background-color")),
+        vendor=properties.get("tiffslide.vendor") or "",
+        objective=_number(properties.get("tiffslide.objective-power")),
+    )
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _pair(properties: Mapping[str, Any], x: str, y: str) -> tuple[float, float] | None:
+    first, second = _number(properties.get(x)), _number(properties.get(y))
+    return None if first is None or second is None else (first, second)
+
+
+def _colour(text: str | None) -> tuple[int, int, int]:
+    if not text or len(text) != 6:
+        return WHITE
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+def _bounds(properties: Mapping[str, Any]) -> tuple[int, int]:
+    names = ("x", "y", "width", "height")
+    values = [_number(properties.get(f"openslide.bounds-{name}")) for name in names]
+    if any(value is None for value in values):
+        return 0, 0
+    return int(values[0] or 0), int(values[1] or 0)

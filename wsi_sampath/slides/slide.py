@@ -1,0 +1,247 @@
+"""Slide: one face over every reader; its levels, its mpp, and any box at any mpp."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.mpp import Mpp, resolve_mpp
+from wsi_sampath.slides.readers import Reader, TileError, open_reader
+from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
+
+_FINGERPRINT_BYTES = 1 << 20
+_CUBIC_SUPPORT = 2
+_BAND_PIXELS = 1 << 24
+_SMALLEST_CELL = 32
+
+
+@dataclass(frozen=True)
+class Slide:
+    """An open slide.
+
+    Attributes
+    ----------
+    path
+        The file.
+    levels
+        Pyramid levels, level 0 (full resolution) first.
+    mpp
+        Microns per level-0 pixel with their source.
+    reader
+        The reader in use; ``reader.name`` is recorded in every result.
+    warnings
+        Sentences for the user (an mpp override that contradicts the file).
+
+    Examples
+    --------
+    >>> with Slide.open("slide.svs") as slide:            # doctest: +SKIP
+    ...     rgb = slide.read(x0=0, y0=0, width=512, height=512, mpp=1.0)
+    """
+
+    path: Path
+    levels: tuple[Level, ...]
+    mpp: Mpp
+    reader: Reader
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        slide_mpp: tuple[float, float] | float | None = None,
+        csv_mpp: tuple[float, float] | None = None,
+        reader: str = "auto",
+    ) -> Slide:
+        """Open a slide file.
+
+        Parameters
+        ----------
+        path
+            The slide.
+        slide_mpp
+            True microns per level-0 pixel (both axes, or x and y), over what the file says.
+        csv_mpp
+            The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
+        reader
+            ``"auto"``, ``"openslide"`` or ``"tiffslide"``.
+
+        Raises
+        ------
+        WsiError
+            ``unreadable``, ``no-mpp`` or ``implausible-mpp``.
+        """
+        path = Path(path)
+        opened = open_reader(path, reader=reader)
+        flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
+        try:
+            mpp, warnings = resolve_mpp(opened.metadata.mpp, flag=flag, table=csv_mpp)
+        except WsiError as error:
+            opened.close()
+            raise error.about(str(path)) from None
+        levels = snap_levels(opened.metadata.level_sizes)
+        return cls(path, levels, mpp, opened, tuple(warnings))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of level 0 in pixels."""
+        return self.levels[0].width, self.levels[0].height
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """RGB of empty areas."""
+        return self.reader.metadata.background
+
+    @property
+    def bounds_offset(self) -> tuple[int, int]:
+        """Level-0 (x, y) of QuPath's origin."""
+        return self.reader.metadata.bounds_offset
+
+    def sampling(self, mpp: float) -> Sampling:
+        """Plan how to read this slide at `mpp` um per pixel; see `plan_sampling`."""
+        return plan_sampling(self.levels, (self.mpp.x, self.mpp.y), mpp)
+
+    def read(
+        self, *, x0: float, y0: float, width: int, height: int, mpp: float
+    ) -> NDArray[np.uint8]:
+        """Read a box at a resolution.
+
+        Parameters
+        ----------
+        x0, y0
+            Level-0 pixel position of the upper left corner.
+        width, height
+            Size of the result in pixels.
+        mpp
+            Requested um per pixel of the result; `sampling` tells the effective one.
+
+        Returns
+        -------
+        uint8 (height, width, 3)
+            RGB; the slide's background colour outside the slide.
+
+        Raises
+        ------
+        TileError
+            Where the file cannot be decoded there.
+        """
+        plan = self.sampling(mpp)
+        x, y = round(x0 / plan.zoom_x), round(y0 / plan.zoom_y)
+        return self.read_sampled(plan, x, y, width, height)
+
+    def read_sampled(
+        self, plan: Sampling, x: int, y: int, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        """Read a box given in pixels of `plan`'s plane; see `read`."""
+        if plan.is_integer:
+            return self._read_reduced(plan, x, y, width, height)
+        return self._read_resized(plan, x, y, width, height)
+
+    def _read_reduced(
+        self, plan: Sampling, x: int, y: int, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        fx, fy = round(plan.factor_x), round(plan.factor_y)
+        pixels = self.reader.read(plan.level, x * fx, y * fy, width * fx, height * fy)
+        if fx == fy == 1:
+            return pixels
+        return np.asarray(Image.fromarray(pixels).reduce((fx, fy)))
+
+    def _read_resized(
+        self, plan: Sampling, x: int, y: int, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        # The margin holds the whole support of the filter, so that a pixel comes out the same
+        # whichever box it is read with.
+        left, right, in_x = _with_margin(x, width, plan.factor_x)
+        top, bottom, in_y = _with_margin(y, height, plan.factor_y)
+        pixels = self.reader.read(plan.level, left, top, right - left, bottom - top)
+        box = (in_x, in_y, in_x + width * plan.factor_x, in_y + height * plan.factor_y)
+        image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, box=box)
+        return np.asarray(image)
+
+    def thumbnail(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Sampling]:
+        """Read the whole slide at about `mpp` um per pixel, in bands to bound memory.
+
+        Returns
+        -------
+        (uint8 (h, w, 3), bool (h, w), Sampling)
+            The image, where it could not be decoded (background colour there), and the plan that
+            says its effective mpp.
+        """
+        plan = self.sampling(mpp)
+        image = np.empty((plan.height, plan.width, 3), np.uint8)
+        image[:] = self.background
+        failed = np.zeros((plan.height, plan.width), bool)
+        rows = max(1, int(_BAND_PIXELS / max(1.0, plan.width * plan.factor_x * plan.factor_y)))
+        for top in range(0, plan.height, rows):
+            box = (0, top, plan.width, min(rows, plan.height - top))
+            self._read_tolerant(plan, box, image, failed)
+        return image, failed, plan
+
+    def _read_tolerant(
+        self,
+        plan: Sampling,
+        box: tuple[int, int, int, int],
+        image: NDArray[np.uint8],
+        failed: NDArray[np.bool_],
+    ) -> None:
+        x, y, width, height = box
+        place = np.s_[y : y + height, x : x + width]
+        try:
+            image[place] = self.read_sampled(plan, x, y, width, height)
+        except TileError:
+            if max(width, height) <= _SMALLEST_CELL:
+                failed[place] = True
+                return
+            for part in _halves(box):
+                self._read_tolerant(plan, part, image, failed)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over the file's size and its first and last MiB: which slide this is."""
+        digest = hashlib.sha256()
+        size = self.path.stat().st_size
+        digest.update(str(size).encode())
+        with self.path.open("rb") as stream:
+            digest.update(stream.read(_FINGERPRINT_BYTES))
+            stream.seek(max(0, size - _FINGERPRINT_BYTES))
+            digest.update(stream.read(_FINGERPRINT_BYTES))
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _with_margin(start: int, length: int, factor: float) -> tuple[int, int, float]:
+    margin = _CUBIC_SUPPORT * max(factor, 1.0)
+    first = start * factor
+    low = int(np.floor(first - margin)) - 1
+    high = int(np.ceil(first + length * factor + margin)) + 1
+    return low, high, first - low
+
+
+def _halves(box: tuple[int, int, int, int]) -> tuple[tuple[int, int, int, int], ...]:
+    x, y, width, height = box
+    if width >= height:
+        half = width // 2
+        return (x, y, half, height), (x + half, y, width - half, height)
+    half = height // 2
+    return (x, y, width, half), (x, y + half, width, height - half)

@@ -1,0 +1,183 @@
+"""Tiles of a slide as a stream of batches: read ahead by threads, every pixel decoded once.
+
+The model plane is cut into a lattice of small blocks. A block is read once, whichever tiles it
+lies under, kept while a later tile still needs it, and let go after the last. What is held at a
+time is therefore the overlap between two rows of tiles plus the look-ahead: it grows with the
+slide's width, never with its height.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.slides.grid import TileGrid
+from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.sampling import Sampling
+from wsi_sampath.slides.slide import Slide
+
+_BLOCK_PX = 256
+_Block = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: its row and column in the grid."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles that were read, and tiles that could not be.
+
+    Attributes
+    ----------
+    tiles
+        The tiles of `images`, in grid order; a batch may cross from one row into the next.
+    images
+        uint8 (n, tile, tile, 3), RGB in model pixels.
+    failed
+        Tiles of the same stretch that could not be decoded, with the reason.
+    """
+
+    tiles: tuple[Tile, ...]
+    images: NDArray[np.uint8]
+    failed: tuple[tuple[Tile, str], ...] = ()
+
+
+@dataclass
+class ReadCounts:
+    """What the stream cost so far.
+
+    Attributes
+    ----------
+    decoded_px, needed_px
+        Level pixels that were read, and that lie under the tiles.
+    seconds
+        Summed over the reading threads.
+    """
+
+    decoded_px: int = 0
+    needed_px: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class TileStream:
+    """Iterate over the selected tiles of a grid, row by row.
+
+    Parameters
+    ----------
+    slide, sampling, grid
+        What to read, at which resolution, where.
+    batch_size
+        Tiles per batch; the last one may be smaller.
+    workers
+        Reading threads.
+    first_row
+        Grid row to start from; earlier rows are left out.
+    """
+
+    slide: Slide
+    sampling: Sampling
+    grid: TileGrid
+    batch_size: int = 4
+    workers: int = 2
+    first_row: int = 0
+    counts: ReadCounts = field(default_factory=ReadCounts)
+
+    def __post_init__(self) -> None:
+        self._tiles = [
+            Tile(row, column)
+            for row in range(self.first_row, len(self.grid.ys))
+            for column in self.grid.strip_columns(row)
+        ]
+        self._uses = Counter(block for tile in self._tiles for block in self._blocks(tile))
+        self._pending: dict[_Block, Future[NDArray[np.uint8]]] = {}
+        scale = self.sampling.factor_x * self.sampling.factor_y
+        self.counts.needed_px = round(len(self._uses) * _BLOCK_PX**2 * scale)
+
+    def __iter__(self) -> Iterator[TileBatch]:
+        ahead = max(self.batch_size, self.workers) + self.batch_size
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read")
+        try:
+            self._submit(pool, self._tiles[:ahead])
+            for start in range(0, len(self._tiles), self.batch_size):
+                stop = start + self.batch_size
+                self._submit(pool, self._tiles[start + ahead : stop + ahead])
+                yield self._batch(self._tiles[start:stop])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile in model pixels."""
+        return self.grid.tile * self.grid.stride
+
+    def _origin(self, tile: Tile) -> tuple[int, int]:
+        stride = self.grid.stride
+        return self.grid.xs[tile.column] * stride, self.grid.ys[tile.row] * stride
+
+    def _blocks(self, tile: Tile) -> list[_Block]:
+        x, y = self._origin(tile)
+        columns = range(x // _BLOCK_PX, -(-(x + self.tile_px) // _BLOCK_PX))
+        rows = range(y // _BLOCK_PX, -(-(y + self.tile_px) // _BLOCK_PX))
+        inside_x = range(-(-self.sampling.width // _BLOCK_PX))
+        inside_y = range(-(-self.sampling.height // _BLOCK_PX))
+        return [(i, j) for j, i in product(rows, columns) if i in inside_x and j in inside_y]
+
+    def _submit(self, pool: ThreadPoolExecutor, tiles: list[Tile]) -> None:
+        for tile in tiles:
+            for block in self._blocks(tile):
+                if block not in self._pending:
+                    self._pending[block] = pool.submit(self._read, block)
+
+    def _read(self, block: _Block) -> NDArray[np.uint8]:
+        start = time.perf_counter()
+        x, y = block[0] * _BLOCK_PX, block[1] * _BLOCK_PX
+        pixels = self.slide.read_sampled(self.sampling, x, y, _BLOCK_PX, _BLOCK_PX)
+        scale = self.sampling.factor_x * self.sampling.factor_y
+        self.counts.decoded_px += round(_BLOCK_PX**2 * scale)
+        self.counts.seconds += time.perf_counter() - start
+        return pixels
+
+    def _batch(self, tiles: list[Tile]) -> TileBatch:
+        images, read, failed = [], [], []
+        for tile in tiles:
+            try:
+                images.append(self._assemble(tile))
+                read.append(tile)
+            except TileError as error:
+                failed.append((tile, str(error)))
+            self._release(tile)
+        empty = np.empty((0, self.tile_px, self.tile_px, 3), np.uint8)
+        return TileBatch(tuple(read), np.stack(images) if images else empty, tuple(failed))
+
+    def _assemble(self, tile: Tile) -> NDArray[np.uint8]:
+        x, y = self._origin(tile)
+        side = self.tile_px
+        image = np.empty((side, side, 3), np.uint8)
+        image[:] = self.slide.background
+        for block in self._blocks(tile):
+            pixels = self._pending[block].result()
+            dx, dy = block[0] * _BLOCK_PX - x, block[1] * _BLOCK_PX - y
+            left, top = max(dx, 0), max(dy, 0)
+            right, bottom = min(dx + _BLOCK_PX, side), min(dy + _BLOCK_PX, side)
+            image[top:bottom, left:right] = pixels[top - dy : bottom - dy, left - dx : right - dx]
+        return image
+
+    def _release(self, tile: Tile) -> None:
+        for block in self._blocks(tile):
+            self._uses[block] -= 1
+            if not self._uses[block]:
+                del self._uses[block]
+                del self._pending[block]
