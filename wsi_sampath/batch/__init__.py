@@ -1,0 +1,1 @@
+"""Many slides: finding them, and running them one by one."""

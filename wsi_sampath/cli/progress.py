@@ -1,0 +1,96 @@
+"""Progress on the terminal: a live bar, or plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichBar
+from rich.text import Text
+
+from wsi_sampath.inference.progress import Progress
+
+_LINE_EVERY_S = 10.0
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("-- tiles/s" if speed is None else f"{speed:.1f} tiles/s")
+
+
+class LiveBar:
+    """A bar with tiles/s and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: RichBar | None = None
+        self._task = TaskID(0)
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """See `Progress`."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._bar = RichBar(*columns, _Rate(), TimeRemainingColumn(), console=self._console)
+        self._task = self._bar.add_task(slide, total=n_tiles)
+        self._bar.start()
+
+    def advance(self, n_tiles: int) -> None:
+        """See `Progress`."""
+        if self._bar is not None:
+            self._bar.advance(self._task, n_tiles)
+
+    def warn(self, message: str) -> None:
+        """See `Progress`."""
+        self._console.print(f"warning: {message}", markup=False, highlight=False)
+
+    def end(self) -> None:
+        """See `Progress`."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class PlainLines:
+    """One line at the start, one every ten seconds, one at the end."""
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._slide, self._total, self._done = slide, n_tiles, 0
+        self._start = self._told = time.monotonic()
+        self._print(f"{slide}: {n_tiles} tiles")
+
+    def advance(self, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._done += n_tiles
+        now = time.monotonic()
+        if now - self._told < _LINE_EVERY_S and self._done < self._total:
+            return
+        self._told = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = (self._total - self._done) / max(rate, 1e-9)
+        counts = f"{self._done}/{self._total} tiles"
+        self._print(f"{self._slide}: {counts}, {rate:.1f} tiles/s, {left:.0f} s left")
+
+    def warn(self, message: str) -> None:
+        """See `Progress`."""
+        self._print(f"warning: {message}")
+
+    def end(self) -> None:
+        """See `Progress`."""
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def terminal_progress() -> Progress:
+    """Choose the bar for a terminal, plain lines for anything else."""
+    return LiveBar(Console(stderr=True)) if sys.stderr.isatty() else PlainLines()

@@ -1,0 +1,264 @@
+"""``wsi-segment``: slides in, OME-Zarr class maps and QuPath polygons out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, WsiError
+
+if TYPE_CHECKING:
+    from wsi_sampath.batch.discover import Job
+    from wsi_sampath.inference.run import SegmentResult
+    from wsi_sampath.inference.settings import SegmentSettings
+    from wsi_sampath.models.zoo import LoadedModel
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def segment(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Slides, folders, or .txt/.csv lists.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="NAME.zarr for one slide, a folder for several.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name of a model, or a .safetensors file.")
+    ] = "gland-mini",
+    mpp: Annotated[
+        float | None, typer.Option(help="um per pixel the network sees [the model's own].")
+    ] = None,
+    slide_mpp: Annotated[
+        str | None, typer.Option(help="True um per level-0 pixel: VALUE, or X,Y.")
+    ] = None,
+    mpp_csv: Annotated[Path | None, typer.Option(help="CSV with the columns wsi,mpp.")] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="Tile side in px at the model's mpp [the model's own].")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Overlap of tiles in px [a quarter of the tile].")
+    ] = None,
+    output_mpp: Annotated[
+        float | None, typer.Option(help="um per pixel of the stored maps [the network's own grid].")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", "-b", help="Tiles per forward pass: auto or N.")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option("--workers", "-j", help="Threads that read and decode.")
+    ] = 4,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")
+    ] = False,
+    tissue: Annotated[
+        str, typer.Option(help="otsu, none, or a mask (PNG over the slide, or GeoJSON).")
+    ] = "otsu",
+    region: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="X Y W H", help="Only this box, in level-0 px."),
+    ] = None,
+    geojson: Annotated[
+        Path | None, typer.Option(help="File for the polygons [NAME.geojson beside the zarr].")
+    ] = None,
+    no_geojson: Annotated[bool, typer.Option("--no-geojson", help="Write no polygons.")] = False,
+    min_area: Annotated[
+        float, typer.Option(help="Leave out polygons below this area, um^2.")
+    ] = 0.0,
+    simplify: Annotated[
+        float, typer.Option(help="Simplify borders by up to this, um; 0 is exact.")
+    ] = 0.0,
+    no_probabilities: Annotated[
+        bool, typer.Option("--no-probabilities", help="Store the class map alone.")
+    ] = False,
+    zarr_format: Annotated[
+        int, typer.Option(help="2 (NGFF 0.4, for today's QuPath) or 3 (NGFF 0.5).")
+    ] = 2,
+    max_bad_tiles: Annotated[
+        float, typer.Option(help="Share of undecodable tiles at which a slide fails.")
+    ] = 0.01,
+    reader: Annotated[str, typer.Option(help="auto, openslide or tiffslide.")] = "auto",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace earlier results of ours.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one line of JSON on stdout.")
+    ] = False,
+) -> None:
+    """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
+    from wsi_sampath.batch.discover import plan_jobs
+    from wsi_sampath.inference.settings import SegmentSettings
+    from wsi_sampath.models.zoo import load_model
+    from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv
+
+    jobs = plan_jobs(inputs, out)
+    if geojson is not None and len(jobs) > 1:
+        raise UsageError("--geojson FILE goes with one slide; leave it out for several")
+    if tissue not in ("otsu", "none") and not Path(tissue).is_file():
+        raise UsageError("--tissue is neither otsu, none nor a file", subject=tissue)
+    settings = SegmentSettings.build(
+        {
+            "model": model,
+            "mpp": mpp,
+            "slide_mpp": None if slide_mpp is None else parse_mpp(slide_mpp),
+            "tile": tile,
+            "overlap": overlap,
+            "output_mpp": output_mpp,
+            "batch_size": batch_size if batch_size == "auto" else _whole(batch_size),
+            "workers": workers,
+            "device": device,
+            "precision": precision,
+            "compile": compile,
+            "tissue": tissue,
+            "region": region,
+            "geojson": None if geojson is None else str(geojson),
+            "polygons": not no_geojson,
+            "probabilities": not no_probabilities,
+            "min_area_um2": min_area,
+            "simplify_um": simplify,
+            "zarr_format": zarr_format,
+            "max_bad_tiles": max_bad_tiles,
+            "reader": reader,
+            "force": force,
+        }
+    )
+    table = read_mpp_csv(mpp_csv) if mpp_csv else {}
+    loaded = load_model(model)
+    _note_model(loaded)
+    records = _run_all(jobs, settings, loaded, table, fail_fast=fail_fast)
+    failed = sum(record["status"] != "done" for record in records)
+    if as_json:
+        summary = {"done": len(records) - failed, "failed": failed, "slides": records}
+        print(json.dumps(summary, ensure_ascii=False), flush=True)
+    raise typer.Exit(EXIT_FAILED if failed else EXIT_OK)
+
+
+def _run_all(
+    jobs: list[Job],
+    settings: SegmentSettings,
+    model: LoadedModel,
+    table: dict[str, tuple[float, float]],
+    *,
+    fail_fast: bool,
+) -> list[dict[str, Any]]:
+    from wsi_sampath.cli.progress import terminal_progress
+    from wsi_sampath.inference.run import segment_slide
+    from wsi_sampath.slides.mpp import lookup_mpp
+
+    progress = terminal_progress()
+    records: list[dict[str, Any]] = []
+    for job in jobs:
+        try:
+            result = segment_slide(
+                job.slide,
+                job.zarr,
+                settings=settings,
+                model=model,
+                csv_mpp=lookup_mpp(table, job.slide),
+                progress=progress,
+            )
+        except WsiError as error:
+            _tell(error)
+            records.append(_failure(job, error))
+            if fail_fast or error.reason == "interrupted" or isinstance(error, UsageError):
+                break
+        else:
+            _print_result(job, result)
+            records.append(_success(job, result))
+    return records
+
+
+def _success(job: Job, result: SegmentResult) -> dict[str, Any]:
+    geojson = str(result.geojson) if result.geojson else None
+    files = {"slide": str(job.slide), "zarr": str(result.zarr), "geojson": geojson}
+    return {"status": "done", **files, "reused": result.reused, "result": result.attributes}
+
+
+def _failure(job: Job, error: WsiError) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "slide": str(job.slide),
+        "reason": error.reason,
+        "message": error.message,
+    }
+
+
+def _print_result(job: Job, result: SegmentResult) -> None:
+    run = result.attributes
+    tiles, seconds, mpp = run["tiles"], run["seconds"], run["mpp"]
+    again = " (complete already, nothing to do)" if result.reused else ""
+    areas = ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+    lines = [
+        f"{job.slide.name}: done{again}",
+        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px ({mpp['source']}), "
+        f"maps at {mpp['output'][0]:.4g} um/px",
+        f"  tiles: {tiles['analysed']} analysed, {tiles['skipped']} without tissue, "
+        f"{tiles['failed']} failed",
+        f"  area: {areas}",
+        f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
+        f"peak memory {run['peak_memory_mb']:.0f} MB; seconds: {stages}",
+        f"  {result.zarr}",
+    ]
+    if result.geojson is not None:
+        lines.append(f"  {result.geojson} ({run['polygons']} polygons)")
+    print("\n".join(lines), flush=True)
+
+
+def _note_model(model: LoadedModel) -> None:
+    from wsi_sampath.models.zoo import bundled_models
+
+    if model.source in bundled_models():
+        print(
+            f"note: {model.source} is a small demonstration model, not for diagnosis; "
+            "give your own with --model FILE",
+            file=sys.stderr,
+        )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--batch-size {text!r} is neither auto nor a whole number") from None
+
+
+def _tell(error: WsiError) -> None:
+    print(error.line(), file=sys.stderr, flush=True)
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command; every known failure is one line and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _tell(UsageError(f"{error.format_message()} (see wsi-segment --help)"))
+        sys.exit(EXIT_USAGE)
+    except WsiError as error:
+        _tell(error)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        _tell(WsiError("interrupted", "stopped by the user"))
+        sys.exit(EXIT_FAILED)
+    sys.exit(code)

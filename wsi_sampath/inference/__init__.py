@@ -1,0 +1,1 @@
+"""Logits become maps, streaming: predictor, blending, class maps, one whole run."""

@@ -1,0 +1,129 @@
+"""One slide's run, decided before the first tile: resolutions, grid, files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.slides.analysis import find_tissue
+from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
+from wsi_sampath.slides.sampling import Sampling
+from wsi_sampath.slides.slide import Slide
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run; the ``.partial`` names become the others when all is done."""
+
+    zarr: Path
+    geojson: Path | None
+
+    @property
+    def partial(self) -> Path:
+        """Where the zarr grows; no viewer takes it for a finished one."""
+        return self.zarr.with_name(self.zarr.name + ".partial")
+
+    @property
+    def claim(self) -> Path:
+        """The file that keeps other runs away."""
+        return self.zarr.with_name(self.zarr.name + ".claim")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    sampling
+        How the slide is read at the model's mpp.
+    grid
+        The tiles, those with tissue selected.
+    tissue
+        bool (h, w): the mask over the whole slide.
+    tile_px, overlap_px
+        In model pixels, as resolved.
+    """
+
+    sampling: Sampling
+    grid: TileGrid
+    tissue: NDArray[np.bool_]
+    tile_px: int
+    overlap_px: int
+
+    @property
+    def um_per_px(self) -> tuple[float, float]:
+        """Um per output pixel, (x, y)."""
+        stride = self.grid.stride
+        return self.sampling.mpp_x * stride, self.sampling.mpp_y * stride
+
+
+def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
+    """Name the output files.
+
+    Raises
+    ------
+    UsageError
+        Where `out` does not end in ``.zarr``, or the GeoJSON has a suffix QuPath does not read.
+    """
+    if out.suffix != ".zarr":
+        raise UsageError("the output must be named NAME.zarr", subject=str(out))
+    if not settings.polygons:
+        return RunFiles(out, None)
+    geojson = Path(settings.geojson) if settings.geojson else out.with_suffix(".geojson")
+    if not geojson.name.endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
+        raise UsageError("name the polygons .geojson or .geojson.gz", subject=str(geojson))
+    return RunFiles(out, geojson)
+
+
+def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPlan:
+    """Decide resolutions, find tissue, lay out the tiles.
+
+    Raises
+    ------
+    WsiError
+        ``no-tissue``, or ``bad-input`` for settings that do not fit each other.
+    """
+    tile, overlap, stride = _tiling(spec, settings)
+    sampling = slide.sampling(settings.mpp or spec.mpp)
+    grid = plan_grid(sampling, tile=tile, overlap=overlap, stride=stride, region=settings.region)
+    if min(grid.window.width, grid.window.height) < 1:
+        raise WsiError(
+            "bad-input",
+            f"the region lies outside the slide ({slide.size[0]} x {slide.size[1]} px)",
+            subject=str(slide.path),
+        )
+    tissue = find_tissue(slide, settings.tissue)
+    grid = select_tiles(grid, tissue)
+    if not grid.n_tiles:
+        raise WsiError(
+            "no-tissue",
+            "no tissue lies in the region; move it, or give --tissue none",
+            subject=str(slide.path),
+        )
+    return RunPlan(sampling, grid, tissue, tile, overlap)
+
+
+def _tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:
+    tile = settings.tile or spec.tile
+    overlap = tile // 4 if settings.overlap is None else settings.overlap
+    if overlap >= tile:
+        raise UsageError(f"an overlap of {overlap} px needs a tile larger than {tile} px")
+    stride: int = spec.output_stride
+    if settings.output_mpp is not None:
+        stride = _output_stride(settings.output_mpp / (settings.mpp or spec.mpp), tile)
+    if tile % stride:
+        raise UsageError(f"a tile of {tile} px is not a multiple of the output stride {stride}")
+    return tile, overlap, stride
+
+
+def _output_stride(ratio: float, tile: int) -> int:
+    divisors = [n for n in range(1, tile + 1) if tile % n == 0]
+    return min(divisors, key=lambda n: abs(math.log(n / ratio)))

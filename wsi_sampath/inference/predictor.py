@@ -1,0 +1,160 @@
+"""Batched forward passes: device, precision, output grid, and retreat when memory runs out."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everybody knows
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.settings import Precision
+from wsi_sampath.models.zoo import LoadedModel
+
+_AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 2}
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """Turn ``auto|cpu|cuda|cuda:N|mps`` into a device that is really there.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for a device that torch does not know or this machine does not have.
+    """
+    if device == "auto":
+        return torch.device(_best_device())
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise WsiError(
+            "bad-input", f"no device {device!r}; use auto, cpu, cuda, cuda:N or mps"
+        ) from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
+    if (chosen.index or 0) >= int(counts.get(chosen.type, 0)):
+        raise WsiError("bad-input", f"this machine has no device {device!r}; use --device auto")
+    return chosen
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> str:
+    """Choose the precision: bf16 (else fp16) on CUDA, fp32 elsewhere, unless one is named."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+class Predictor:
+    """Class probabilities of tiles.
+
+    Parameters
+    ----------
+    model
+        A loaded model; moved to `device`.
+    tile_px, output_px
+        Side of the tiles in model pixels, and of the answers in output pixels.
+    device, precision, batch_size, compile
+        As in `SegmentSettings`.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        tile_px: int,
+        output_px: int,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int | str = "auto",
+        compile: bool = False,
+    ) -> None:
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.batch_size = _AUTO_BATCH[self.device.type] if batch_size == "auto" else int(batch_size)
+        self.tile_px, self.output_px = tile_px, output_px
+        self._module = model.module.to(self.device).eval()
+        self._forward = torch.compile(self._module) if compile else self._module
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict a batch.
+
+        Parameters
+        ----------
+        images
+            uint8 (n, tile, tile, 3), RGB.
+
+        Returns
+        -------
+        float32 (n, classes, output, output)
+            Probabilities that add up to 1 over the classes.
+
+        Raises
+        ------
+        WsiError
+            ``out-of-memory`` where even a single tile does not fit.
+        """
+        answers: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(images):
+            stop = start + self.batch_size
+            try:
+                answers.append(self._predict(images[start:stop]))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                self._retreat(error)
+                continue
+            start = stop
+        return np.concatenate(answers)
+
+    def _retreat(self, error: BaseException) -> None:
+        if not _is_out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            raise WsiError(
+                "out-of-memory",
+                f"one tile of {self.tile_px} px does not fit on {self.device}; use a smaller "
+                "--tile, a lower --precision or another --device",
+            ) from None
+        self.batch_size //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        tiles = torch.from_numpy(images).to(self.device, non_blocking=True)
+        with self._autocast():
+            logits = self._forward(self._module.preprocess(tiles)).logits
+        probabilities = self._on_output_grid(logits.float())
+        return probabilities.cpu().numpy()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+
+    def _on_output_grid(self, logits: Tensor) -> Tensor:
+        size = (self.output_px, self.output_px)
+        if self.output_px > logits.shape[-1]:
+            # Logits, not probabilities, are interpolated: as the paper evaluates.
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        probabilities: Tensor = self._module.class_probabilities(logits)
+        if self.output_px < probabilities.shape[-1]:
+            probabilities = F.adaptive_avg_pool2d(probabilities, size)
+        return probabilities
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text

@@ -1,0 +1,119 @@
+"""Everything that decides the result of a run, in one frozen object."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsi_sampath.errors import UsageError
+
+Device = str
+Precision = Literal["auto", "fp16", "bf16", "fp32"]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class SegmentSettings(BaseModel):
+    """Settings of a slide run; the command line and Python build the same object.
+
+    Attributes
+    ----------
+    model
+        Name of a known model, or a checkpoint file.
+    mpp
+        Um per pixel that the network sees; None takes the model's own.
+    slide_mpp
+        True (x, y) um per level-0 pixel, over what the file says.
+    tile, overlap
+        In model pixels. `tile` None takes the model's own; `overlap` None is a quarter of it.
+    output_mpp
+        Um per pixel of the stored maps; None is the network's own output grid. Snapped to a whole
+        number of model pixels that divides the tile.
+    batch_size
+        Tiles per forward pass, or ``"auto"``.
+    workers
+        Threads that read and decode.
+    device, precision, compile
+        Where and how the network runs.
+    tissue
+        ``"otsu"``, ``"none"``, or a mask file (PNG over the whole slide, or GeoJSON).
+    region
+        (x, y, width, height) in level-0 pixels; None is the whole slide.
+    geojson
+        File to write the polygons to; None puts ``NAME.geojson`` beside the zarr.
+    polygons, probabilities
+        Whether to write the GeoJSON, and the probability image.
+    min_area_um2
+        Smaller polygons are left out of the GeoJSON, and smaller holes filled.
+    simplify_um
+        Tolerance of border simplification; 0 keeps the exact pixel outlines.
+    zarr_format
+        2 (NGFF 0.4, opens in today's QuPath) or 3 (NGFF 0.5).
+    max_bad_tiles
+        Share of undecodable tiles above which the slide fails.
+    reader
+        ``"auto"``, or the name of the only reader to try.
+    force
+        Replace an earlier result of ours that has other settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "gland-mini"
+    mpp: Positive | None = None
+    slide_mpp: tuple[Positive, Positive] | None = None
+    tile: Annotated[int, Field(ge=64)] | None = None
+    overlap: Annotated[int, Field(ge=0)] | None = None
+    output_mpp: Positive | None = None
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=1)] = 4
+    device: Device = "auto"
+    precision: Precision = "auto"
+    compile: bool = False
+    tissue: str = "otsu"
+    region: tuple[NotNegative, NotNegative, Positive, Positive] | None = None
+    geojson: str | None = None
+    polygons: bool = True
+    probabilities: bool = True
+    min_area_um2: NotNegative = 0.0
+    simplify_um: NotNegative = 0.0
+    zarr_format: Literal[2, 3] = 2
+    max_bad_tiles: Annotated[float, Field(ge=0, le=1)] = 0.01
+    reader: str = "auto"
+    force: bool = False
+
+    @classmethod
+    def build(cls, values: dict[str, Any]) -> SegmentSettings:
+        """Check `values` and build the settings.
+
+        Raises
+        ------
+        UsageError
+            Naming the first wrong setting, and for an unknown one the nearest known name.
+        """
+        unknown = sorted(set(values) - set(cls.model_fields))
+        if unknown:
+            raise UsageError(f"no setting {unknown[0]!r}{_nearest(unknown[0], cls.model_fields)}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            raise UsageError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
+
+
+# What may differ between two runs that must still give the same bytes.
+_IRRELEVANT = frozenset({"workers", "force", "device", "batch_size", "compile", "geojson"})
+
+
+def result_settings(settings: SegmentSettings) -> dict[str, Any]:
+    """Return the settings that decide the result, as plain JSON values."""
+    values = settings.model_dump(mode="json")
+    return {name: value for name, value in values.items() if name not in _IRRELEVANT}
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

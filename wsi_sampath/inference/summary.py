@@ -1,0 +1,123 @@
+"""What a run tells of itself: the ``wsi_sampath`` attribute, source of every printed number."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath import __version__
+from wsi_sampath.inference.plan import RunPlan
+from wsi_sampath.inference.settings import SegmentSettings, result_settings
+from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.stream import ReadCounts, Tile
+
+_LISTED_FAILURES = 1000
+
+
+@dataclass
+class Tally:
+    """Counts of a run under way.
+
+    Attributes
+    ----------
+    analysed
+        Tiles that the network answered.
+    failed
+        Tiles that could not be decoded or answered, with the reason.
+    """
+
+    analysed: int = 0
+    failed: list[tuple[Tile, str]] = field(default_factory=list)
+
+
+def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dict[str, Any]:
+    """Return what decides a result: two runs with equal identities give equal files."""
+    return {
+        "version": __version__,
+        "model": {"name": model.spec.name, "sha256": model.weights_sha256},
+        "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint()},
+        "settings": result_settings(settings),
+    }
+
+
+def describe(slide: Slide, plan: RunPlan, settings: SegmentSettings) -> dict[str, Any]:
+    """Return what is known of a run before its first tile."""
+    sampling = plan.sampling
+    um_x, um_y = plan.um_per_px
+    return {
+        "reader": slide.reader.name,
+        "slide_size": list(slide.size),
+        "bounds_offset": list(slide.bounds_offset),
+        "mpp": {
+            "x": slide.mpp.x,
+            "y": slide.mpp.y,
+            "source": slide.mpp.source,
+            "requested": sampling.requested_mpp,
+            "effective": [sampling.mpp_x, sampling.mpp_y],
+            "output": [um_x, um_y],
+            "level": sampling.level,
+        },
+        "tile": plan.tile_px,
+        "overlap": plan.overlap_px,
+        "stride": plan.grid.stride,
+        "region": list(settings.region) if settings.region else None,
+        "warnings": list(slide.warnings),
+    }
+
+
+def tile_counts(plan: RunPlan, tally: Tally) -> dict[str, Any]:
+    """Count the tiles, and locate those that failed as level-0 boxes (x, y, width, height)."""
+    return {
+        "analysed": tally.analysed,
+        "skipped": int(plan.grid.selected.size - plan.grid.n_tiles),
+        "failed": len(tally.failed),
+        "failures": [
+            {"box": level0_box(plan, tile), "reason": reason}
+            for tile, reason in tally.failed[:_LISTED_FAILURES]
+        ],
+    }
+
+
+def level0_box(plan: RunPlan, tile: Tile) -> list[int]:
+    """Return a tile's (x, y, width, height) in level-0 pixels."""
+    grid, sampling = plan.grid, plan.sampling
+    zoom_x, zoom_y = sampling.zoom_x * grid.stride, sampling.zoom_y * grid.stride
+    x, y = grid.xs[tile.column], grid.ys[tile.row]
+    edges = (x * zoom_x, y * zoom_y, grid.tile * zoom_x, grid.tile * zoom_y)
+    return [round(edge) for edge in edges]
+
+
+def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dict[str, float]:
+    """Return the area of every class, in mm2."""
+    um_x, um_y = plan.um_per_px
+    return {
+        name: float(count) * um_x * um_y * 1e-6
+        for name, count in zip(names, pixels[1:], strict=True)
+    }
+
+
+def costs(
+    seconds: dict[str, float], counts: ReadCounts, tally: Tally, analysed_mm2: float
+) -> dict[str, Any]:
+    """Return the budget: seconds by stage, rates, decoding, memory."""
+    total = seconds["total"]
+    return {
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "tiles_per_s": round(tally.analysed / total, 3),
+        "mm2_per_s": round(analysed_mm2 / total, 4),
+        "decoded_px": counts.decoded_px,
+        "needed_px": counts.needed_px,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Return the peak resident memory of this process in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,1 @@
+"""Maps to files: OME-Zarr pyramids, polygons and QuPath GeoJSON."""

@@ -1,0 +1,40 @@
+"""Halving of maps: probabilities by mean, labels by mode. Pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pyramid_shapes(height: int, width: int, *, stop: int = 1024) -> list[tuple[int, int]]:
+    """Return (height, width) of the levels: halved until the longer side is under `stop`."""
+    shapes = [(height, width)]
+    while max(shapes[-1]) >= stop:
+        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+    return shapes
+
+
+def halve_mean(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average 2 x 2 blocks of uint8 (..., h, w), rounded; odd edges average what there is."""
+    even = _even(values).astype(np.uint16)
+    total = (
+        even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]
+    )
+    return ((total + 2) // 4).astype(np.uint8)
+
+
+def halve_mode(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take the commonest label of 2 x 2 blocks of uint8 (h, w); ties go to the upper left."""
+    even = _even(labels)
+    a, b = even[::2, ::2], even[::2, 1::2]
+    c, d = even[1::2, ::2], even[1::2, 1::2]
+    second = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
+    return np.where((a == b) | (a == c) | (a == d), a, second)
+
+
+def _even(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    odd_y, odd_x = values.shape[-2] % 2, values.shape[-1] % 2
+    if not (odd_y or odd_x):
+        return values
+    lead = [(0, 0)] * (values.ndim - 2)
+    return np.pad(values, [*lead, (0, odd_y), (0, odd_x)], mode="edge")

@@ -1,0 +1,259 @@
+"""OME-Zarr written while the slide streams: every chunk once, all levels in one pass.
+
+Rows arrive from the top. Each level gathers them into a band one chunk high, writes the band when
+it is full, and passes its halved rows down to the next level. What is held is one band a level:
+memory grows with the width of the plane, not with its height.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from wsi_sampath.outputs.downsample import halve_mean, halve_mode, pyramid_shapes
+from wsi_sampath.outputs.ngff import (
+    PlaneScale,
+    group_attributes,
+    image_label,
+    multiscales,
+    ome_xml,
+    omero,
+)
+
+CHUNK = 1024
+Halve = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class PyramidSpec:
+    """What is written, and how large it is.
+
+    Attributes
+    ----------
+    name
+        Name of the image, the slide's.
+    height, width
+        Of level 0, in pixels.
+    scale
+        Its physical size.
+    classes
+        (name, "#rrggbb") of the values 1..k.
+    zarr_format
+        2 (NGFF 0.4) or 3 (NGFF 0.5).
+    probabilities
+        Whether the root image holds the class probabilities; else it is the class map itself.
+    """
+
+    name: str
+    height: int
+    width: int
+    scale: PlaneScale
+    classes: tuple[tuple[str, str], ...]
+    zarr_format: int = 2
+    probabilities: bool = True
+
+
+class BandWriter:
+    """One multiscale image that grows downwards.
+
+    Parameters
+    ----------
+    arrays
+        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), uint8.
+    halve
+        How rows become rows of the next level.
+    """
+
+    def __init__(self, arrays: Sequence[Any], halve: Halve) -> None:
+        self._array = arrays[0]
+        self._halve = halve
+        self._next = BandWriter(arrays[1:], halve) if len(arrays) > 1 else None
+        *lead, height, width = self._array.shape
+        self._height = height
+        self._band = np.zeros((*lead, min(CHUNK, height), width), np.uint8)
+        self._y = 0
+
+    @property
+    def y(self) -> int:
+        """Rows taken so far."""
+        return self._y
+
+    def append(self, rows: NDArray[np.uint8]) -> None:
+        """Take the next rows, uint8 (..., n, width)."""
+        while rows.shape[-2]:
+            start = self._y % CHUNK
+            part = rows[..., : CHUNK - start, :]
+            rows = rows[..., CHUNK - start :, :]
+            self._band[..., start : start + part.shape[-2], :] = part
+            self._y += part.shape[-2]
+            if self._y % CHUNK == 0 or self._y == self._height:
+                self._flush()
+
+    def _flush(self) -> None:
+        first = (self._y - 1) // CHUNK * CHUNK
+        rows = self._band[..., : self._y - first, :]
+        # Empty chunks stay unwritten; comparing a whole band first spares comparing each chunk.
+        if rows.any():
+            self._array[..., first : self._y, :] = rows
+        if self._next is not None:
+            self._next.append(self._halve(rows))
+
+    def finish(self) -> None:
+        """Fill up with zeros to the last row, so that every level is complete."""
+        while self._y < self._height:
+            missing = min(CHUNK, self._height - self._y)
+            shape = (*self._band.shape[:-2], missing, self._band.shape[-1])
+            self.append(np.zeros(shape, np.uint8))
+
+
+class PyramidWriter:
+    """The zarr of one slide: probabilities, class map, metadata.
+
+    Parameters
+    ----------
+    path
+        Folder to create; must not exist.
+    spec
+        What is written.
+    """
+
+    def __init__(self, path: Path, spec: PyramidSpec) -> None:
+        self.path, self.spec = path, spec
+        self._root = zarr.open_group(str(path), mode="w-", zarr_format=_format(spec))
+        shapes = pyramid_shapes(spec.height, spec.width, stop=CHUNK)
+        self._write_metadata(len(shapes))
+        labels = self._arrays("labels/classes/", shapes, channels=0)
+        self._writers = [(BandWriter(labels, halve_mode), "labels")]
+        if spec.probabilities:
+            planes = self._arrays("", shapes, channels=len(spec.classes))
+            self._writers.append((BandWriter(planes, halve_mean), "probabilities"))
+        else:
+            self._writers.append((BandWriter(self._arrays("", shapes, 0), halve_mode), "labels"))
+
+    def append(self, y: int, labels: NDArray[np.uint8], probabilities: NDArray[np.uint8]) -> None:
+        """Take rows from `y` on; rows left out since the last call stay 0.
+
+        Parameters
+        ----------
+        y
+            First row.
+        labels
+            uint8 (n, width).
+        probabilities
+            uint8 (classes, n, width).
+        """
+        values = {"labels": labels, "probabilities": probabilities}
+        for writer, kind in self._writers:
+            rows = values[kind]
+            while writer.y < y:
+                missing = min(CHUNK, y - writer.y)
+                writer.append(np.zeros((*rows.shape[:-2], missing, rows.shape[-1]), np.uint8))
+            writer.append(rows)
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Write what is still held, then the ``wsi_sampath`` attribute."""
+        for writer, _ in self._writers:
+            writer.finish()
+        self._root.attrs["wsi_sampath"] = attributes
+
+    def _arrays(self, prefix: str, shapes: list[tuple[int, int]], channels: int) -> list[Any]:
+        lead = (channels,) if channels else ()
+        chunks = (1,) * len(lead) + (CHUNK, CHUNK)
+        axes = ("c", "y", "x") if channels else ("y", "x")
+        return [
+            create_array(
+                self._root, f"{prefix}{level}", (*lead, *shape), chunks, axes, self.spec.zarr_format
+            )
+            for level, shape in enumerate(shapes)
+        ]
+
+    def _write_metadata(self, n_levels: int) -> None:
+        spec = self.spec
+        image = {
+            "multiscales": multiscales(
+                spec.name,
+                spec.scale,
+                n_levels,
+                channels=spec.probabilities,
+                downsampling="mean" if spec.probabilities else "mode",
+            )
+        }
+        label = {
+            "multiscales": multiscales(
+                "classes", spec.scale, n_levels, channels=False, downsampling="mode"
+            ),
+            "image-label": image_label(spec.classes),
+        }
+        if spec.probabilities:
+            image["omero"] = omero(spec.name, spec.classes)  # type: ignore[assignment]
+        version = spec.zarr_format
+        self._root.attrs.update(group_attributes(image, version))
+        labels = self._root.create_group("labels")
+        labels.attrs.update(group_attributes({"labels": ["classes"]}, version))
+        labels.create_group("classes").attrs.update(group_attributes(label, version))
+        self._write_ome_xml()
+
+    def _write_ome_xml(self) -> None:
+        spec = self.spec
+        names = [name for name, _ in spec.classes] if spec.probabilities else ["classes"]
+        text = ome_xml(spec.name, spec.scale, width=spec.width, height=spec.height, channels=names)
+        folder = self.path / "OME"
+        folder.mkdir()
+        (folder / "METADATA.ome.xml").write_text(text, encoding="utf-8")
+
+
+def _format(spec: PyramidSpec) -> Any:
+    return spec.zarr_format
+
+
+def create_array(
+    root: Any,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    axes: tuple[str, ...],
+    zarr_format: int,
+) -> Any:
+    """Create a uint8 array with the codec that all of QuPath, napari and vizarr can read."""
+    if zarr_format == 2:
+        return root.create_array(
+            name,
+            shape=shape,
+            dtype="uint8",
+            chunks=chunks,
+            compressors=numcodecs.Blosc("zstd", 1, numcodecs.Blosc.BITSHUFFLE),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            fill_value=0,
+        )
+    return root.create_array(
+        name,
+        shape=shape,
+        dtype="uint8",
+        chunks=chunks,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+        dimension_names=axes,
+        fill_value=0,
+    )
+
+
+def read_attributes(path: Path) -> dict[str, Any] | None:
+    """Read the ``wsi_sampath`` attribute of a zarr of ours; None where there is none."""
+    for name in (".zattrs", "zarr.json"):
+        try:
+            content = json.loads((path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        attributes = content.get("attributes", content) if name == "zarr.json" else content
+        ours = attributes.get("wsi_sampath")
+        if isinstance(ours, dict):
+            return ours
+    return None
