@@ -1,0 +1,74 @@
+"""The demo: a sample slide through the bundled model, and a picture of the result."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from wsi_sampath import SegmentSettings, Slide, load_model, segment_slide
+from wsi_sampath.cli.progress import terminal_progress
+from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.outputs.overlay import render_overlay
+from wsi_sampath.slides.sample import sample_slide
+
+LONGEST_SIDE_PX = 1600
+
+
+def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
+    """Draw the slide with its class map, outlines, scale bar and legend."""
+    model = load_model(result.attributes["settings"]["model"])
+    labels = np.asarray(zarr.open_group(str(result.zarr), mode="r")["labels/classes/0"])
+    with Slide.open(slide_path) as slide:
+        extent = max(
+            side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
+        )
+        rgb, _, plan = slide.thumbnail(extent / LONGEST_SIDE_PX)
+    um_x, um_y = result.attributes["mpp"]["output"]
+    rows = ((np.arange(rgb.shape[0]) + 0.5) * plan.mpp_y / um_y).astype(int)
+    columns = ((np.arange(rgb.shape[1]) + 0.5) * plan.mpp_x / um_x).astype(int)
+    rows, columns = rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1)
+    render_overlay(
+        rgb,
+        labels[rows][:, columns],
+        class_names=[c.name for c in model.spec.classes],
+        class_colors=[c.color for c in model.spec.classes],
+        um_per_px=plan.mpp_x,
+        path=target,
+        title=slide_path.name,
+    )
+
+
+def main() -> None:
+    """Run the demo and say how to look at it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    out = parser.parse_args().out
+    sample = sample_slide(out)
+    print(f"slide: {sample.path.name}, {sample.origin}", flush=True)
+    settings = SegmentSettings(force=True)
+    result = segment_slide(
+        sample.path, out / "slide.zarr", settings=settings, progress=terminal_progress()
+    )
+    overlay = out / "overlay.png"
+    draw(sample.path, result, overlay)
+    run = result.attributes
+    areas = ", ".join(f"{name} {area:.2f} mm2" for name, area in run["area_mm2"].items())
+    print(
+        f"""
+{run["tiles"]["analysed"]} tiles, read by {run["reader"]}, {run["seconds"]["total"]:.1f} s: {areas}
+
+  {result.zarr}      OME-Zarr: class probabilities and the class map, in microns
+  {result.geojson}   {run["polygons"]} polygons
+  {overlay}     picture
+
+QuPath   open {sample.path}, then drag {result.geojson.name if result.geojson else ""} onto it
+napari   pip install "napari[all]" napari-ome-zarr; napari --plugin napari-ome-zarr {result.zarr}
+"""
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Masks that somebody drew: an image over the whole slide, or polygons."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from shapely.errors import ShapelyError
+from shapely.geometry import Polygon, shape
+from skimage import draw
+
+from wsi_sampath.errors import WsiError
+
+BoolArray = npt.NDArray[np.bool_]
+
+_ASPECT_TOLERANCE = 0.03
+
+
+def load_mask(
+    path: str | Path,
+    *,
+    slide_size: tuple[int, int],
+    mask_size: tuple[int, int],
+    bounds_offset: tuple[float, float] = (0.0, 0.0),
+) -> BoolArray:
+    """Read a mask that says what to analyse.
+
+    Parameters
+    ----------
+    path
+        An image over the whole slide, of any size, nonzero where to analyse (transparent counts
+        as zero); or GeoJSON (`.geojson`, `.json`, either with `.gz`) with polygons in level-0
+        pixels as QuPath writes it.
+    slide_size
+        Width and height of level 0.
+    mask_size
+        Width and height of the mask to return.
+    bounds_offset
+        Added to GeoJSON coordinates: QuPath counts from the corner of the slide's bounds.
+
+    Returns
+    -------
+    bool (height, width) of `mask_size`
+        A pixel of an image counts if any part of it is set, one of a polygon if its centre is
+        inside.
+
+    Raises
+    ------
+    WsiError
+        `bad-input` if the file cannot be read, holds no polygon, or has another shape than the
+        slide.
+    """
+    path = Path(path)
+    suffixes = "".join(path.suffixes[-2:]).lower()
+    if any(suffix in suffixes for suffix in (".geojson", ".json")):
+        return _rasterise(_read_polygons(path), slide_size, mask_size, bounds_offset)
+    return _read_image(path, slide_size, mask_size)
+
+
+def _bad_mask(path: Path, why: str) -> WsiError:
+    return WsiError("bad-input", f"cannot use this tissue mask: {why}", subject=str(path))
+
+
+def _read_image(path: Path, slide_size: tuple[int, int], mask_size: tuple[int, int]) -> BoolArray:
+    try:
+        with Image.open(path) as image:
+            set_pixels = _nonzero(image)
+    except Image.DecompressionBombError as error:
+        raise _bad_mask(path, "too many pixels; about 8 um per pixel is enough") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _bad_mask(path, f"not a readable image ({error})") from error
+    height, width = set_pixels.shape
+    wanted = slide_size[0] / slide_size[1]
+    # Half a pixel either way may be rounding.
+    slack = _ASPECT_TOLERANCE + 0.5 / min(height, width)
+    if abs(width / height / wanted - 1) > slack:
+        sizes = f"{width}x{height} for a slide of {slide_size[0]}x{slide_size[1]}"
+        raise _bad_mask(path, f"it must cover the whole slide, but has another shape ({sizes})")
+    box = Image.fromarray(set_pixels.astype(np.float32)).resize(mask_size, Image.Resampling.BOX)
+    resized: BoolArray = np.asarray(box) > 0
+    return resized
+
+
+def _nonzero(image: Image.Image) -> BoolArray:
+    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    values = np.asarray(image)
+    if values.ndim == 2:
+        grey: BoolArray = values != 0
+        return grey
+    coloured: BoolArray = values[..., :3].max(axis=-1) != 0
+    if values.shape[2] == 4:
+        coloured &= values[..., 3] > 0
+    return coloured
+
+
+def _read_polygons(path: Path) -> list[Polygon]:
+    try:
+        raw = path.read_bytes()
+        text = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
+        polygons = [part for geometry in _geometries(json.loads(text)) for part in _flat(geometry)]
+    except (OSError, EOFError, ValueError) as error:
+        raise _bad_mask(path, f"not readable as GeoJSON ({error})") from error
+    except (ShapelyError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _bad_mask(path, f"not valid GeoJSON ({error!r})") from error
+    if not polygons:
+        raise _bad_mask(path, "it holds no polygon")
+    return polygons
+
+
+def _geometries(node: Any) -> Iterator[Any]:  # noqa: ANN401 - parsed JSON
+    """Walk collections, features and bare lists of features down to geometries."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _geometries(item)
+    elif node["type"] == "FeatureCollection":
+        yield from _geometries(node["features"])
+    elif node["type"] == "Feature":
+        yield from _geometries(node["geometry"])
+    else:
+        yield shape(node)
+
+
+def _flat(geometry: Any) -> list[Polygon]:  # noqa: ANN401 - any shapely geometry
+    if isinstance(geometry, Polygon):
+        return [] if geometry.is_empty else [geometry]
+    return [part for child in getattr(geometry, "geoms", ()) for part in _flat(child)]
+
+
+def _rasterise(
+    polygons: list[Polygon],
+    slide_size: tuple[int, int],
+    mask_size: tuple[int, int],
+    offset: tuple[float, float],
+) -> BoolArray:
+    width, height = mask_size
+    scale = np.array([width / slide_size[0], height / slide_size[1]])
+    mask = np.zeros((height, width), np.bool_)
+    for polygon in polygons:
+        rings = [polygon.exterior, *polygon.interiors]
+        # Half a pixel back, since the centre of the first pixel is (0, 0) to skimage.
+        paths = [(np.asarray(ring.coords)[:, :2] + offset) * scale - 0.5 for ring in rings]
+        filled = np.zeros_like(mask)
+        for index, path in enumerate(paths):
+            filled[draw.polygon(path[:, 1], path[:, 0], mask.shape)] = index == 0
+        mask |= filled
+    return mask
