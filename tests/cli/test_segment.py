@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import zarr
 
+from wsi_sampath.cli.segment import main
 from wsi_sampath.slides.painted import paint_slide
 
 COMMAND = [sys.executable, "-c", "from wsi_sampath.cli.segment import main; main()"]
@@ -100,14 +101,18 @@ def test_several_slides_one_of_them_bad(small, tmp_path):
         (["{slide}", "--out", "x.zarr", "--slide-mpp", "50"], 1, "implausible-mpp"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(small, tmp_path, arguments, code, words):
+def test_bad_input_is_one_line_and_an_exit_code(
+    small, tmp_path, monkeypatch, capsys, arguments, code, words
+):
     (tmp_path / "empty-folder").mkdir()
-    done = run(*(word.format(slide=small) for word in arguments), cwd=tmp_path)
-    assert done.returncode == code
-    errors = [
-        line for line in done.stderr.splitlines() if not line.startswith(("note:", "warning:"))
-    ]
-    assert len(errors) == 1, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["wsi-segment", *(w.format(slide=small) for w in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == code
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if not line.startswith(("note:", "warning:"))]
+    assert len(errors) == 1, lines
     assert errors[0].startswith("error: ")
     assert words in errors[0]
     assert not (tmp_path / "x.zarr").exists()

@@ -15,6 +15,8 @@ from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, Wsi
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Job
     from wsi_sampath.inference.run import SegmentResult
+    from wsi_sampath.inference.plan import plan_tiling
+    from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import LoadedModel
 
@@ -103,6 +105,8 @@ def segment(
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
     from wsi_sampath.batch.discover import plan_jobs
+    from wsi_sampath.inference.plan import plan_tiling
+    from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv
@@ -140,6 +144,8 @@ def segment(
     )
     table = read_mpp_csv(mpp_csv) if mpp_csv else {}
     loaded = load_model(model)
+    plan_tiling(loaded.spec, settings)
+    resolve_device(settings.device)
     _note_model(loaded)
     records = _run_all(jobs, settings, loaded, table, fail_fast=fail_fast)
     failed = sum(record["status"] != "done" for record in records)
@@ -173,10 +179,12 @@ def _run_all(
                 csv_mpp=lookup_mpp(table, job.slide),
                 progress=progress,
             )
+        except UsageError:
+            raise
         except WsiError as error:
             _tell(error)
             records.append(_failure(job, error))
-            if fail_fast or error.reason == "interrupted" or isinstance(error, UsageError):
+            if fail_fast or error.reason == "interrupted":
                 break
         else:
             _print_result(job, result)

@@ -91,7 +91,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
     WsiError
         ``no-tissue``, or ``bad-input`` for settings that do not fit each other.
     """
-    tile, overlap, stride = _tiling(spec, settings)
+    tile, overlap, stride = plan_tiling(spec, settings)
     sampling = slide.sampling(settings.mpp or spec.mpp)
     grid = plan_grid(sampling, tile=tile, overlap=overlap, stride=stride, region=settings.region)
     if min(grid.window.width, grid.window.height) < 1:
@@ -111,7 +111,14 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
     return RunPlan(sampling, grid, tissue, tile, overlap)
 
 
-def _tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:
+def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:
+    """Resolve tile, overlap and output stride, in model pixels.
+
+    Raises
+    ------
+    UsageError
+        Where they do not fit each other.
+    """
     tile = settings.tile or spec.tile
     overlap = tile // 4 if settings.overlap is None else settings.overlap
     if overlap >= tile:

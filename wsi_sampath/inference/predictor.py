@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.settings import Precision
 from wsi_sampath.models.zoo import LoadedModel
 
@@ -23,20 +23,18 @@ def resolve_device(device: str = "auto") -> torch.device:
 
     Raises
     ------
-    WsiError
-        ``bad-input`` for a device that torch does not know or this machine does not have.
+    UsageError
+        For a device that torch does not know or this machine does not have.
     """
     if device == "auto":
         return torch.device(_best_device())
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise WsiError(
-            "bad-input", f"no device {device!r}; use auto, cpu, cuda, cuda:N or mps"
-        ) from None
+        raise UsageError(f"no device {device!r}; use auto, cpu, cuda, cuda:N or mps") from None
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
     if (chosen.index or 0) >= int(counts.get(chosen.type, 0)):
-        raise WsiError("bad-input", f"this machine has no device {device!r}; use --device auto")
+        raise UsageError(f"this machine has no device {device!r}; use --device auto")
     return chosen
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numcodecs
 import numpy as np
@@ -107,6 +107,19 @@ class BandWriter:
         if self._next is not None:
             self._next.append(self._halve(rows))
 
+    def restore(self, y: int) -> None:
+        """Go on after `y` rows, a whole number of chunks that are on disk."""
+        self._y = y
+        if self._next is not None:
+            self._next._restore_from(self._array, y // CHUNK * CHUNK // 2)
+
+    def _restore_from(self, finer: Any, y: int) -> None:
+        first = y // CHUNK * CHUNK
+        if y > first:
+            rows = self._halve(np.asarray(finer[..., 2 * first : 2 * y, :]))
+            self._band[..., : y - first, :] = rows
+        self.restore(y)
+
     def finish(self) -> None:
         """Fill up with zeros to the last row, so that every level is complete."""
         while self._y < self._height:
@@ -130,14 +143,49 @@ class PyramidWriter:
         self.path, self.spec = path, spec
         self._root = zarr.open_group(str(path), mode="w-", zarr_format=_format(spec))
         shapes = pyramid_shapes(spec.height, spec.width, stop=CHUNK)
+        channels = len(spec.classes) if spec.probabilities else 0
         self._write_metadata(len(shapes))
-        labels = self._arrays("labels/classes/", shapes, channels=0)
-        self._writers = [(BandWriter(labels, halve_mode), "labels")]
-        if spec.probabilities:
-            planes = self._arrays("", shapes, channels=len(spec.classes))
-            self._writers.append((BandWriter(planes, halve_mean), "probabilities"))
-        else:
-            self._writers.append((BandWriter(self._arrays("", shapes, 0), halve_mode), "labels"))
+        self._create_arrays("labels/classes/", shapes, channels=0)
+        self._create_arrays("", shapes, channels=channels)
+        self._attach(len(shapes))
+
+    @classmethod
+    def reopen(cls, path: Path, spec: PyramidSpec, y: int) -> Self:
+        """Go on with a zarr that was left after `y` rows.
+
+        Parameters
+        ----------
+        path, spec
+            As it was created.
+        y
+            Rows that are on disk as whole chunks: what `flushed` said.
+        """
+        writer = cls.__new__(cls)
+        writer.path, writer.spec = path, spec
+        # A killed process may leave a chunk under its temporary name.
+        for stray in path.rglob("*.partial"):
+            stray.unlink()
+        writer._root = zarr.open_group(str(path), mode="r+")
+        writer._attach(len(pyramid_shapes(spec.height, spec.width, stop=CHUNK)))
+        for bands, _ in writer._writers:
+            bands.restore(y)
+        return writer
+
+    def _attach(self, n_levels: int) -> None:
+        labels = [self._root[f"labels/classes/{level}"] for level in range(n_levels)]
+        image = [self._root[str(level)] for level in range(n_levels)]
+        halve, kind = halve_mode, "labels"
+        if self.spec.probabilities:
+            halve, kind = halve_mean, "probabilities"
+        self._writers = [
+            (BandWriter(labels, halve_mode), "labels"),
+            (BandWriter(image, halve), kind),
+        ]
+
+    @property
+    def flushed(self) -> int:
+        """Rows of level 0 that are on disk as whole chunks."""
+        return self._writers[0][0].y // CHUNK * CHUNK
 
     def append(self, y: int, labels: NDArray[np.uint8], probabilities: NDArray[np.uint8]) -> None:
         """Take rows from `y` on; rows left out since the last call stay 0.
@@ -165,16 +213,13 @@ class PyramidWriter:
             writer.finish()
         self._root.attrs["wsi_sampath"] = attributes
 
-    def _arrays(self, prefix: str, shapes: list[tuple[int, int]], channels: int) -> list[Any]:
+    def _create_arrays(self, prefix: str, shapes: list[tuple[int, int]], channels: int) -> None:
         lead = (channels,) if channels else ()
         chunks = (1,) * len(lead) + (CHUNK, CHUNK)
         axes = ("c", "y", "x") if channels else ("y", "x")
-        return [
-            create_array(
-                self._root, f"{prefix}{level}", (*lead, *shape), chunks, axes, self.spec.zarr_format
-            )
-            for level, shape in enumerate(shapes)
-        ]
+        for level, shape in enumerate(shapes):
+            name = f"{prefix}{level}"
+            create_array(self._root, name, (*lead, *shape), chunks, axes, self.spec.zarr_format)
 
     def _write_metadata(self, n_levels: int) -> None:
         spec = self.spec

@@ -1,0 +1,152 @@
+"""SAM-Path and its ablations against the official code, from the published checkpoint format."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from wsi_sampath.models.attention import set_attention
+from wsi_sampath.models.checkpoints import build_model, load_weights
+from wsi_sampath.models.published import from_published, to_published
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.losses import LossWeights, segmentation_loss
+
+AGREEMENT = 0.9999
+FULL = {"sam": "vit_b", "pathology": "hipt_vits16"}
+
+
+@dataclass(frozen=True)
+class Case:
+    file: str
+    prefix: str
+    keys: str
+    encoders: dict
+
+
+CASES = {
+    "bcss": Case("sampath_bcss", "", "sampath_full", FULL),
+    "crag": Case("sampath_crag", "", "sampath_full", FULL),
+    "wo_fp": Case("sampath_ablation", "wo_fp/", "sampath_wo_fp", {"sam": "vit_b"}),
+    "wo_fs": Case("sampath_ablation", "wo_fs/", "sampath_wo_fs", {"pathology": "hipt_vits16"}),
+}
+
+
+def spec_of(case, channels):
+    classes = [{"name": f"class {i}", "color": "#808080"} for i in range(1, channels)]
+    return ModelSpec.model_validate(
+        {"name": "test", "classes": classes, "mpp": 0.5, **case.encoders}
+    )
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def recorded(parity, case):
+    return parity.npz(case.file)
+
+
+@pytest.fixture(scope="module")
+def model(parity, case, recorded):
+    channels = int(recorded[case.prefix + "num_classes"])
+    spec = spec_of(case, channels)
+    state = parity.weights(f"{case.keys}_C{channels}", recorded["salt"].item())
+    model = build_model(spec)
+    load_weights(model, from_published(state, spec))
+    return model
+
+
+@pytest.fixture(scope="module")
+def image(parity, case, recorded, normalised):
+    height, width = recorded[case.prefix + "image_hw"]
+    return normalised(parity.image(recorded[case.prefix + "image_seed"], height, width))
+
+
+@pytest.fixture(scope="module")
+def run(model, image):
+    """Both attentions on the whole image: what goes into the neck and the decoder, and the end."""
+    modes = ["fused"] if model.sam_encoder is None else ["fused", "reference"]
+    return {mode: forward(model, image, mode) for mode in modes}
+
+
+@torch.no_grad()
+def forward(model, image, mode):
+    set_attention(model, mode)
+    seen = {}
+    hooks = [
+        part.register_forward_pre_hook(lambda _m, given, name=name: seen.update({name: given[0]}))
+        for name, part in (("neck", model.neck), ("decoder", model.decoder))
+    ]
+    seen["output"] = model(image)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["fused", "reference"])
+def test_forward(parity, case, recorded, model, image, run, mode):
+    if mode not in run:
+        pytest.skip("no SAM encoder, so no relative positions: same as fused")
+    output = run[mode]["output"]
+    no_mask = model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+    full = upsampled(output.logits, image)
+    parity.check(recorded, case.prefix + "embedding", run[mode]["decoder"] - no_mask)
+    parity.check(recorded, case.prefix + "logits_256", output.logits)
+    parity.check(recorded, case.prefix + "iou", output.iou)
+    parity.check(recorded, case.prefix + "logits_full", full)
+    check_labels(recorded, case.prefix, model.class_probabilities(full))
+
+
+def test_training_step(parity, case, recorded, model, image, run):
+    """The published loss and its gradients, in every trained weight."""
+    if "train/coef" not in recorded.files:
+        pytest.skip(f"no training step in {case.file}")
+    focal, dice, entropy, iou = recorded["train/coef"].tolist()
+    weights = LossWeights(focal=focal, dice=dice, cross_entropy=entropy, iou=iou)
+    rows, columns = (torch.arange(side) for side in image.shape[-2:])
+    target = (rows[:, None] // 96 + 2 * (columns // 160)) % model.spec.num_channels
+    model.freeze_as_published()
+    with torch.enable_grad():
+        output = model.decode(model.neck(run["fused"]["neck"]))
+        logits = upsampled(output.logits, image)
+        loss = segmentation_loss(logits, target[None], output.iou, weights, paper_compatible=True)
+        loss.total.backward()
+    for name, ours in zip(("loss", "focal", "dice", "ce", "iou"), map_parts(loss), strict=True):
+        parity.check(recorded, f"train/{name}", ours.reshape(1))
+    check_gradients(parity, recorded, model)
+
+
+def map_parts(loss):
+    return loss.total, loss.focal, loss.dice, loss.cross_entropy, loss.iou
+
+
+def check_gradients(parity, recorded, model):
+    found = {name: weight.grad for name, weight in model.named_parameters()}
+    gradients = to_published({k: v for k, v in found.items() if v is not None}, model.spec)
+    keys = recorded["train/grad_keys"].tolist()
+    assert sorted(gradients) == keys
+    norms = torch.stack([gradients[key].norm() for key in keys])
+    parity.check(recorded, "train/grad_norm", norms)
+    for name in recorded.files:
+        if name.startswith("train/grad/") and "__" not in name:
+            gradient = gradients[name.removeprefix("train/grad/")]
+            parity.check(recorded, name, gradient.reshape(len(gradient), -1))
+
+
+def upsampled(logits, image):
+    return functional.interpolate(
+        logits, size=image.shape[-2:], mode="bilinear", align_corners=False
+    )
+
+
+def check_labels(recorded, prefix, probabilities):
+    labels = probabilities.argmax(dim=1).numpy() + 1
+    stored = recorded[prefix + "labels_sub4"]
+    assert (labels[:, ::4, ::4] == stored).mean() >= AGREEMENT
+    counts = np.bincount(labels.ravel(), minlength=len(recorded[prefix + "label_counts"]))
+    differing = np.abs(counts - recorded[prefix + "label_counts"]).sum()
+    assert differing <= 2 * (1 - AGREEMENT) * labels.size

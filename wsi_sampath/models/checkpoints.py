@@ -1,0 +1,141 @@
+"""One file a model: weights as safetensors, the specification in its header."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.models.sam_path import SamPath
+from wsi_sampath.models.spec import ModelSpec
+
+HEADER_KEY = "wsi_sampath"
+_KEYS_SHOWN = 3
+_BLOCK_BYTES = 1 << 20
+
+
+def build_model(spec: ModelSpec) -> SamPath:
+    """Return the network of `spec` with random weights, in evaluation mode."""
+    return SamPath(spec).eval()
+
+
+def save_checkpoint(
+    model: SamPath, path: str | Path, *, dtype: torch.dtype = torch.float16
+) -> Path:
+    """Write weights and specification to one ``.safetensors`` file, atomically.
+
+    Parameters
+    ----------
+    model
+        The network; its `spec` goes into the header.
+    path
+        Where to; replaced if it exists.
+    dtype
+        Of the stored floating-point tensors: float16 or float32.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    path = Path(path)
+    tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
+    part = path.with_name(path.name + ".partial")
+    save_file(tensors, part, metadata={HEADER_KEY: model.spec.to_json(), "format": "pt"})
+    os.replace(part, path)
+    return path
+
+
+def load_checkpoint(path: str | Path) -> SamPath:
+    """Read a model written by `save_checkpoint`.
+
+    Returns
+    -------
+    SamPath
+        On the CPU, float32, in evaluation mode.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if the file is missing, damaged, not ours, or does not fit its specification.
+    """
+    header, tensors = _read(Path(path))
+    if HEADER_KEY not in header:
+        raise WsiError(
+            "bad-model",
+            "is no checkpoint of wsi_sampath (no model description in its header); published "
+            "checkpoints are converted by 'wsi-models import'",
+            subject=str(path),
+        )
+    model = build_model(ModelSpec.from_json(header[HEADER_KEY], subject=str(path)))
+    load_weights(model, tensors, subject=str(path))
+    return model
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: str = "") -> None:
+    """Load tensors into a model, every one of them or none.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` naming the first keys that are missing, unexpected or of another shape.
+    """
+    wanted = model.state_dict()
+    problems = [
+        _list("missing", [name for name in wanted if name not in tensors]),
+        _list("unexpected", [name for name in tensors if name not in wanted]),
+        _list("of another shape", _other_shapes(wanted, tensors)),
+    ]
+    if any(problems):
+        said = "; ".join(problem for problem in problems if problem)
+        raise WsiError("bad-model", f"its weights do not fit the model: {said}", subject=subject)
+    model.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise WsiError("bad-model", "there is no such file", subject=str(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WsiError(
+            "bad-model", f"is damaged or no safetensors file ({error})", subject=str(path)
+        ) from error
+
+
+def _other_shapes(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{name} {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+
+
+def _list(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
+    return f"{what}: {', '.join(names[:_KEYS_SHOWN])}{more}"

@@ -1,0 +1,259 @@
+"""Image encoders, each as "image -> dense feature map".
+
+Every encoder takes (batch, 3, tile, tile) float images in the model's normalisation and returns
+(batch, out_channels, h, w); whatever normalisation or size it needs itself, it sees to.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.models.attention import RelPosAttention
+from wsi_sampath.models.spec import (
+    HIPT_VIT,
+    TIMM_PREFIX,
+    ModelSpec,
+    PathologySpec,
+    SamSpec,
+    Triple,
+    VitSpec,
+    nearest_multiple,
+)
+from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
+
+ensure_torchvision_imports()
+
+import timm  # noqa: E402
+from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
+from segment_anything.modeling.image_encoder import ImageEncoderViT  # noqa: E402
+from timm.models.vision_transformer import VisionTransformer  # noqa: E402
+
+_layer_norm = partial(nn.LayerNorm, eps=1e-6)
+"""Both published encoders have this epsilon, which is not torch's default."""
+
+
+def neck(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return SAM's neck: 1x1 and 3x3 convolution, each followed by a layer norm over channels."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        LayerNorm2d(out_channels),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        LayerNorm2d(out_channels),
+    )
+
+
+class SamEncoder(nn.Module):
+    """SAM's image encoder, with parameter names of its checkpoint, fused attention and free sizes.
+
+    Parameters
+    ----------
+    spec
+        Sizes.
+    tile
+        Side of the input, px.
+    neck_channels
+        Channels after SAM's own neck; None leaves the neck away.
+    """
+
+    def __init__(self, spec: SamSpec, tile: int, neck_channels: int | None = None) -> None:
+        super().__init__()
+        encoder = ImageEncoderViT(
+            img_size=tile,
+            patch_size=spec.patch,
+            embed_dim=spec.embed_dim,
+            depth=spec.depth,
+            num_heads=spec.num_heads,
+            mlp_ratio=spec.mlp_ratio,
+            out_chans=neck_channels or 1,
+            norm_layer=_layer_norm,
+            use_abs_pos=spec.absolute_positions,
+            window_size=spec.window_size,
+            global_attn_indexes=spec.global_attn_indexes,
+        )
+        grid = tile // spec.patch
+        for block in encoder.blocks:
+            size = block.window_size or grid
+            block.attn = RelPosAttention(spec.embed_dim, spec.num_heads, size)
+        self.patch_embed = encoder.patch_embed
+        self.pos_embed = encoder.pos_embed
+        self.blocks = encoder.blocks
+        self.neck = encoder.neck if neck_channels else None
+        self.out_channels = neck_channels or spec.embed_dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, out_channels, tile / patch, tile / patch)."""
+        features = self.tokens(images).permute(0, 3, 1, 2)
+        return features if self.neck is None else cast(Tensor, self.neck(features))
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the tokens after the last block, (batch, h, w, embed_dim)."""
+        tokens = self.patch_embed(images)
+        if self.pos_embed is not None:
+            tokens = tokens + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        return cast(Tensor, tokens)
+
+
+class Renormalise(nn.Module):
+    """Turn images in one normalisation into another one."""
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, of: tuple[Triple, Triple], to: tuple[Triple, Triple]) -> None:
+        super().__init__()
+        (mean, std), (new_mean, new_std) = (
+            [torch.tensor(part, dtype=torch.float64).view(3, 1, 1) for part in pair]
+            for pair in (of, to)
+        )
+        self.register_buffer("factor", (std / new_std).float(), persistent=False)
+        self.register_buffer("offset", ((mean - new_mean) / new_std).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images in the other normalisation, same shape."""
+        return images * self.factor + self.offset
+
+
+class VitEncoder(nn.Module):
+    """A plain ViT's patch tokens after the final norm, parameter names as in DINO's checkpoints.
+
+    The position table is resized to the input's grid the way DINO does it (bicubic, with the scale
+    factor of a grid one tenth larger), since published features depend on it.
+    """
+
+    _DINO_EXTRA = 0.1
+
+    def __init__(self, spec: VitSpec) -> None:
+        super().__init__()
+        self.vit = VisionTransformer(
+            img_size=spec.position_grid * spec.patch,
+            patch_size=spec.patch,
+            embed_dim=spec.embed_dim,
+            depth=spec.depth,
+            num_heads=spec.num_heads,
+            mlp_ratio=spec.mlp_ratio,
+            num_classes=0,
+            norm_layer=_layer_norm,
+        )
+        self.vit.patch_embed.strict_img_size = False
+        self.patch = spec.patch
+        self.position_grid = spec.position_grid
+        self.out_channels = spec.embed_dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, embed_dim, height / patch, width / patch)."""
+        height, width = (side // self.patch for side in images.shape[-2:])
+        tokens = self.vit.norm(self.vit.blocks(self.embed(images)))
+        return on_grid(tokens[:, 1:], height, width)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the class token and the patch tokens with positions, (batch, 1 + h w, dim)."""
+        height, width = (side // self.patch for side in images.shape[-2:])
+        patches = self.vit.patch_embed(images)
+        start = self.vit.cls_token.expand(len(images), -1, -1)
+        return torch.cat([start, patches], dim=1) + self.positions(height, width)
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """Return the position table for a grid of patches, (1, 1 + height width, dim)."""
+        table = cast(Tensor, self.vit.pos_embed)
+        base = self.position_grid
+        if (height, width) == (base, base):
+            return table
+        grid = on_grid(table[:, 1:], base, base)
+        factor = tuple((side + self._DINO_EXTRA) / base for side in (height, width))
+        grid = functional.interpolate(grid, scale_factor=factor, mode="bicubic")
+        return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+class TimmVitEncoder(nn.Module):
+    """Patch tokens after the final norm of any timm vision transformer."""
+
+    def __init__(self, name: str, options: dict[str, object]) -> None:
+        super().__init__()
+        self.vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
+        self.patch = int(self.vit.patch_embed.patch_size[0])
+        self.out_channels = int(self.vit.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, out_channels, height / patch, width / patch)."""
+        height, width = (side // self.patch for side in images.shape[-2:])
+        tokens = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
+        return on_grid(tokens, height, width)
+
+
+class TimmConvEncoder(nn.Module):
+    """One stage of a convolutional timm model, the one with the wanted stride."""
+
+    def __init__(self, name: str, stride: int, options: dict[str, object]) -> None:
+        super().__init__()
+        strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
+        if stride not in strides:
+            raise WsiError(
+                "bad-model", f"{TIMM_PREFIX}{name} has features at strides {strides}, not {stride}"
+            )
+        self.net = timm.create_model(
+            name, features_only=True, out_indices=(strides.index(stride),), **options
+        )
+        self.patch = stride
+        self.out_channels = int(self.net.feature_info.channels()[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, out_channels, height / stride, width / stride)."""
+        return cast(Tensor, self.net(images)[-1])
+
+
+class PathologyEncoder(nn.Module):
+    """A pathology encoder on the decoder's grid.
+
+    The image is re-normalised, resized where its side is no multiple of the encoder's stride, and
+    the features are resampled where their grid is not the decoder's.
+    """
+
+    def __init__(self, spec: PathologySpec, model: ModelSpec) -> None:
+        super().__init__()
+        self.renormalise = Renormalise((model.mean, model.std), (spec.mean, spec.std))
+        self.encoder = _pathology_network(spec)
+        self.side = nearest_multiple(model.tile, self.encoder.patch)
+        self.grid = model.grid
+        self.out_channels = self.encoder.out_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, out_channels, grid, grid)."""
+        images = resized(self.renormalise(images), self.side)
+        return resized(self.encoder(images), self.grid)
+
+
+def _pathology_network(
+    spec: PathologySpec,
+) -> VitEncoder | TimmVitEncoder | TimmConvEncoder:
+    if isinstance(spec.encoder, VitSpec):
+        return VitEncoder(spec.encoder)
+    if spec.encoder == "hipt_vits16":
+        return VitEncoder(HIPT_VIT)
+    name = spec.encoder.removeprefix(TIMM_PREFIX)
+    if not timm.is_model(name):
+        raise WsiError("bad-model", f"timm knows no model '{name}'; see timm.list_models()")
+    options: dict[str, object] = dict(spec.options)
+    if timm.models.model_entrypoint(name).__module__.endswith("vision_transformer"):
+        return TimmVitEncoder(name, options)
+    return TimmConvEncoder(name, spec.stride, options)
+
+
+def on_grid(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Return (batch, height width, channels) tokens as a map (batch, channels, height, width)."""
+    batch, _, channels = tokens.shape
+    return tokens.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Return the images resized bilinearly to side x side; untouched if they have that size."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return functional.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)

@@ -1,0 +1,104 @@
+"""SAM itself: image, points and boxes to masks, with the parameter names of the published files."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from wsi_sampath.models.encoders import SamEncoder, resized
+from wsi_sampath.models.spec import SamSpec
+
+from segment_anything.modeling.mask_decoder import MaskDecoder  # isort: skip
+from segment_anything.modeling.prompt_encoder import PromptEncoder  # isort: skip
+from segment_anything.modeling.transformer import TwoWayTransformer  # isort: skip
+
+_DIM = 256
+_MASK_CHANNELS = 16
+
+
+class Sam(nn.Module):
+    """SAM with our image encoder (fused attention) and the published prompt encoder and decoder.
+
+    Parameters
+    ----------
+    spec
+        Sizes of the image encoder.
+    tile
+        Side of the square frame, px, in which prompts are given.
+    """
+
+    def __init__(self, spec: SamSpec, tile: int = 1024) -> None:
+        super().__init__()
+        grid = tile // spec.patch
+        self.tile = tile
+        self.image_encoder = SamEncoder(spec, tile, neck_channels=_DIM)
+        self.prompt_encoder = PromptEncoder(_DIM, (grid, grid), (tile, tile), _MASK_CHANNELS)
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=_DIM,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=_DIM, num_heads=8, mlp_dim=2048),
+        )
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the features of (batch, 3, tile, tile) images, (batch, 256, grid, grid)."""
+        return cast(Tensor, self.image_encoder(images))
+
+    def masks(
+        self,
+        embedding: Tensor,
+        *,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Segment what the prompts point at in one image.
+
+        Parameters
+        ----------
+        embedding
+            (1, 256, grid, grid) from `embed`.
+        points
+            Coordinates (prompts, n, 2), x before y, in px of the frame, and labels (prompts, n): 1
+            inside, 0 outside.
+        boxes
+            (prompts, 4): x0, y0, x1, y1.
+        masks
+            (prompts, 1, 4 grid, 4 grid) logits of an earlier answer.
+        multimask
+            Three candidates a prompt instead of one.
+
+        Returns
+        -------
+        tuple of Tensor
+            Logits (prompts, 3 or 1, 4 grid, 4 grid) and the predicted IoU (prompts, 3 or 1).
+        """
+        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        with torch.autocast(embedding.device.type, enabled=False):
+            positions = self.prompt_encoder.get_dense_pe()
+        answer = self.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        return cast(tuple[Tensor, Tensor], answer)
+
+    def at_image_size(
+        self, logits: Tensor, used: tuple[int, int], original: tuple[int, int]
+    ) -> Tensor:
+        """Return logits enlarged to the frame, cut to the part in use, resized to the image.
+
+        Parameters
+        ----------
+        logits
+            (prompts, n, 4 grid, 4 grid).
+        used
+            Height and width, px, of the image inside the frame.
+        original
+            Height and width of the image itself.
+        """
+        frame = resized(logits, self.tile)[..., : used[0], : used[1]]
+        return nn.functional.interpolate(frame, size=original, mode="bilinear", align_corners=False)

@@ -1,0 +1,215 @@
+"""Polygons to a GeoJSON file that QuPath opens, streamed to disk."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from errno import ENOSPC
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.polygons import TracedPolygon
+from wsi_sampath.outputs.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
+
+__all__ = ["GeoJSONWriter", "PlaneToSlide"]
+
+AREA = "Area µm^2"
+MEAN_PROBABILITY = "Mean probability"
+SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
+_BATCH = 10_000
+_HEAD = b'{"type":"FeatureCollection","features":['
+_TAIL = b"\n]}\n"
+
+
+class GeoJSONWriter:
+    """Write polygons as QuPath objects, one feature each, as they come.
+
+    Everything goes to PATH.partial, which becomes PATH when the writer is closed. If the `with`
+    block ends by an exception the partial file is removed and PATH is left as it was. The same
+    polygons written in the same order give the same bytes.
+
+    Parameters
+    ----------
+    path
+        Ends in .geojson or .json, or with .gz after it.
+    classes
+        Name and "#rrggbb" of the labels 1, 2, ...
+    transform
+        From plane to level-0 pixels.
+    namespace
+        Text from which the object ids are made; one for each slide and model.
+    object_type
+        What QuPath makes of the polygons.
+    min_area_um2
+        Polygons smaller than this are left out and holes smaller than this are filled, so that
+        a speck left out leaves no hole in the region around it. Where small polygons lie side
+        by side, the hole that they fill together may be larger and then stays.
+
+    Attributes
+    ----------
+    count
+        Features written so far.
+    areas_um2
+        Class name to the area of the features written so far.
+
+    Raises
+    ------
+    WsiError
+        `bad-input` for a suffix, class, transform or label that can't be written; `disk-full`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        classes: Sequence[tuple[str, str]],
+        transform: PlaneToSlide,
+        namespace: str,
+        object_type: Literal["annotation", "detection"] = "annotation",
+        min_area_um2: float = 0.0,
+    ) -> None:
+        if not path.name.endswith(SUFFIXES):
+            message = f"can't write GeoJSON there: the name must end in {', '.join(SUFFIXES)}"
+            raise WsiError("bad-input", message, subject=str(path))
+        _check_transform(transform)
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._transform = transform
+        self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
+        self._min_area_um2 = min_area_um2
+        self._names = [name for name, _ in classes]
+        self._heads = [_properties_head(object_type, *one) for one in classes]
+        self.count = 0
+        self.areas_um2 = dict.fromkeys(self._names, 0.0)
+        self._raw: IO[bytes] = self._partial.open("wb")
+        self._file: IO[bytes] | gzip.GzipFile = self._raw
+        if path.suffix == ".gz":
+            # no name and no time in the header: the same polygons, the same bytes
+            self._file = gzip.GzipFile("", "wb", compresslevel=5, fileobj=self._raw, mtime=0)
+        with self._disk_full_named():
+            self._file.write(_HEAD)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def write(self, polygons: Iterable[TracedPolygon]) -> None:
+        """Write polygons, one feature each (more if rounding splits one)."""
+        remaining = iter(polygons)
+        while batch := list(islice(remaining, _BATCH)):
+            self._write_batch(batch)
+
+    def close(self) -> None:
+        """Complete the file and put it in its place. Closing twice does nothing."""
+        if self._raw.closed:
+            return
+        with self._disk_full_named():
+            self._file.write(_TAIL)
+            if self._file is not self._raw:
+                self._file.close()
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            self._raw.close()
+        self._partial.replace(self._path)
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        self._raw.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _write_batch(self, batch: Sequence[TracedPolygon]) -> None:
+        labels = np.array([one.label for one in batch])
+        if labels.min() < 1 or labels.max() > len(self._names):
+            message = f"label {labels.max()} has no class among the {len(self._names)}"
+            raise WsiError("bad-input", message, subject=str(self._path))
+        means = np.array([one.mean_score for one in batch]) / 255
+        shapes = np.empty(len(batch), object)
+        shapes[:] = [one.polygon for one in batch]
+        chosen, shapes = self._drop_specks(shapes)
+        shapes, source = self._transform.to_slide(shapes)
+        source = chosen[source]
+        self._write_features(labels[source], means[source], shapes)
+
+    def _drop_specks(self, shapes: Shapes) -> tuple[NDArray[np.int64], Shapes]:
+        pixel = self._transform.um2_per_pixel * self._transform.scale_x * self._transform.scale_y
+        smallest = self._min_area_um2 / pixel
+        chosen = np.flatnonzero(shapely.area(shapes) >= smallest)
+        kept = shapes[chosen]
+        return chosen, fill_small_holes(kept, smallest) if smallest > 0 else kept
+
+    def _write_features(
+        self, labels: NDArray[np.int64], means: NDArray[np.float64], shapes: Shapes
+    ) -> None:
+        if len(shapes) == 0:
+            return
+        areas = shapely.area(shapes) * self._transform.um2_per_pixel
+        geometries = _geometries(shapes)
+        columns = zip(labels.tolist(), areas.tolist(), means.tolist(), geometries, strict=True)
+        features = [
+            f'\n{{"type":"Feature","id":"{self._id(self.count + number)}","geometry":{geometry},'
+            f'{self._heads[label - 1]}"{AREA}":{round(area, 2)},'
+            f'"{MEAN_PROBABILITY}":{round(mean, 4)}}}}}}}'
+            for number, (label, area, mean, geometry) in enumerate(columns)
+        ]
+        with self._disk_full_named():
+            self._file.write((("," if self.count else "") + ",".join(features)).encode())
+        self.count += len(features)
+        per_label = np.bincount(labels, weights=areas, minlength=len(self._names) + 1)
+        for name, area in zip(self._names, per_label[1:].tolist(), strict=True):
+            self.areas_um2[name] += area
+
+    def _id(self, number: int) -> uuid.UUID:
+        return uuid.uuid5(self._namespace, str(number))
+
+    @contextmanager
+    def _disk_full_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            message = "no space left while writing the polygons: free some and run again"
+            raise WsiError("disk-full", message, subject=str(self._path)) from error
+
+
+def _geometries(shapes: Shapes) -> list[str]:
+    """Return the geometry of each shape as compact JSON, whole numbers without a fraction."""
+    texts = shapely.to_geojson(shapes).tolist()
+    return [text.replace(".0,", ",").replace(".0]", "]") for text in texts]
+
+
+def _properties_head(object_type: str, name: str, color: str) -> str:
+    if not name or not re.fullmatch("#[0-9a-fA-F]{6}", color):
+        raise WsiError("bad-input", f"class {name!r} needs a name and a color like #1f77b4")
+    red, green, blue = bytes.fromhex(color[1:])
+    classification = {"name": name, "color": [red, green, blue]}
+    text = json.dumps(classification, separators=(",", ":"), ensure_ascii=False)
+    return f'"properties":{{"objectType":"{object_type}","classification":{text},"measurements":{{'
+
+
+def _check_transform(transform: PlaneToSlide) -> None:
+    sizes = (transform.scale_x, transform.scale_y, transform.mpp_x, transform.mpp_y)
+    if not (np.isfinite([*sizes, transform.offset_x, transform.offset_y]).all() and min(sizes) > 0):
+        raise WsiError("bad-input", f"{transform} needs finite numbers and positive sizes")

@@ -1,0 +1,1 @@
+"""Labelled patches to checkpoints: augmentation, losses, metrics."""

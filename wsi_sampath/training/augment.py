@@ -1,0 +1,72 @@
+"""Random changes of labelled H&E patches, as pure functions of a numpy generator."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import hed_from_rgb, rgb_from_hed
+
+Rgb = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Real = NDArray[np.float32]
+
+_WHITE = 256.0
+_STAIN_SHARE = np.array([1.0, 1.0, 0.3])
+"""The residual stain of H&E turns pictures green when changed as freely as the other two."""
+
+
+def turned(rng: np.random.Generator, image: Rgb, mask: Mask) -> tuple[Rgb, Mask]:
+    """Return one of the eight rotations and reflections, the same for both."""
+    quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
+    image, mask = np.rot90(image, quarter), np.rot90(mask, quarter)
+    return (image[:, ::-1], mask[:, ::-1]) if mirror else (image, mask)
+
+
+def rescaled(image: Rgb, mask: Mask, factor: float) -> tuple[Rgb, Mask]:
+    """Return image (bilinear, antialiased) and mask (nearest) enlarged by `factor`."""
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+    label = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(resized), np.asarray(label)
+
+
+def stain_jittered(rng: np.random.Generator, image: Real, strength: float = 0.35) -> Real:
+    """Scale and shift haematoxylin, eosin and the residual, in optical density.
+
+    Parameters
+    ----------
+    image
+        (height, width, 3), 0..255.
+    strength
+        Largest relative change of one stain.
+    """
+    density = -np.log((np.clip(image, 0, 255) + 1) / _WHITE)
+    stains = density @ hed_from_rgb.astype(np.float32)
+    factor = (1 + strength * rng.uniform(-1, 1, 3) * _STAIN_SHARE).astype(np.float32)
+    shift = (0.02 * rng.uniform(-1, 1, 3) * _STAIN_SHARE).astype(np.float32)
+    density = (stains * factor + shift) @ rgb_from_hed.astype(np.float32)
+    out: Real = np.exp(-density) * _WHITE - 1
+    return np.clip(out, 0, 255).astype(np.float32)
+
+
+def colour_jittered(rng: np.random.Generator, image: Real) -> Real:
+    """Change saturation, gain of each channel, brightness and gamma."""
+    grey = image.mean(axis=2, keepdims=True)
+    image = grey + (image - grey) * np.float32(rng.uniform(0.5, 1.3))
+    gain = rng.uniform(0.92, 1.08, 3) * rng.uniform(0.85, 1.15)
+    image = np.clip(image * gain.astype(np.float32) / 255, 0, 1)
+    out: Real = 255 * image ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
+    return out
+
+
+def blob(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool_]:
+    """Return a random smooth shape that fills most of a height x width box: a piece of tissue."""
+    cells = int(rng.integers(4, 9))
+    noise = rng.standard_normal((cells, cells)).astype(np.float32)
+    field = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    edge = np.maximum(np.abs(x), np.abs(y)) ** 2 + x**2 * y**2
+    shape: NDArray[np.bool_] = np.asarray(field) * 0.3 + 0.85 > edge
+    return shape
