@@ -60,6 +60,7 @@ NO_GLANDS = {
     "oscc/*.jpg": 0.3,
 }
 """Files without glands, and their microns per pixel, roughly."""
+MOST_OF_A_KIND = 3
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,11 @@ def _read_patch(image: Path, label: Path) -> Patch:
 
 def read_negatives(data: Path) -> list[Patch]:
     """Return pictures of everything else."""
-    found = [(path, um) for name, um in NO_GLANDS.items() for path in sorted(data.glob(name))]
+    found = [
+        (path, um)
+        for name, um in NO_GLANDS.items()
+        for path in sorted(data.glob(name))[:MOST_OF_A_KIND]
+    ]
     images = [(np.asarray(Image.open(path).convert("RGB")), um) for path, um in found]
     return [Patch(image, np.full(image.shape[:2], OTHER, np.uint8), um) for image, um in images]
 
@@ -130,7 +135,7 @@ class Mosaics(IterableDataset[tuple[Tensor, Tensor]]):
     def _ground(self, rng: np.random.Generator) -> tuple[Rgb, Mask, int, float]:
         area = max(1, self.side // 512) ** 2
         kind = rng.random()
-        if kind < 0.5:
+        if kind < 0.45:
             return *self._filled(rng, self.glands), int(rng.integers(0, 2 + 2 * area)), 0.7
         if kind < 0.6:
             return *self._filled(rng, self.others), int(rng.integers(0, 1 + 2 * area)), 0.7

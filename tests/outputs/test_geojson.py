@@ -1,5 +1,6 @@
 """The GeoJSON writer: right places, valid after rounding, the same bytes, never half a file."""
 
+import contextlib
 import errno
 import gzip
 import json
@@ -35,9 +36,13 @@ def polygon(points, label=1, holes=()):
     return TracedPolygon(label, one, round(one.area), 127.5)
 
 
-def write(path, polygons, **options):
+def make(path, **options):
     options = {"classes": CLASSES, "transform": TRANSFORM, "namespace": "slide", **options}
-    with GeoJSONWriter(path, **options) as writer:
+    return GeoJSONWriter(path, **options)
+
+
+def write(path, polygons, **options):
+    with make(path, **options) as writer:
         writer.write(polygons)
     return writer
 
@@ -221,7 +226,34 @@ def test_an_exception_leaves_the_old_file_alone(tmp_path, name):
 
     with pytest.raises(KeyError):
         write(path, polygons())
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "old")]
+    assert path.read_text() == "old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == [name, f"{name}.partial"]
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_going_on_after_a_stop_gives_the_same_bytes(tmp_path, name, closed):
+    polygons = traced(LABELS)
+    half = len(polygons) // 2
+    write(tmp_path / f"whole-{name}", polygons)
+    path = tmp_path / name
+
+    def stop():
+        with make(path) as writer:
+            writer.write(polygons[:half])
+            states.append(writer.state())
+            writer.write(polygons[half : half + 1])
+            if not closed:
+                raise KeyboardInterrupt
+
+    states = []
+    with contextlib.suppress(KeyboardInterrupt):
+        stop()
+    with make(path, resume=states[0]) as writer:
+        writer.write(polygons[half:])
+    assert path.read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
+    assert writer.count == len(polygons)
+    assert not (tmp_path / f"{name}.partial").exists()
 
 
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
@@ -251,4 +283,4 @@ def test_what_can_not_be_written_is_refused(tmp_path, name, options):
     with pytest.raises(WsiError) as caught:
         write(tmp_path / name, traced(LABELS), **options)
     assert caught.value.reason == "bad-input"
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / name).exists()

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.ndimage import label as connected
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs import simplify as simplify_module
+from wsi_sampath.outputs import tiling
 from wsi_sampath.outputs.polygons import PolygonTracer
 
 CLASSES = 4
@@ -235,9 +235,9 @@ TOLERANCES = st.sampled_from([0.3, 0.6, 0.75, 1.0, 1.5, 2.5, 6.0])
 
 @EXAMPLES
 @given(planes(), TOLERANCES, st.sampled_from([2, 5, 512]), st.sampled_from([4, 512]))
-def test_simplified_neighbours_share_their_border(labels, tolerance, band_rows, columns):
+def test_simplified_neighbours_share_their_border(labels, tolerance, band_rows, side):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simplify_module, "TILE_COLUMNS", columns)
+        patch.setattr(tiling, "LARGEST_SIDE", side)
         traced = trace(labels, simplify=tolerance, band_rows=band_rows)
     assert_simplified(labels, traced, tolerance, whole=labels.min() > 0)
 
@@ -310,3 +310,15 @@ def test_settings_out_of_range_are_refused(width, options):
     with pytest.raises(WsiError) as caught:
         PolygonTracer(width, **options)
     assert caught.value.reason == "bad-input"
+
+
+@pytest.mark.parametrize("band_rows", [33, 512])
+def test_crowded_bands_are_simplified_in_small_tiles(band_rows, monkeypatch):
+    labels = np.random.default_rng(1).integers(1, 5, (70, 90)).astype(np.uint8)
+    labels[:, :20] = 1
+    sides = []
+    steps = tiling._steps
+    monkeypatch.setattr(tiling, "_steps", lambda n, side: (sides.append(side), steps(n, side))[1])
+    traced = trace(labels, simplify=1.0, band_rows=band_rows)
+    assert max(sides[:2]) < tiling.LARGEST_SIDE
+    assert_simplified(labels, traced, 1.0, whole=True)

@@ -81,6 +81,16 @@ class StripBlender:
         self._roll(height)
         return strip
 
+    def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the sums and weights that reach into the next row, after `finish_row`."""
+        rows = int(self._weights.any(axis=1).sum())
+        return self._sums[:, :rows].copy(), self._weights[:rows].copy()
+
+    def restore(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Go on from what `carry` returned."""
+        self._sums[:, : sums.shape[1]] = sums
+        self._weights[: len(weights)] = weights
+
     def _roll(self, height: int) -> None:
         keep = self._grid.tile - height
         for sums in (self._sums, self._weights):

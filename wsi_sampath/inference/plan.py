@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.slides.analysis import find_tissue
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
@@ -20,19 +21,19 @@ from wsi_sampath.slides.slide import Slide
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of one run; the ``.partial`` names become the others when all is done."""
+    """The files of one run."""
 
     zarr: Path
     geojson: Path | None
 
     @property
-    def partial(self) -> Path:
-        """Where the zarr grows; no viewer takes it for a finished one."""
-        return self.zarr.with_name(self.zarr.name + ".partial")
+    def work(self) -> WorkFolder:
+        """Return the folder where the result grows."""
+        return WorkFolder(self.zarr.with_name(self.zarr.name + ".partial"))
 
     @property
     def claim(self) -> Path:
-        """The file that keeps other runs away."""
+        """Return the file that keeps other runs away."""
         return self.zarr.with_name(self.zarr.name + ".claim")
 
 

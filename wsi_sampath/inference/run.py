@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,28 +16,18 @@ import numpy as np
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.background import Background
 from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.identity import check_same, identity
+from wsi_sampath.inference.opening import open_sink
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress, Silent
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.sink import Answers, MapSink
-from wsi_sampath.inference.summary import (
-    Tally,
-    areas_mm2,
-    costs,
-    describe,
-    identity,
-    tile_counts,
-)
+from wsi_sampath.inference.summary import Tally, areas_mm2, costs, describe, tile_counts
 from wsi_sampath.models.zoo import LoadedModel, load_model
-from wsi_sampath.outputs.geojson import GeoJSONWriter, PlaneToSlide
-from wsi_sampath.outputs.ngff import PlaneScale
-from wsi_sampath.outputs.polygons import PolygonTracer
-from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter, read_attributes
+from wsi_sampath.outputs.pyramid import read_attributes
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileBatch, TileStream
-
-_SAME = ("version", "model", "slide", "settings")
 
 
 @dataclass(frozen=True)
@@ -71,6 +60,9 @@ def segment_slide(
     progress: Progress | None = None,
 ) -> SegmentResult:
     """Segment a slide into an OME-Zarr and a GeoJSON.
+
+    A run that was stopped, killed or that failed goes on after its last finished strip when it is
+    started again with the same settings, and ends with the same files.
 
     Parameters
     ----------
@@ -126,25 +118,10 @@ def _finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> SegmentRe
         )
     if force:
         return None
-    different = _differences(attributes, who)
-    if different:
-        raise WsiError(
-            "bad-input",
-            f"the output exists with other settings ({', '.join(different)}); give --force to "
-            "replace it, or choose another --out",
-            subject=str(files.zarr),
-        )
-    geojson = files.geojson if files.geojson and files.geojson.exists() else None
-    if files.geojson is not None and geojson is None:
+    check_same(attributes, who, subject=str(files.zarr))
+    if files.geojson is not None and not files.geojson.exists():
         return None
-    return SegmentResult(files.zarr, geojson, attributes, reused=True)
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    names = [name for name in _SAME[:-1] if before.get(name) != now[name]]
-    old, new = before.get("settings", {}), now["settings"]
-    changed = sorted(name for name in set(old) | set(new) if old.get(name) != new.get(name))
-    return names + [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in changed]
+    return SegmentResult(files.zarr, files.geojson, attributes, reused=True)
 
 
 def _run(
@@ -166,31 +143,24 @@ def _run(
         batch_size=settings.batch_size,
         compile=settings.compile,
     )
-    _clear_partial(files.partial)
-    classes = tuple((c.name, c.color) for c in model.spec.classes)
-    pyramid = PyramidWriter(files.partial, _pyramid_spec(slide, plan, settings, classes))
-    seconds = {"plan": time.perf_counter() - started}
-    tally = Tally()
+    last = files.work.begin(who, force=settings.force)
+    tally = Tally() if last is None else Tally.resumed(plan.grid, last.row, last.notes["failed"])
     stream = TileStream(
         slide,
         plan.sampling,
         plan.grid,
         batch_size=predictor.batch_size,
         workers=settings.workers,
+        first_row=0 if last is None else last.row + 1,
     )
     for warning in slide.warnings:
         progress.warn(warning)
-    with _geojson(files, slide, plan, settings, classes, who) as geojson:
-        tracer = _tracer(plan, settings, len(classes)) if geojson is not None else None
-        sink = MapSink(plan, len(classes), pyramid, tracer, geojson)
-        progress.begin(slide.path.name, plan.grid.n_tiles)
-        try:
-            seconds["network"] = _predict_all(stream, predictor, sink, tally, progress)
-        finally:
-            progress.end()
+    seconds = {"plan": time.perf_counter() - started}
+    with open_sink(slide, model, settings, files, plan, who, tally, last) as sink:
+        seconds["network"] = _predict_all(stream, predictor, sink, tally, progress)
         _check_bad_tiles(tally, plan, settings.max_bad_tiles)
         sink.finish()
-    areas = areas_mm2(plan, sink.pixels, [name for name, _ in classes])
+    areas = areas_mm2(plan, sink.pixels, [one.name for one in model.spec.classes])
     seconds |= {"read": stream.counts.seconds, **sink.seconds}
     seconds["total"] = time.perf_counter() - started
     attributes = {
@@ -199,13 +169,14 @@ def _run(
         "device": str(predictor.device),
         "precision": predictor.precision,
         "tiles": tile_counts(plan, tally),
-        "polygons": geojson.count if geojson is not None else None,
+        "polygons": sink.geojson.count if sink.geojson is not None else None,
         "area_mm2": areas,
-        **costs(seconds, stream.counts, tally, sum(areas.values())),
+        **costs(seconds, stream, sum(areas.values())),
+        "resumed_after_strip": None if last is None else last.row,
         "complete": True,
     }
-    pyramid.finish(attributes)
-    _publish(files)
+    sink.pyramid.finish(attributes)
+    files.work.publish(files.zarr)
     return SegmentResult(files.zarr, files.geojson, attributes)
 
 
@@ -213,14 +184,18 @@ def _predict_all(
     stream: TileStream, predictor: Predictor, sink: MapSink, tally: Tally, progress: Progress
 ) -> float:
     seconds = 0.0
-    with Background(sink.take) as later:
-        for batch in stream:
-            start = time.perf_counter()
-            answers = _answer(batch, predictor, tally)
-            seconds += time.perf_counter() - start
-            if answers.tiles:
-                later.put(answers)
-            progress.advance(len(batch.tiles) + len(batch.failed))
+    progress.begin(stream.slide.path.name, stream.n_tiles)
+    try:
+        with Background(sink.take) as later:
+            for batch in stream:
+                start = time.perf_counter()
+                answers = _answer(batch, predictor, tally)
+                seconds += time.perf_counter() - start
+                if answers.tiles:
+                    later.put(answers)
+                progress.advance(len(batch.tiles) + len(batch.failed))
+    finally:
+        progress.end()
     return seconds
 
 
@@ -251,83 +226,6 @@ def _check_bad_tiles(tally: Tally, plan: RunPlan, limit: float) -> None:
     )
 
 
-def _pyramid_spec(
-    slide: Slide,
-    plan: RunPlan,
-    settings: SegmentSettings,
-    classes: tuple[tuple[str, str], ...],
-) -> PyramidSpec:
-    um_x, um_y = plan.um_per_px
-    return PyramidSpec(
-        name=slide.path.name,
-        height=plan.grid.height,
-        width=plan.grid.width,
-        scale=PlaneScale(um_x, um_y, slide.mpp.x, slide.mpp.y),
-        classes=classes,
-        zarr_format=settings.zarr_format,
-        probabilities=settings.probabilities,
-    )
-
-
-def _tracer(plan: RunPlan, settings: SegmentSettings, n_classes: int) -> PolygonTracer:
-    tolerance = settings.simplify_um / max(plan.um_per_px)
-    return PolygonTracer(plan.grid.window.width, n_classes=n_classes, simplify=tolerance)
-
-
-@contextmanager
-def _geojson(
-    files: RunFiles,
-    slide: Slide,
-    plan: RunPlan,
-    settings: SegmentSettings,
-    classes: tuple[tuple[str, str], ...],
-    who: dict[str, Any],
-) -> Iterator[GeoJSONWriter | None]:
-    if files.geojson is None:
-        yield None
-        return
-    files.geojson.parent.mkdir(parents=True, exist_ok=True)
-    with GeoJSONWriter(
-        files.geojson,
-        classes=classes,
-        transform=_to_slide(slide, plan),
-        namespace=f"{who['slide']['fingerprint']}/{who['model']['sha256']}",
-        min_area_um2=settings.min_area_um2,
-    ) as writer:
-        yield writer
-
-
-def _to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
-    stride, window = plan.grid.stride, plan.grid.window
-    scale_x, scale_y = plan.sampling.zoom_x * stride, plan.sampling.zoom_y * stride
-    return PlaneToSlide(
-        scale_x=scale_x,
-        scale_y=scale_y,
-        offset_x=window.x * scale_x - slide.bounds_offset[0],
-        offset_y=window.y * scale_y - slide.bounds_offset[1],
-        mpp_x=slide.mpp.x,
-        mpp_y=slide.mpp.y,
-    )
-
-
-def _clear_partial(partial: Path) -> None:
-    if partial.exists():
-        shutil.rmtree(partial)
-
-
-def _publish(files: RunFiles) -> None:
-    # By now the polygons stand under their own name; the zarr comes last, because its presence
-    # is what says that the slide is done.
-    if files.zarr.exists():
-        old = files.zarr.with_name(files.zarr.name + ".old.partial")
-        _clear_partial(old)
-        files.zarr.rename(old)
-        files.partial.rename(files.zarr)
-        shutil.rmtree(old)
-    else:
-        files.partial.rename(files.zarr)
-
-
 @contextmanager
 def _explained(subject: str) -> Iterator[None]:
     """Turn what the machine may do to a run into the reasons that a user knows."""
@@ -336,7 +234,8 @@ def _explained(subject: str) -> Iterator[None]:
     except WsiError as error:
         raise error.about(subject) from None
     except KeyboardInterrupt:
-        raise WsiError("interrupted", "stopped by the user", subject=subject) from None
+        message = "stopped by the user; run again to go on"
+        raise WsiError("interrupted", message, subject=subject) from None
     except MemoryError:
         raise WsiError(
             "out-of-memory",
@@ -344,9 +243,13 @@ def _explained(subject: str) -> Iterator[None]:
             subject=subject,
         ) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = "no space is left where the output goes; free some, then run again"
-            raise WsiError("disk-full", message, subject=subject) from None
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"the output cannot be written: {error.strerror or error}{where}"
-        raise WsiError("bad-input", message, subject=subject) from None
+        raise _os_error(error, subject) from None
+
+
+def _os_error(error: OSError, subject: str) -> WsiError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "no space is left where the output goes; free some, then run again to go on"
+        return WsiError("disk-full", message, subject=subject)
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"the output cannot be written: {error.strerror or error}{where}"
+    return WsiError("bad-input", message, subject=subject)

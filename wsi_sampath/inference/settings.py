@@ -105,7 +105,9 @@ class SegmentSettings(BaseModel):
 
 
 # What may differ between two runs that must still give the same bytes.
-_IRRELEVANT = frozenset({"workers", "force", "device", "batch_size", "compile", "geojson"})
+_IRRELEVANT = frozenset(
+    {"workers", "force", "device", "batch_size", "compile", "geojson", "max_bad_tiles"}
+)
 
 
 def result_settings(settings: SegmentSettings) -> dict[str, Any]:

@@ -1,21 +1,27 @@
-"""The last stage: blend, decide, write, vectorise. Runs in one thread, strip after strip."""
+"""The last stage: blend, decide, write, vectorise, and make it durable, strip after strip."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.inference.blend import Strip, StripBlender
+from wsi_sampath.inference import blend
+from wsi_sampath.inference.ledger import Arrays, Ledger, Strip
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.semantic import ClassRows, classify
+from wsi_sampath.inference.summary import Tally
 from wsi_sampath.outputs.geojson import GeoJSONWriter
 from wsi_sampath.outputs.polygons import PolygonTracer
 from wsi_sampath.outputs.pyramid import PyramidWriter
 from wsi_sampath.slides.grid import mask_rows
 from wsi_sampath.slides.stream import Tile
+
+_TRACER = "tracer."
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class MapSink:
         Number of classes.
     pyramid
         Takes the maps.
+    ledger, tally
+        Where finished strips are made durable, with the failures up to them.
     tracer, geojson
         Take the polygons; both None where none are wanted.
     """
@@ -45,16 +53,35 @@ class MapSink:
     plan: RunPlan
     n_classes: int
     pyramid: PyramidWriter
+    ledger: Ledger
+    tally: Tally
     tracer: PolygonTracer | None = None
     geojson: GeoJSONWriter | None = None
     seconds: dict[str, float] = field(
-        default_factory=lambda: {"blend": 0.0, "write": 0.0, "vectorise": 0.0}
+        default_factory=lambda: {"blend": 0.0, "write": 0.0, "vectorise": 0.0, "save": 0.0}
     )
 
     def __post_init__(self) -> None:
-        self._blender = StripBlender(self.plan.grid, self.n_classes)
+        self._blender = blend.StripBlender(self.plan.grid, self.n_classes)
         self._row = 0
         self.pixels = np.zeros(self.n_classes + 1, np.int64)
+
+    def restore(self, last: Strip, kept: Iterator[Strip]) -> None:
+        """Go on after the strip `last`; `kept` are the strips whose rows the zarr may lack."""
+        flushed = self.pyramid.flushed
+        for strip in kept:
+            if "labels" in strip.arrays:
+                self._append(strip.notes["y"], strip.arrays, flushed)
+        self._blender.restore(last.arrays["sums"], last.arrays["weights"])
+        self.pixels[:] = last.notes["pixels"]
+        self._row = last.row + 1
+        if self.tracer is not None:
+            state = {
+                name.removeprefix(_TRACER): array
+                for name, array in last.arrays.items()
+                if name.startswith(_TRACER)
+            }
+            self.tracer = PolygonTracer.from_state(state)
 
     def take(self, answers: Answers) -> None:
         """Add a batch of answers; batches come in grid order."""
@@ -80,22 +107,29 @@ class MapSink:
         rows = classify(strip, self._tissue(strip))
         self.pixels += np.bincount(rows.labels.ravel(), minlength=self.n_classes + 1)
         start = self._spend("blend", start)
-        if rows.labels.any():
-            self._write(rows)
+        arrays = _maps(rows)
+        if arrays:
+            self._append(rows.y, arrays, 0)
         start = self._spend("write", start)
         if self.tracer is not None and self.geojson is not None:
             self.geojson.write(self.tracer.append(rows.labels, rows.score))
-        self._spend("vectorise", start)
+        start = self._spend("vectorise", start)
+        self._save(rows.y, arrays)
+        self._spend("save", start)
         self._row += 1
 
-    def _tissue(self, strip: Strip) -> NDArray[np.bool_]:
+    def _tissue(self, strip: blend.Strip) -> NDArray[np.bool_]:
         grid = self.plan.grid
         rows = (strip.y, strip.y + strip.covered.shape[0])
         columns = (grid.window.x, grid.window.x + grid.window.width)
         return mask_rows(self.plan.tissue, rows, columns, (grid.height, grid.width))
 
-    def _write(self, rows: ClassRows) -> None:
-        self.pyramid.append(rows.y, self._widen(rows.labels), self._widen(rows.probabilities))
+    def _append(self, y: int, arrays: Arrays, flushed: int) -> None:
+        skip = max(0, flushed - y)
+        labels = arrays["labels"][skip:]
+        if len(labels):
+            planes = arrays["probabilities"][:, skip:]
+            self.pyramid.append(y + skip, self._widen(labels), self._widen(planes))
 
     def _widen(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         grid = self.plan.grid
@@ -105,7 +139,32 @@ class MapSink:
         wide[..., grid.window.x : grid.window.x + grid.window.width] = rows
         return wide
 
+    def _save(self, y: int, arrays: Arrays) -> None:
+        sums, weights = self._blender.carry()
+        state: Arrays = {**arrays, "sums": sums, "weights": weights}
+        if self.tracer is not None:
+            state |= {_TRACER + name: array for name, array in self.tracer.state().items()}
+        notes: dict[str, Any] = {
+            "y": y,
+            "flushed": self.pyramid.flushed,
+            "pixels": self.pixels.tolist(),
+            "failed": self.tally.notes(self._row),
+            "geojson": self.geojson.state() if self.geojson is not None else None,
+        }
+        self.ledger.save(Strip(self._row, notes, state), keep_from=self._first_row_not_on_disk())
+
+    def _first_row_not_on_disk(self) -> int:
+        grid, flushed = self.plan.grid, self.pyramid.flushed
+        rows = (row for row in range(self._row) if grid.strip_rows(row)[1] > flushed)
+        return next(rows, self._row)
+
     def _spend(self, stage: str, start: float) -> float:
         now = time.perf_counter()
         self.seconds[stage] += now - start
         return now
+
+
+def _maps(rows: ClassRows) -> Arrays:
+    if not rows.labels.any():
+        return {}
+    return {"labels": rows.labels, "probabilities": rows.probabilities}

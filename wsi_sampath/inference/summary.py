@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath import __version__
 from wsi_sampath.inference.plan import RunPlan
-from wsi_sampath.inference.settings import SegmentSettings, result_settings
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.stream import ReadCounts, Tile
+from wsi_sampath.slides.stream import Tile, TileStream
 
 _LISTED_FAILURES = 1000
 
@@ -35,15 +34,15 @@ class Tally:
     analysed: int = 0
     failed: list[tuple[Tile, str]] = field(default_factory=list)
 
+    def notes(self, row: int) -> list[tuple[int, int, str]]:
+        """Return the failures up to tile row `row`, as JSON values."""
+        return [(t.row, t.column, reason) for t, reason in list(self.failed) if t.row <= row]
 
-def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dict[str, Any]:
-    """Return what decides a result: two runs with equal identities give equal files."""
-    return {
-        "version": __version__,
-        "model": {"name": model.spec.name, "sha256": model.weights_sha256},
-        "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint()},
-        "settings": result_settings(settings),
-    }
+    @classmethod
+    def resumed(cls, grid: TileGrid, row: int, notes: list[tuple[int, int, str]]) -> Tally:
+        """Return the counts as they stood when tile row `row` was finished."""
+        failed = [(Tile(row, column), reason) for row, column, reason in notes]
+        return cls(int(grid.selected[: row + 1].sum()) - len(failed), failed)
 
 
 def describe(slide: Slide, plan: RunPlan, settings: SegmentSettings) -> dict[str, Any]:
@@ -102,17 +101,15 @@ def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dic
     }
 
 
-def costs(
-    seconds: dict[str, float], counts: ReadCounts, tally: Tally, analysed_mm2: float
-) -> dict[str, Any]:
-    """Return the budget: seconds by stage, rates, decoding, memory."""
+def costs(seconds: dict[str, float], stream: TileStream, analysed_mm2: float) -> dict[str, Any]:
+    """Return the budget of this process: seconds by stage, rates, decoding, memory."""
     total = seconds["total"]
     return {
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-        "tiles_per_s": round(tally.analysed / total, 3),
+        "tiles_per_s": round(stream.n_tiles / total, 3),
         "mm2_per_s": round(analysed_mm2 / total, 4),
-        "decoded_px": counts.decoded_px,
-        "needed_px": counts.needed_px,
+        "decoded_px": stream.counts.decoded_px,
+        "needed_px": stream.counts.needed_px,
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
 

@@ -6,14 +6,15 @@ import gzip
 import json
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import ENOSPC
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 import numpy as np
 import shapely
@@ -37,8 +38,9 @@ class GeoJSONWriter:
     """Write polygons as QuPath objects, one feature each, as they come.
 
     Everything goes to PATH.partial, which becomes PATH when the writer is closed. If the `with`
-    block ends by an exception the partial file is removed and PATH is left as it was. The same
-    polygons written in the same order give the same bytes.
+    block ends by an exception the partial file stays, for a later writer to go on with, and PATH
+    is left as it was. The same polygons written in the same order give the same bytes, with or
+    without a stop in between.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class GeoJSONWriter:
         Text from which the object ids are made; one for each slide and model.
     object_type
         What QuPath makes of the polygons.
+    resume
+        What `state` said when an earlier writer stopped; its file is cut back to that point.
     min_area_um2
         Polygons smaller than this are left out and holes smaller than this are filled, so that
         a speck left out leaves no hole in the region around it. Where small polygons lie side
@@ -79,6 +83,7 @@ class GeoJSONWriter:
         namespace: str,
         object_type: Literal["annotation", "detection"] = "annotation",
         min_area_um2: float = 0.0,
+        resume: Mapping[str, Any] | None = None,
     ) -> None:
         if not path.name.endswith(SUFFIXES):
             message = f"can't write GeoJSON there: the name must end in {', '.join(SUFFIXES)}"
@@ -93,13 +98,8 @@ class GeoJSONWriter:
         self._heads = [_properties_head(object_type, *one) for one in classes]
         self.count = 0
         self.areas_um2 = dict.fromkeys(self._names, 0.0)
-        self._raw: IO[bytes] = self._partial.open("wb")
-        self._file: IO[bytes] | gzip.GzipFile = self._raw
-        if path.suffix == ".gz":
-            # no name and no time in the header: the same polygons, the same bytes
-            self._file = gzip.GzipFile("", "wb", compresslevel=5, fileobj=self._raw, mtime=0)
         with self._disk_full_named():
-            self._file.write(_HEAD)
+            self._file = self._reopen(resume) if resume else self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,14 @@ class GeoJSONWriter:
         if kind is None:
             self.close()
         else:
-            self.discard()
+            self._file.close()
+
+    def state(self) -> dict[str, Any]:
+        """Make what was written so far durable, and say how to go on from here."""
+        with self._disk_full_named():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return {"bytes": self._file.tell(), "count": self.count, "areas_um2": dict(self.areas_um2)}
 
     def write(self, polygons: Iterable[TracedPolygon]) -> None:
         """Write polygons, one feature each (more if rounding splits one)."""
@@ -123,21 +130,34 @@ class GeoJSONWriter:
 
     def close(self) -> None:
         """Complete the file and put it in its place. Closing twice does nothing."""
-        if self._raw.closed:
+        if self._file.closed:
             return
         with self._disk_full_named():
             self._file.write(_TAIL)
-            if self._file is not self._raw:
-                self._file.close()
-            self._raw.flush()
-            os.fsync(self._raw.fileno())
-            self._raw.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            if self._path.suffix == ".gz":
+                _compress(self._partial, self._path)
+                self._partial.unlink()
+                return
         self._partial.replace(self._path)
 
-    def discard(self) -> None:
-        """Remove what was written so far."""
-        self._raw.close()
-        self._partial.unlink(missing_ok=True)
+    def _begin(self) -> IO[bytes]:
+        file = self._partial.open("wb")
+        file.write(_HEAD)
+        return file
+
+    def _reopen(self, state: Mapping[str, Any]) -> IO[bytes]:
+        if not self._partial.exists():
+            # A run that was stopped just before its end had closed the polygons already.
+            _restore(self._path, self._partial)
+        file = self._partial.open("r+b")
+        file.truncate(state["bytes"])
+        file.seek(state["bytes"])
+        self.count = state["count"]
+        self.areas_um2 = dict(state["areas_um2"])
+        return file
 
     def _write_batch(self, batch: Sequence[TracedPolygon]) -> None:
         labels = np.array([one.label for one in batch])
@@ -192,6 +212,24 @@ class GeoJSONWriter:
                 raise
             message = "no space left while writing the polygons: free some and run again"
             raise WsiError("disk-full", message, subject=str(self._path)) from error
+
+
+def _compress(path: Path, target: Path) -> None:
+    growing = target.with_name(target.name + ".growing")
+    # No name and no time in the header: the same polygons, the same bytes.
+    with (
+        path.open("rb") as plain,
+        growing.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=5, fileobj=raw, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(plain, packed)
+    growing.replace(target)
+
+
+def _restore(path: Path, partial: Path) -> None:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as finished, partial.open("wb") as plain:
+        shutil.copyfileobj(finished, plain)
 
 
 def _geometries(shapes: Shapes) -> list[str]:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.arcs import Arcs, HalfArcs, halve_arcs, join_cracks
-from wsi_sampath.outputs.components import BACKGROUND, Components, link_components
-from wsi_sampath.outputs.cracks import find_cracks
+from wsi_sampath.outputs.components import BACKGROUND, Components, Linked, link_components
+from wsi_sampath.outputs.cracks import Cracks, find_cracks
 from wsi_sampath.outputs.rings import build_polygons
-from wsi_sampath.outputs.runs import Band, Bytes, Ints, cut_band
-from wsi_sampath.outputs.simplify import Tiling, simplify_arcs, tile_band
+from wsi_sampath.outputs.runs import Band, Bytes, cut_band
+from wsi_sampath.outputs.simplify import simplify_arcs
+from wsi_sampath.outputs.tiling import Tiling, choose_tiles, one_tile, split_cracks
 
 BAND_ROWS = 512
 
@@ -62,7 +63,7 @@ class PolygonTracer:
         Largest distance in plane pixels by which borders may move; 0 is exact. Neighbours share
         the simplified border, and points on the frame of the plane do not move. An exact result
         does not depend on `band_rows`; a simplified one does, for points where a border crosses
-        from band to band stay.
+        from band to band or from tile to tile stay.
     band_rows
         Rows worked on at a time.
 
@@ -164,10 +165,9 @@ class PolygonTracer:
             raise WsiError("bad-input", f"label {labels.max()} of {self._n_classes} classes")
 
     def _trace(self, labels: Bytes, score: Bytes, *, closing: bool) -> list[TracedPolygon]:
-        tiling = tile_band(self._width, len(labels) - closing)
-        band = cut_band(self._above, labels, tiling.columns if self._simplify else None)
+        band = cut_band(self._above, labels)
         linked = link_components(band, self._above_component, self._components, score)
-        arcs = self._find_arcs(band, linked.of_run, tiling)
+        arcs = self._find_arcs(band, linked, len(labels) - closing)
         earlier = self._halves.owned_by(linked.carried[self._halves.owner])
         halves = HalfArcs.joined(earlier, halve_arcs(arcs, self._row))
         is_open = linked.open_after(band)
@@ -182,11 +182,17 @@ class PolygonTracer:
         self._row += len(labels)
         return done
 
-    def _find_arcs(self, band: Band, of_run: Ints, tiling: Tiling) -> Arcs:
-        cracks = find_cracks(band, of_run)
+    def _find_arcs(self, band: Band, linked: Linked, height: int) -> Arcs:
+        cracks = find_cracks(band, linked.of_run)
+        if self._simplify == 0:
+            return self._join(cracks, one_tile(self._width, height))
+        tiling = choose_tiles(band, linked, self._width, height)
+        arcs = self._join(split_cracks(cracks, tiling), tiling)
+        return simplify_arcs(arcs, self._simplify, tiling)
+
+    def _join(self, cracks: Cracks, tiling: Tiling) -> Arcs:
         fixed = tiling.on_frame(np.concatenate([cracks.start, cracks.end]))
-        arcs = join_cracks(cracks, self._width + 1, fixed)
-        return simplify_arcs(arcs, self._simplify, tiling) if self._simplify else arcs
+        return join_cracks(cracks, self._width + 1, fixed)
 
     def _polygons(self, components: Components, halves: HalfArcs) -> list[TracedPolygon]:
         owners, polygons = build_polygons(halves, straighten=self._simplify == 0)

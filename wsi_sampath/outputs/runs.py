@@ -60,7 +60,7 @@ class Band:
         return np.diff(self.starts, append=len(self.values))
 
 
-def cut_band(above: Bytes, labels: Bytes, stops: Ints | None = None) -> Band:
+def cut_band(above: Bytes, labels: Bytes) -> Band:
     """Cut rows into runs.
 
     Parameters
@@ -69,8 +69,6 @@ def cut_band(above: Bytes, labels: Bytes, stops: Ints | None = None) -> Band:
         (width,) labels of the row above the band; zeros above the plane.
     labels
         (rows, width) labels, rows >= 1.
-    stops
-        (n,) lattice columns, 0..width, at which overlaps end as well.
     """
     rows, width = labels.shape
     padded = np.zeros((rows + 1, width + 2), np.uint8)
@@ -81,10 +79,7 @@ def cut_band(above: Bytes, labels: Bytes, stops: Ints | None = None) -> Band:
     changed[0] = True
     np.not_equal(values[1:], values[:-1], out=changed[1:])
     starts = np.flatnonzero(changed)
-    ends = changed[:-pitch] | changed[pitch:]
-    if stops is not None:
-        ends.reshape(rows, pitch)[:, stops + 1] = True
-    overlaps = np.flatnonzero(ends)
+    overlaps = np.flatnonzero(changed[:-pitch] | changed[pitch:])
     upper = np.searchsorted(starts, overlaps, side="right") - 1
     lower = np.searchsorted(starts, overlaps + pitch, side="right") - 1
     return Band(values, pitch, starts, overlaps, upper, lower)

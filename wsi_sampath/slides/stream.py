@@ -119,8 +119,13 @@ class TileStream:
             pool.shutdown(wait=True, cancel_futures=True)
 
     @property
+    def n_tiles(self) -> int:
+        """Count the tiles of the whole stream."""
+        return len(self._tiles)
+
+    @property
     def tile_px(self) -> int:
-        """Side of a tile in model pixels."""
+        """Return the side of a tile in model pixels."""
         return self.grid.tile * self.grid.stride
 
     def _origin(self, tile: Tile) -> tuple[int, int]:

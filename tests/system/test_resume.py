@@ -1,0 +1,205 @@
+"""Stopped anywhere, started again: the same bytes, and no finished strip computed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import StubNetwork, make_stub
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.ledger import Ledger
+from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.sink import MapSink
+
+SETTINGS = {"workers": 2, "device": "cpu", "batch_size": 3, "tissue": "none", "output_mpp": 1.0}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every stored byte of zarr and GeoJSON but the root attributes, which hold seconds."""
+    files = [p for p in (folder / "a.zarr").rglob("*") if p.is_file()]
+    root = folder / "a.zarr" / ".zattrs"
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in files if p != root}
+    attributes = json.loads(root.read_text())
+    run = attributes.pop("wsi_sampath")
+    kept = {k: run[k] for k in ("area_mm2", "tiles", "polygons", "settings", "model", "slide")}
+    found["attributes"] = json.dumps([attributes, kept], sort_keys=True).encode()
+    found["geojson"] = (folder / "a.geojson").read_bytes()
+    return found
+
+
+def run(painted, folder: Path, network=None, **values):
+    return segment_slide(
+        painted.path,
+        folder / "a.zarr",
+        settings=SegmentSettings.build({**SETTINGS, **values}),
+        model=make_stub(network=network),
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(painted, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(painted, folder)
+    return contents(folder)
+
+
+class Stopping(StubNetwork):
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def forward(self, images):
+        if sum(self.calls) >= self.after:
+            raise KeyboardInterrupt
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
+    rng = random.Random(seed)
+    computed, stops = 0, 0
+    while True:
+        network = Stopping(after=rng.randint(10, 90))
+        try:
+            made = run(painted, tmp_path, network)
+            break
+        except WsiError as error:
+            assert error.reason == "interrupted"  # noqa: PT017 - stopping is the point
+            assert not (tmp_path / "a.zarr").exists()
+            assert not (tmp_path / "a.geojson").exists()
+            stops += 1
+        finally:
+            computed += sum(network.calls)
+    assert contents(tmp_path) == uninterrupted
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
+    tiles = made.attributes["tiles"]["analysed"]
+    row_of_tiles, queued = 16, 5 * SETTINGS["batch_size"]
+    assert stops > 0
+    assert tiles <= computed <= tiles + stops * (row_of_tiles + queued)
+
+
+@pytest.mark.parametrize("stage", ["append", "vectorise", "save", "finish", "publish"])
+@pytest.mark.parametrize("row", [0, 2, 5])
+def test_stopped_inside_any_step_of_a_strip(
+    painted, tmp_path, uninterrupted, monkeypatch, stage, row
+):
+    calls = {"n": 0}
+
+    def dying(function, at):
+        def wrapped(*arguments, **keywords):
+            calls["n"] += 1
+            if calls["n"] == at + 1:
+                raise KeyboardInterrupt
+            return function(*arguments, **keywords)
+
+        return wrapped
+
+    from wsi_sampath.inference.work import WorkFolder
+    from wsi_sampath.outputs.geojson import GeoJSONWriter
+
+    targets = {
+        "append": (MapSink, "_append", row),
+        "vectorise": (GeoJSONWriter, "write", row),
+        "save": (Ledger, "save", row),
+        "finish": (GeoJSONWriter, "close", 0),
+        "publish": (WorkFolder, "publish", 0),
+    }
+    owner, name, at = targets[stage]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying(getattr(owner, name), at))
+        with pytest.raises(WsiError, match="interrupted"):
+            run(painted, tmp_path)
+    assert not (tmp_path / "a.zarr").exists()
+    made = run(painted, tmp_path)
+    assert contents(tmp_path) == uninterrupted
+    assert (made.attributes["resumed_after_strip"] is None) == (
+        row == 0 and stage in ("append", "vectorise", "save")
+    )
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from conftest import StubNetwork, make_stub
+from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.settings import SegmentSettings
+
+class Slow(StubNetwork):
+    def forward(self, images):
+        time.sleep(0.02)
+        return super().forward(images)
+
+print("ready", flush=True)
+settings = SegmentSettings.build({settings!r})
+segment_slide({slide!r}, {out!r}, settings=settings, model=make_stub(network=Slow()))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed(painted, tmp_path, uninterrupted, seed):
+    rng = random.Random(seed)
+    code = KILLED.format(
+        tests=str(Path(__file__).parents[1]),
+        slide=str(painted.path),
+        out=str(tmp_path / "a.zarr"),
+        settings=SETTINGS,
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.2, 2.0))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if (tmp_path / "a.zarr").exists():
+            break
+    run(painted, tmp_path)
+    assert contents(tmp_path) == uninterrupted
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
+
+
+def test_other_settings_do_not_go_on(painted, tmp_path, uninterrupted):
+    with pytest.raises(WsiError, match="interrupted"):
+        run(painted, tmp_path, Stopping(after=80))
+    with pytest.raises(WsiError, match="overlap was None, now 96") as caught:
+        run(painted, tmp_path, overlap=96)
+    assert caught.value.reason == "bad-input"
+    other = StubNetwork(seed=1)
+    with pytest.raises(WsiError, match="begun with other settings"):
+        segment_slide(
+            painted.path,
+            tmp_path / "a.zarr",
+            settings=SegmentSettings.build(SETTINGS),
+            model=type(make_stub())(other, make_stub().spec, "1" * 64, "stub"),
+        )
+    made = run(painted, tmp_path, force=True)
+    assert made.attributes["resumed_after_strip"] is None
+    assert contents(tmp_path) == uninterrupted
+
+
+def test_another_batch_size_goes_on(painted, tmp_path, uninterrupted):
+    with pytest.raises(WsiError, match="interrupted"):
+        run(painted, tmp_path, Stopping(after=80))
+    made = run(painted, tmp_path, batch_size=7, workers=1)
+    assert made.attributes["resumed_after_strip"] is not None
+    assert contents(tmp_path) == uninterrupted
+
+
+def test_a_folder_of_others_is_left_alone(painted, tmp_path):
+    (tmp_path / "a.zarr.partial").mkdir()
+    (tmp_path / "a.zarr.partial" / "thesis.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(WsiError, match="not ours"):
+            run(painted, tmp_path, force=force)
+    assert (tmp_path / "a.zarr.partial" / "thesis.txt").read_text() == "mine"

@@ -1,0 +1,114 @@
+"""Open the outputs of a run: new ones, or those that an earlier run left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from wsi_sampath.inference.ledger import Strip
+from wsi_sampath.inference.plan import RunFiles, RunPlan
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.sink import MapSink
+from wsi_sampath.inference.summary import Tally
+from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.outputs.geojson import GeoJSONWriter, PlaneToSlide
+from wsi_sampath.outputs.ngff import PlaneScale
+from wsi_sampath.outputs.polygons import PolygonTracer
+from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.slides.slide import Slide
+
+Classes = tuple[tuple[str, str], ...]
+
+
+@contextmanager
+def open_sink(
+    slide: Slide,
+    model: LoadedModel,
+    settings: SegmentSettings,
+    files: RunFiles,
+    plan: RunPlan,
+    identity: dict[str, Any],
+    tally: Tally,
+    last: Strip | None,
+) -> Iterator[MapSink]:
+    """Open zarr, GeoJSON and tracer behind one sink; the GeoJSON is complete when the block ends.
+
+    Parameters
+    ----------
+    slide, model, settings, files, plan, identity, tally
+        The run.
+    last
+        The strip after which to go on; None for a new run.
+    """
+    classes = tuple((one.name, one.color) for one in model.spec.classes)
+    spec = pyramid_spec(slide, plan, settings, classes)
+    work = files.work
+    if last is None:
+        pyramid = PyramidWriter(work.maps, spec)
+    else:
+        pyramid = PyramidWriter.reopen(work.maps, spec, last.notes["flushed"])
+    with _polygons(slide, files, plan, settings, classes, identity, last) as geojson:
+        tracer = _tracer(plan, settings, len(classes)) if geojson is not None else None
+        sink = MapSink(plan, len(classes), pyramid, work.ledger, tally, tracer, geojson)
+        if last is not None:
+            sink.restore(last, work.ledger.strips())
+        yield sink
+
+
+def pyramid_spec(
+    slide: Slide, plan: RunPlan, settings: SegmentSettings, classes: Classes
+) -> PyramidSpec:
+    """Describe the zarr of a run."""
+    um_x, um_y = plan.um_per_px
+    return PyramidSpec(
+        name=slide.path.name,
+        height=plan.grid.height,
+        width=plan.grid.width,
+        scale=PlaneScale(um_x, um_y, slide.mpp.x, slide.mpp.y),
+        classes=classes,
+        zarr_format=settings.zarr_format,
+        probabilities=settings.probabilities,
+    )
+
+
+def plane_to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
+    """Say where the window's pixels lie on the slide, as QuPath counts."""
+    stride, window = plan.grid.stride, plan.grid.window
+    scale_x, scale_y = plan.sampling.zoom_x * stride, plan.sampling.zoom_y * stride
+    return PlaneToSlide(
+        scale_x=scale_x,
+        scale_y=scale_y,
+        offset_x=window.x * scale_x - slide.bounds_offset[0],
+        offset_y=window.y * scale_y - slide.bounds_offset[1],
+        mpp_x=slide.mpp.x,
+        mpp_y=slide.mpp.y,
+    )
+
+
+def _tracer(plan: RunPlan, settings: SegmentSettings, n_classes: int) -> PolygonTracer:
+    tolerance = settings.simplify_um / max(plan.um_per_px)
+    return PolygonTracer(plan.grid.window.width, n_classes=n_classes, simplify=tolerance)
+
+
+def _polygons(
+    slide: Slide,
+    files: RunFiles,
+    plan: RunPlan,
+    settings: SegmentSettings,
+    classes: Classes,
+    identity: dict[str, Any],
+    last: Strip | None,
+) -> GeoJSONWriter | nullcontext[None]:
+    if files.geojson is None:
+        return nullcontext()
+    files.geojson.parent.mkdir(parents=True, exist_ok=True)
+    return GeoJSONWriter(
+        files.geojson,
+        classes=classes,
+        transform=plane_to_slide(slide, plan),
+        namespace=json.dumps(identity, sort_keys=True),
+        min_area_um2=settings.min_area_um2,
+        resume=None if last is None else last.notes["geojson"],
+    )
