@@ -12,7 +12,7 @@ from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
 
 ROOT = Path(__file__).parents[2]
-LEAST_DICE = 0.85
+LEAST_DICE = 0.8
 CANVASES = 3
 
 
