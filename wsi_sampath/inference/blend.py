@@ -1,7 +1,8 @@
 """Overlap blending in rolling strips: out = sum(w p) / sum(w), with w > 0 everywhere in a tile.
 
-Only one tile height of sums is held. Once all tiles of a row are in, the rows above the next row
-of tiles can change no more: they are divided, handed out and forgotten.
+Only one tile height of sums is held, on the device of the network. Once all tiles of a row are in,
+the rows above the next row of tiles can change no more: they are divided, decided and handed out
+as bytes, and forgotten.
 """
 
 from __future__ import annotations
@@ -9,28 +10,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsi_sampath.slides.grid import TileGrid, blend_profile
 
+# Rows are finished in blocks small enough for the processor's cache.
+_BLOCK_VALUES = 1 << 18
+
 
 @dataclass(frozen=True)
-class Strip:
-    """Finished rows of the analysed window.
+class ClassRows:
+    """Finished rows of the maps that are stored.
 
     Attributes
     ----------
     y
         First row, in output pixels of the plane.
+    labels
+        uint8 (rows, columns): 0 not analysed, 1..k the class of highest probability, decided from
+        the unrounded probabilities.
     probabilities
-        float32 (classes, rows, columns); 0 where nothing was analysed.
-    covered
-        bool (rows, columns): where at least one tile answered.
+        uint8 (classes, rows, columns): round(255 p), 0 where not analysed.
+    score
+        uint8 (rows, columns): the winning class's probability.
     """
 
     y: int
-    probabilities: NDArray[np.float32]
-    covered: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.uint8]
+    score: NDArray[np.uint8]
 
 
 class StripBlender:
@@ -42,17 +52,21 @@ class StripBlender:
         The tiles; columns of the strips are those of ``grid.window``.
     n_classes
         Channels of every answer.
+    device
+        Where the answers are.
     """
 
-    def __init__(self, grid: TileGrid, n_classes: int) -> None:
+    def __init__(
+        self, grid: TileGrid, n_classes: int, *, device: str | torch.device = "cpu"
+    ) -> None:
         self._grid = grid
-        profile = blend_profile(grid.tile, grid.tile - grid.step)
+        profile = torch.from_numpy(blend_profile(grid.tile, grid.tile - grid.step)).to(device)
         self._weight = profile[:, None] * profile[None, :]
         width = grid.window.width
-        self._sums = np.zeros((n_classes, grid.tile, width), np.float32)
-        self._weights = np.zeros((grid.tile, width), np.float32)
+        self._sums = torch.zeros((n_classes, grid.tile, width), device=device)
+        self._weights = torch.zeros((grid.tile, width), device=device)
 
-    def add(self, row: int, column: int, probabilities: NDArray[np.float32]) -> None:
+    def add(self, row: int, column: int, probabilities: Tensor) -> None:
         """Add one tile's answer.
 
         Parameters
@@ -67,32 +81,63 @@ class StripBlender:
         height = min(grid.tile, grid.window.y + grid.window.height - grid.ys[row])
         width = min(grid.tile, grid.window.width - x)
         weight = self._weight[:height, :width]
-        self._sums[:, :height, x : x + width] += weight * probabilities[:, :height, :width]
+        sums = self._sums[:, :height, x : x + width]
+        sums.addcmul_(weight, probabilities[:, :height, :width])
         self._weights[:height, x : x + width] += weight
 
-    def finish_row(self, row: int) -> Strip:
-        """Hand out the rows that are final once every tile of `row` has been added."""
+    def finish_row(self, row: int, tissue: NDArray[np.bool_]) -> ClassRows:
+        """Hand out the rows that are final once every tile of `row` has been added.
+
+        Parameters
+        ----------
+        row
+            The row of tiles.
+        tissue
+            bool (rows, columns): what is to be analysed; the rest becomes 0.
+        """
         first, last = self._grid.strip_rows(row)
-        height = last - first
-        weights = self._weights[:height]
-        covered = weights > 0
-        strip = Strip(first, np.zeros_like(self._sums[:, :height]), covered)
-        np.divide(self._sums[:, :height], weights, out=strip.probabilities, where=covered)
+        height, width = last - first, self._sums.shape[-1]
+        labels = np.zeros((height, width), np.uint8)
+        score = np.zeros((height, width), np.uint8)
+        probabilities = np.zeros((len(self._sums), height, width), np.uint8)
+        if self._weights[:height].any():
+            step = max(1, _BLOCK_VALUES // (width * len(self._sums)))
+            for top in range(0, height, step):
+                rows = slice(top, min(top + step, height))
+                block = self._decide(rows, torch.from_numpy(tissue[rows]))
+                labels[rows], probabilities[:, rows], score[rows] = block
         self._roll(height)
-        return strip
+        return ClassRows(first, labels, probabilities, score)
 
     def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the sums and weights that reach into the next row, after `finish_row`."""
-        rows = int(self._weights.any(axis=1).sum())
-        return self._sums[:, :rows].copy(), self._weights[:rows].copy()
+        rows = int(self._weights.any(dim=1).sum())
+        return self._sums[:, :rows].cpu().numpy(), self._weights[:rows].cpu().numpy()
 
     def restore(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
         """Go on from what `carry` returned."""
-        self._sums[:, : sums.shape[1]] = sums
-        self._weights[: len(weights)] = weights
+        self._sums[:, : sums.shape[1]] = torch.from_numpy(sums)
+        self._weights[: len(weights)] = torch.from_numpy(weights)
+
+    def _decide(self, rows: slice, tissue: Tensor) -> tuple[NDArray[np.uint8], ...]:
+        weights = self._weights[rows]
+        analysed = (weights > 0) & tissue.to(weights.device)
+        # Where there is no weight the sums are 0, and so is what comes out.
+        share = self._sums[:, rows] / weights.clamp_min(torch.finfo(torch.float32).tiny)
+        best, labels = share[0].clone(), torch.ones_like(analysed, dtype=torch.uint8)
+        for index, one in enumerate(share[1:], start=2):
+            labels.masked_fill_(one > best, index)
+            torch.maximum(best, one, out=best)
+        share.mul_(255).round_().mul_(analysed)
+        labels.mul_(analysed)
+        score = best.mul_(255).round_().mul_(analysed)
+        answers = (labels, share.to(torch.uint8), score.to(torch.uint8))
+        return tuple(answer.cpu().numpy() for answer in answers)
 
     def _roll(self, height: int) -> None:
         keep = self._grid.tile - height
         for sums in (self._sums, self._weights):
-            sums[..., :keep, :] = sums[..., height:, :].copy()
+            for top in range(0, keep, height):
+                stop = min(top + height, keep)
+                sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
             sums[..., keep:, :] = 0

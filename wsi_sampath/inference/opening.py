@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
+
 from wsi_sampath.inference.ledger import Strip
 from wsi_sampath.inference.plan import RunFiles, RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
@@ -32,6 +34,7 @@ def open_sink(
     identity: dict[str, Any],
     tally: Tally,
     last: Strip | None,
+    device: torch.device,
 ) -> Iterator[MapSink]:
     """Open zarr, GeoJSON and tracer behind one sink; the GeoJSON is complete when the block ends.
 
@@ -41,6 +44,8 @@ def open_sink(
         The run.
     last
         The strip after which to go on; None for a new run.
+    device
+        Where the network answers.
     """
     classes = tuple((one.name, one.color) for one in model.spec.classes)
     spec = pyramid_spec(slide, plan, settings, classes)
@@ -51,7 +56,7 @@ def open_sink(
         pyramid = PyramidWriter.reopen(work.maps, spec, last.notes["flushed"])
     with _polygons(slide, files, plan, settings, classes, identity, last) as geojson:
         tracer = _tracer(plan, settings, len(classes)) if geojson is not None else None
-        sink = MapSink(plan, len(classes), pyramid, work.ledger, tally, tracer, geojson)
+        sink = MapSink(plan, len(classes), pyramid, work.ledger, tally, tracer, geojson, device)
         if last is not None:
             sink.restore(last, work.ledger.strips())
         yield sink

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.background import Background
@@ -156,7 +156,7 @@ def _run(
     for warning in slide.warnings:
         progress.warn(warning)
     seconds = {"plan": time.perf_counter() - started}
-    with open_sink(slide, model, settings, files, plan, who, tally, last) as sink:
+    with open_sink(slide, model, settings, files, plan, who, tally, last, predictor.device) as sink:
         seconds["network"] = _predict_all(stream, predictor, sink, tally, progress)
         _check_bad_tiles(tally, plan, settings.max_bad_tiles)
         sink.finish()
@@ -202,9 +202,9 @@ def _predict_all(
 def _answer(batch: TileBatch, predictor: Predictor, tally: Tally) -> Answers:
     tally.failed.extend(batch.failed)
     if not batch.tiles:
-        return Answers((), np.empty((0, 0, 0, 0), np.float32))
+        return Answers((), torch.empty(0))
     probabilities = predictor(batch.images)
-    good = [bool(np.isfinite(answer).all()) for answer in probabilities]
+    good = torch.isfinite(probabilities.sum(dim=(1, 2, 3))).tolist()
     tally.failed.extend(
         (tile, "the network's answer is not finite")
         for tile, fine in zip(batch.tiles, good, strict=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from wsi_sampath.inference import blend
+from wsi_sampath.inference.blend import ClassRows, StripBlender
 from wsi_sampath.inference.ledger import Arrays, Ledger, Strip
 from wsi_sampath.inference.plan import RunPlan
-from wsi_sampath.inference.semantic import ClassRows, classify
 from wsi_sampath.inference.summary import Tally
 from wsi_sampath.outputs.geojson import GeoJSONWriter
 from wsi_sampath.outputs.polygons import PolygonTracer
@@ -26,10 +27,10 @@ _TRACER = "tracer."
 
 @dataclass(frozen=True)
 class Answers:
-    """Tiles and their class probabilities, float32 (n, classes, tile, tile)."""
+    """Tiles and their class probabilities, float32 (n, classes, tile, tile) on the device."""
 
     tiles: tuple[Tile, ...]
-    probabilities: NDArray[np.float32]
+    probabilities: Tensor
 
 
 @dataclass
@@ -48,6 +49,8 @@ class MapSink:
         Where finished strips are made durable, with the failures up to them.
     tracer, geojson
         Take the polygons; both None where none are wanted.
+    device
+        Where the answers are, and are blended.
     """
 
     plan: RunPlan
@@ -57,12 +60,13 @@ class MapSink:
     tally: Tally
     tracer: PolygonTracer | None = None
     geojson: GeoJSONWriter | None = None
+    device: str | torch.device = "cpu"
     seconds: dict[str, float] = field(
         default_factory=lambda: {"blend": 0.0, "write": 0.0, "vectorise": 0.0, "save": 0.0}
     )
 
     def __post_init__(self) -> None:
-        self._blender = blend.StripBlender(self.plan.grid, self.n_classes)
+        self._blender = StripBlender(self.plan.grid, self.n_classes, device=self.device)
         self._row = 0
         self.pixels = np.zeros(self.n_classes + 1, np.int64)
 
@@ -103,8 +107,7 @@ class MapSink:
 
     def _finish_row(self) -> None:
         start = time.perf_counter()
-        strip = self._blender.finish_row(self._row)
-        rows = classify(strip, self._tissue(strip))
+        rows = self._blender.finish_row(self._row, self._tissue())
         self.pixels += np.bincount(rows.labels.ravel(), minlength=self.n_classes + 1)
         start = self._spend("blend", start)
         arrays = _maps(rows)
@@ -118,11 +121,11 @@ class MapSink:
         self._spend("save", start)
         self._row += 1
 
-    def _tissue(self, strip: blend.Strip) -> NDArray[np.bool_]:
+    def _tissue(self) -> NDArray[np.bool_]:
         grid = self.plan.grid
-        rows = (strip.y, strip.y + strip.covered.shape[0])
         columns = (grid.window.x, grid.window.x + grid.window.width)
-        return mask_rows(self.plan.tissue, rows, columns, (grid.height, grid.width))
+        plane = (grid.height, grid.width)
+        return mask_rows(self.plan.tissue, grid.strip_rows(self._row), columns, plane)
 
     def _append(self, y: int, arrays: Arrays, flushed: int) -> None:
         skip = max(0, flushed - y)

@@ -1,4 +1,4 @@
-"""Readers: one face over OpenSlide and tiffslide.
+"""Readers: one face over OpenSlide, tiffslide and our own TIFF reader.
 
 Levels are read in their own pixels; whatever lies outside the level, or is transparent, comes back
 in the slide's background colour.
@@ -89,7 +89,7 @@ class OpenSlideReader:
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
         size = self.metadata.level_sizes[level]
-        return _read_clipped(
+        return read_clipped(
             size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
         )
 
@@ -150,7 +150,7 @@ class TiffSlideReader:
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
         size = self.metadata.level_sizes[level]
-        return _read_clipped(
+        return read_clipped(
             size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
         )
 
@@ -170,7 +170,14 @@ class TiffSlideReader:
         self._handle.close()
 
 
+def _open_tiff(path: Path) -> Reader:
+    from wsi_sampath.slides.tiff_reader import TiffReader
+
+    return TiffReader(path)
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
+    "tiff": _open_tiff,
     "openslide": OpenSlideReader,
     "tiffslide": TiffSlideReader,
 }
@@ -208,12 +215,13 @@ def _check_file(path: Path) -> None:
         raise WsiError("unreadable", "the file is empty; copy it again", subject=str(path))
 
 
-def _read_clipped(
+def read_clipped(
     size: tuple[int, int],
     background: tuple[int, int, int],
     box: tuple[int, int, int, int],
     raw: Callable[[tuple[int, int, int, int]], Rgb],
 ) -> Rgb:
+    """Read a box (x, y, width, height) of which only the part inside `size` can be read."""
     x, y, width, height = box
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + width, size[0]), min(y + height, size[1])

@@ -1,0 +1,88 @@
+"""A bounded store of decoded TIFF tiles, shared by the threads that read one slide."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rgb = NDArray[np.uint8]
+Key = tuple[int, int]
+_STRIPES = 64
+
+
+class TileCache:
+    """Tiles by (level, index), those first out that are no longer of use.
+
+    A stream asks for every pixel once, in boxes that do not follow the tiles of the file. A tile
+    is therefore worth keeping until all of its pixels were asked for, which may be a whole row of
+    tiles later, and nothing after that: tiles read to the end go first, then the longest unused.
+
+    Parameters
+    ----------
+    capacity
+        Bytes of pixels to hold at most; the newest tile is held in any case.
+
+    Attributes
+    ----------
+    decoded_px
+        Pixels of all tiles that had to be made.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.decoded_px = 0
+        self._capacity = capacity
+        self._held = 0
+        self._tiles: OrderedDict[Key, Rgb] = OrderedDict()
+        self._unread: dict[Key, int] = {}
+        self._lock = threading.Lock()
+        self._stripes = tuple(threading.Lock() for _ in range(_STRIPES))
+
+    def fetch(self, key: Key, make: Callable[[], Rgb], *, pixels: int, wanted: int) -> Rgb:
+        """Return a tile, made now if it is not held.
+
+        Parameters
+        ----------
+        key
+            Level and index of the tile.
+        make
+            Decodes it; one thread at a time does so for one tile, and what it raises is passed on.
+        pixels, wanted
+            How many pixels the tile has inside its level, and how many of them this call is for.
+        """
+        with self._stripes[hash(key) % _STRIPES]:
+            tile = self._find(key)
+            if tile is None:
+                tile = make()
+                self._hold(key, tile, pixels)
+        self._spend(key, wanted)
+        return tile
+
+    def _find(self, key: Key) -> Rgb | None:
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def _hold(self, key: Key, tile: Rgb, pixels: int) -> None:
+        with self._lock:
+            self.decoded_px += pixels
+            self._tiles[key] = tile
+            self._unread[key] = pixels
+            self._held += tile.nbytes
+            while self._held > self._capacity and len(self._tiles) > 1:
+                oldest, dropped = self._tiles.popitem(last=False)
+                del self._unread[oldest]
+                self._held -= dropped.nbytes
+
+    def _spend(self, key: Key, wanted: int) -> None:
+        with self._lock:
+            if key not in self._unread:
+                return
+            self._unread[key] -= wanted
+            if self._unread[key] <= 0:
+                self._tiles.move_to_end(key, last=False)
