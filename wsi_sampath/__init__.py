@@ -10,16 +10,27 @@ if TYPE_CHECKING:
     from wsi_sampath.inference.run import segment_slide
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
+    from wsi_sampath.outputs.result import Result, open_result
     from wsi_sampath.slides.slide import Slide
 
 __version__ = "0.1.0"
-__all__ = ["SegmentSettings", "Slide", "WsiError", "load_model", "segment_slide"]
+__all__ = [
+    "Result",
+    "SegmentSettings",
+    "Slide",
+    "WsiError",
+    "load_model",
+    "open_result",
+    "segment_slide",
+]
 
 _HOMES = {
+    "Result": "wsi_sampath.outputs.result",
     "SegmentSettings": "wsi_sampath.inference.settings",
     "Slide": "wsi_sampath.slides.slide",
     "WsiError": "wsi_sampath.errors",
     "load_model": "wsi_sampath.models.zoo",
+    "open_result": "wsi_sampath.outputs.result",
     "segment_slide": "wsi_sampath.inference.run",
 }
 

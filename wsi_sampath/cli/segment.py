@@ -15,8 +15,6 @@ from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, Wsi
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Job
     from wsi_sampath.inference.run import SegmentResult
-    from wsi_sampath.inference.plan import plan_tiling
-    from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import LoadedModel
 
@@ -77,6 +75,9 @@ def segment(
         Path | None, typer.Option(help="File for the polygons [NAME.geojson beside the zarr].")
     ] = None,
     no_geojson: Annotated[bool, typer.Option("--no-geojson", help="Write no polygons.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write NAME.html beside the zarr.")
+    ] = True,
     min_area: Annotated[
         float, typer.Option(help="Leave out polygons below this area, um^2.")
     ] = 0.0,
@@ -139,6 +140,7 @@ def segment(
             "zarr_format": zarr_format,
             "max_bad_tiles": max_bad_tiles,
             "reader": reader,
+            "report": report,
             "force": force,
         }
     )
@@ -194,7 +196,13 @@ def _run_all(
 
 def _success(job: Job, result: SegmentResult) -> dict[str, Any]:
     geojson = str(result.geojson) if result.geojson else None
-    files = {"slide": str(job.slide), "zarr": str(result.zarr), "geojson": geojson}
+    report = str(result.report) if result.report else None
+    files = {
+        "slide": str(job.slide),
+        "zarr": str(result.zarr),
+        "geojson": geojson,
+        "report": report,
+    }
     return {"status": "done", **files, "reused": result.reused, "result": result.attributes}
 
 
@@ -226,6 +234,8 @@ def _print_result(job: Job, result: SegmentResult) -> None:
     ]
     if result.geojson is not None:
         lines.append(f"  {result.geojson} ({run['polygons']} polygons)")
+    if result.report is not None:
+        lines.append(f"  {result.report}")
     print("\n".join(lines), flush=True)
 
 

@@ -128,10 +128,10 @@ class StripBlender:
         for index, one in enumerate(share[1:], start=2):
             labels.masked_fill_(one > best, index)
             torch.maximum(best, one, out=best)
-        share.mul_(255).round_().mul_(analysed)
-        labels.mul_(analysed)
-        score = best.mul_(255).round_().mul_(analysed)
-        answers = (labels, share.to(torch.uint8), score.to(torch.uint8))
+        answers = (labels, _to_bytes(share), _to_bytes(best))
+        if not bool(analysed.all()):
+            for answer in answers:
+                answer.mul_(analysed)
         return tuple(answer.cpu().numpy() for answer in answers)
 
     def _roll(self, height: int) -> None:
@@ -141,3 +141,9 @@ class StripBlender:
                 stop = min(top + height, keep)
                 sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
             sums[..., keep:, :] = 0
+
+
+def _to_bytes(probabilities: Tensor) -> Tensor:
+    """Return round(255 p) as uint8."""
+    half = torch.tensor(0.5, device=probabilities.device)
+    return torch.add(half, probabilities, alpha=255).to(torch.uint8)

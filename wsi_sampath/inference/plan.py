@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.outputs.packing import SUFFIXES
 from wsi_sampath.slides.analysis import find_tissue
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
 from wsi_sampath.slides.sampling import Sampling
@@ -25,6 +27,17 @@ class RunFiles:
 
     zarr: Path
     geojson: Path | None
+    report: Path | None = None
+
+    @property
+    def geojson_beside(self) -> str | None:
+        """Tell where the polygons lie, seen from the zarr's folder if there is a way from there."""
+        if self.geojson is None:
+            return None
+        try:
+            return Path(os.path.relpath(self.geojson, self.zarr.parent)).as_posix()
+        except ValueError:
+            return str(self.geojson.absolute())
 
     @property
     def work(self) -> WorkFolder:
@@ -76,12 +89,14 @@ def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     """
     if out.suffix != ".zarr":
         raise UsageError("the output must be named NAME.zarr", subject=str(out))
+    report = out.with_suffix(".html") if settings.report else None
     if not settings.polygons:
-        return RunFiles(out, None)
+        return RunFiles(out, None, report)
     geojson = Path(settings.geojson) if settings.geojson else out.with_suffix(".geojson")
-    if not geojson.name.endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
-        raise UsageError("name the polygons .geojson or .geojson.gz", subject=str(geojson))
-    return RunFiles(out, geojson)
+    if not geojson.name.endswith(SUFFIXES):
+        message = "name the polygons .geojson, .geojson.gz or .geojson.zip"
+        raise UsageError(message, subject=str(geojson))
+    return RunFiles(out, geojson, report)
 
 
 def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPlan:

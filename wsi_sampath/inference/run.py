@@ -21,9 +21,17 @@ from wsi_sampath.inference.opening import open_sink
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress, Silent
+from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.sink import Answers, MapSink
-from wsi_sampath.inference.summary import Tally, areas_mm2, costs, describe, tile_counts
+from wsi_sampath.inference.summary import (
+    Tally,
+    areas_mm2,
+    costs,
+    coverage,
+    describe,
+    tile_counts,
+)
 from wsi_sampath.models.zoo import LoadedModel, load_model
 from wsi_sampath.outputs.pyramid import read_attributes
 from wsi_sampath.slides.slide import Slide
@@ -42,12 +50,15 @@ class SegmentResult:
         The ``wsi_sampath`` attribute of the zarr: counts, areas, costs.
     reused
         True where an equal, complete result was there already.
+    report
+        The HTML page; None where none was wanted.
     """
 
     zarr: Path
     geojson: Path | None
     attributes: dict[str, Any]
     reused: bool = False
+    report: Path | None = None
 
 
 def segment_slide(
@@ -100,6 +111,8 @@ def segment_slide(
             who = identity(opened, model, settings)
             finished = _finished(files, who, force=settings.force)
             if finished is not None:
+                if files.report is not None and not files.report.exists():
+                    report_slide(opened, files.zarr, files.report, zarr_name=files.zarr.name)
                 return finished
             files.zarr.parent.mkdir(parents=True, exist_ok=True)
             with Claim(files.claim):
@@ -121,7 +134,7 @@ def _finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> SegmentRe
     check_same(attributes, who, subject=str(files.zarr))
     if files.geojson is not None and not files.geojson.exists():
         return None
-    return SegmentResult(files.zarr, files.geojson, attributes, reused=True)
+    return SegmentResult(files.zarr, files.geojson, attributes, True, files.report)
 
 
 def _run(
@@ -165,19 +178,32 @@ def _run(
     seconds["total"] = time.perf_counter() - started
     attributes = {
         **who,
-        **describe(slide, plan, settings),
+        **describe(slide, model.spec, plan, settings),
         "device": str(predictor.device),
         "precision": predictor.precision,
         "tiles": tile_counts(plan, tally),
         "polygons": sink.geojson.count if sink.geojson is not None else None,
+        "geojson": files.geojson_beside,
         "area_mm2": areas,
+        "coverage": coverage(slide, plan, areas),
+        "warnings": [*slide.warnings, *_warn_of_size(sink, progress)],
         **costs(seconds, stream, sum(areas.values())),
         "resumed_after_strip": None if last is None else last.row,
         "complete": True,
     }
     sink.pyramid.finish(attributes)
+    if files.report is not None:
+        report_slide(slide, files.work.maps, files.report, zarr_name=files.zarr.name)
     files.work.publish(files.zarr)
-    return SegmentResult(files.zarr, files.geojson, attributes)
+    return SegmentResult(files.zarr, files.geojson, attributes, report=files.report)
+
+
+def _warn_of_size(sink: MapSink, progress: Progress) -> list[str]:
+    warning = sink.geojson.warning() if sink.geojson is not None else None
+    if warning is None:
+        return []
+    progress.warn(warning)
+    return [warning]
 
 
 def _predict_all(

@@ -55,6 +55,8 @@ class SegmentSettings(BaseModel):
         Share of undecodable tiles above which the slide fails.
     reader
         ``"auto"``, or the name of the only reader to try.
+    report
+        Whether to write ``NAME.html``.
     force
         Replace an earlier result of ours that has other settings.
     """
@@ -82,6 +84,7 @@ class SegmentSettings(BaseModel):
     zarr_format: Literal[2, 3] = 2
     max_bad_tiles: Annotated[float, Field(ge=0, le=1)] = 0.01
     reader: str = "auto"
+    report: bool = True
     force: bool = False
 
     @classmethod
@@ -106,7 +109,7 @@ class SegmentSettings(BaseModel):
 
 # What may differ between two runs that must still give the same bytes.
 _IRRELEVANT = frozenset(
-    {"workers", "force", "device", "batch_size", "compile", "geojson", "max_bad_tiles"}
+    {"workers", "force", "device", "batch_size", "compile", "geojson", "max_bad_tiles", "report"}
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
@@ -45,7 +47,9 @@ class Tally:
         return cls(int(grid.selected[: row + 1].sum()) - len(failed), failed)
 
 
-def describe(slide: Slide, plan: RunPlan, settings: SegmentSettings) -> dict[str, Any]:
+def describe(
+    slide: Slide, spec: ModelSpec, plan: RunPlan, settings: SegmentSettings
+) -> dict[str, Any]:
     """Return what is known of a run before its first tile."""
     sampling = plan.sampling
     um_x, um_y = plan.um_per_px
@@ -66,7 +70,7 @@ def describe(slide: Slide, plan: RunPlan, settings: SegmentSettings) -> dict[str
         "overlap": plan.overlap_px,
         "stride": plan.grid.stride,
         "region": list(settings.region) if settings.region else None,
-        "warnings": list(slide.warnings),
+        "model_card": model_card(spec),
     }
 
 
@@ -90,6 +94,29 @@ def level0_box(plan: RunPlan, tile: Tile) -> list[int]:
     x, y = grid.xs[tile.column], grid.ys[tile.row]
     edges = (x * zoom_x, y * zoom_y, grid.tile * zoom_x, grid.tile * zoom_y)
     return [round(edge) for edge in edges]
+
+
+def coverage(slide: Slide, plan: RunPlan, areas: dict[str, float]) -> dict[str, float]:
+    """Return how much there is, how much of it is tissue, how much was analysed, in mm2."""
+    width, height = slide.size
+    whole = width * slide.mpp.x * height * slide.mpp.y * 1e-6
+    return {
+        "slide_mm2": whole,
+        "tissue_mm2": whole * float(plan.tissue.mean()),
+        "analysed_mm2": sum(areas.values()),
+    }
+
+
+def model_card(spec: ModelSpec) -> dict[str, Any]:
+    """Return what a reader of the result should know of the model."""
+    return {
+        "architecture": spec.architecture,
+        "mpp": spec.mpp,
+        "tile": spec.tile,
+        "description": spec.description,
+        "training_data": spec.training_data,
+        "licence": spec.licence,
+    }
 
 
 def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dict[str, float]:
@@ -116,5 +143,10 @@ def costs(seconds: dict[str, float], stream: TileStream, analysed_mm2: float) ->
 
 def peak_memory_mb() -> float:
     """Return the peak resident memory of this process in MB."""
+    # Linux hands ru_maxrss down from the process that started this one; VmHWM is our own.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(one for one in status.read_text().splitlines() if one.startswith("VmHWM"))
+        return int(line.split()[1]) / 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

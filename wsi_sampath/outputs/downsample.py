@@ -16,11 +16,13 @@ def pyramid_shapes(height: int, width: int, *, stop: int = 1024) -> list[tuple[i
 
 def halve_mean(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Average 2 x 2 blocks of uint8 (..., h, w), rounded; odd edges average what there is."""
-    even = _even(values).astype(np.uint16)
-    total = (
-        even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]
-    )
-    return ((total + 2) // 4).astype(np.uint8)
+    even = _even(values)
+    # Whole rows first: adding every second column is the slow part, and so is done on half.
+    rows = np.add(even[..., ::2, :], even[..., 1::2, :], dtype=np.uint16)
+    total = rows[..., ::2] + rows[..., 1::2]
+    total += 2
+    total >>= 2
+    return total.astype(np.uint8)
 
 
 def halve_mode(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.packing import HEAD, SUFFIXES, TAIL, pack, unpack
 from wsi_sampath.outputs.polygons import TracedPolygon
 from wsi_sampath.outputs.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
@@ -28,10 +27,10 @@ __all__ = ["GeoJSONWriter", "PlaneToSlide"]
 
 AREA = "Area µm^2"
 MEAN_PROBABILITY = "Mean probability"
-SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
+MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
+# In a zip of small members the parser is no limit, only the number of objects is.
+TOO_MANY_FEATURES = 1_000_000
 _BATCH = 10_000
-_HEAD = b'{"type":"FeatureCollection","features":['
-_TAIL = b"\n]}\n"
 
 
 class GeoJSONWriter:
@@ -45,7 +44,8 @@ class GeoJSONWriter:
     Parameters
     ----------
     path
-        Ends in .geojson or .json, or with .gz after it.
+        Ends in .geojson or .json, or with .gz after it, or in .geojson.zip: members of at most
+        100,000 features.
     classes
         Name and "#rrggbb" of the labels 1, 2, ...
     transform
@@ -97,6 +97,7 @@ class GeoJSONWriter:
         self._names = [name for name, _ in classes]
         self._heads = [_properties_head(object_type, *one) for one in classes]
         self.count = 0
+        self._bytes = 0
         self.areas_um2 = dict.fromkeys(self._names, 0.0)
         with self._disk_full_named():
             self._file = self._reopen(resume) if resume else self._begin()
@@ -133,25 +134,35 @@ class GeoJSONWriter:
         if self._file.closed:
             return
         with self._disk_full_named():
-            self._file.write(_TAIL)
+            self._file.write(TAIL)
             self._file.flush()
             os.fsync(self._file.fileno())
+            self._bytes = self._file.tell()
             self._file.close()
-            if self._path.suffix == ".gz":
-                _compress(self._partial, self._path)
-                self._partial.unlink()
-                return
-        self._partial.replace(self._path)
+            pack(self._partial, self._path)
+
+    def warning(self) -> str | None:
+        """Tell, once closed, why QuPath would struggle with the file, and what helps."""
+        zipped = self._path.suffix == ".zip"
+        if zipped and self.count <= TOO_MANY_FEATURES:
+            return None
+        if self.count <= MANY_FEATURES and self._bytes <= MANY_BYTES:
+            return None
+        help_ = "--min-area UM2 leaves out specks, --simplify UM shortens outlines"
+        if not zipped:
+            help_ += ", --geojson NAME.geojson.zip loads in parts"
+        size = f"{self.count:,} polygons ({self._bytes / 1e6:,.0f} MB)"
+        return f"QuPath will be slow with {size} in {self._path.name}: {help_}"
 
     def _begin(self) -> IO[bytes]:
         file = self._partial.open("wb")
-        file.write(_HEAD)
+        file.write(HEAD)
         return file
 
     def _reopen(self, state: Mapping[str, Any]) -> IO[bytes]:
         if not self._partial.exists():
             # A run that was stopped just before its end had closed the polygons already.
-            _restore(self._path, self._partial)
+            unpack(self._path, self._partial)
         file = self._partial.open("r+b")
         file.truncate(state["bytes"])
         file.seek(state["bytes"])
@@ -212,24 +223,6 @@ class GeoJSONWriter:
                 raise
             message = "no space left while writing the polygons: free some and run again"
             raise WsiError("disk-full", message, subject=str(self._path)) from error
-
-
-def _compress(path: Path, target: Path) -> None:
-    growing = target.with_name(target.name + ".growing")
-    # No name and no time in the header: the same polygons, the same bytes.
-    with (
-        path.open("rb") as plain,
-        growing.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=5, fileobj=raw, mtime=0) as packed,
-    ):
-        shutil.copyfileobj(plain, packed)
-    growing.replace(target)
-
-
-def _restore(path: Path, partial: Path) -> None:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as finished, partial.open("wb") as plain:
-        shutil.copyfileobj(finished, plain)
 
 
 def _geometries(shapes: Shapes) -> list[str]:

@@ -59,12 +59,8 @@ def render_overlay(
         If the sizes differ, a label has no class, or a colour cannot be read.
     """
     colours = _checked(rgb, labels, class_names, class_colors, um_per_px)
-    # Legends and bars need some room, whatever the size of the picture.
-    zoom = -(-_NARROWEST_PX // rgb.shape[1])
-    blended = _blend(_enlarged(rgb, zoom), _enlarged(labels, zoom), colours)
-    picture = Image.fromarray(blended)
+    picture = draw_overlay(rgb, labels, class_colors=class_colors, um_per_px=um_per_px)
     text = _Text(picture.width)
-    _draw_scale_bar(picture, um_per_px / zoom, text)
     areas = np.bincount(labels.ravel(), minlength=len(colours) + 1)[1:] * um_per_px**2 / 1e6
     entries = [
         _Entry(name, f"{_number(area)} mm²", colour)
@@ -73,6 +69,30 @@ def render_overlay(
     sheet = _compose(picture, title, entries, text)
     sheet.save(path, format="PNG", optimize=True)
     return Path(path)
+
+
+def draw_overlay(
+    rgb: UInt8Array, labels: UInt8Array, *, class_colors: Sequence[Colour], um_per_px: float
+) -> Image.Image:
+    """Draw the class map and a scale bar over the slide, without title and legend.
+
+    Parameters
+    ----------
+    rgb, labels, class_colors, um_per_px
+        As in `render_overlay`; a map of zeros leaves the slide as it is.
+
+    Returns
+    -------
+    Image
+        RGB, of the size of `rgb`, or a multiple of it where that is narrow.
+    """
+    colours = [_read_colour(colour) for colour in class_colors]
+    # Legends and bars need some room, whatever the size of the picture.
+    zoom = -(-_NARROWEST_PX // rgb.shape[1])
+    blended = _blend(_enlarged(rgb, zoom), _enlarged(labels, zoom), colours)
+    picture = Image.fromarray(blended)
+    _draw_scale_bar(picture, um_per_px / zoom, _Text(picture.width))
+    return picture
 
 
 @dataclass(frozen=True)

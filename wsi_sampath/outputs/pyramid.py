@@ -8,8 +8,10 @@ memory grows with the width of the plane, not with its height.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,9 +103,8 @@ class BandWriter:
     def _flush(self) -> None:
         first = (self._y - 1) // CHUNK * CHUNK
         rows = self._band[..., : self._y - first, :]
-        # Empty chunks stay unwritten; comparing a whole band first spares comparing each chunk.
-        if rows.any():
-            self._array[..., first : self._y, :] = rows
+        for place, columns in _full_chunks(rows):
+            self._array[(*place, slice(first, self._y), columns)] = rows[(*place, ..., columns)]
         if self._next is not None:
             self._next.append(self._halve(rows))
 
@@ -126,6 +127,17 @@ class BandWriter:
             missing = min(CHUNK, self._height - self._y)
             shape = (*self._band.shape[:-2], missing, self._band.shape[-1])
             self.append(np.zeros(shape, np.uint8))
+
+
+def _full_chunks(rows: NDArray[np.uint8]) -> Iterator[tuple[tuple[int, ...], slice]]:
+    """Find the stretches of chunk columns that hold anything; empty chunks stay unwritten."""
+    starts = range(0, rows.shape[-1], CHUNK)
+    for place in np.ndindex(rows.shape[:-2]):
+        full = [bool(rows[(*place, ..., slice(x, x + CHUNK))].any()) for x in starts]
+        for filled, group in groupby(zip(full, starts, strict=True), key=itemgetter(0)):
+            columns = [x for _, x in group]
+            if filled:
+                yield place, slice(columns[0], min(columns[-1] + CHUNK, rows.shape[-1]))
 
 
 class PyramidWriter:
@@ -172,15 +184,18 @@ class PyramidWriter:
         return writer
 
     def _attach(self, n_levels: int) -> None:
-        labels = [self._root[f"labels/classes/{level}"] for level in range(n_levels)]
-        image = [self._root[str(level)] for level in range(n_levels)]
-        halve, kind = halve_mode, "labels"
-        if self.spec.probabilities:
-            halve, kind = halve_mean, "probabilities"
+        labels = [self._array(f"labels/classes/{level}") for level in range(n_levels)]
+        image = [self._array(str(level)) for level in range(n_levels)]
+        halve: Halve = halve_mean if self.spec.probabilities else halve_mode
+        kind = "probabilities" if self.spec.probabilities else "labels"
         self._writers = [
             (BandWriter(labels, halve_mode), "labels"),
             (BandWriter(image, halve), kind),
         ]
+
+    def _array(self, name: str) -> Any:
+        # Emptiness is looked after in `_full_chunks`; zarr's own check costs as much as the codec.
+        return self._root[name].with_config({"write_empty_chunks": True})
 
     @property
     def flushed(self) -> int:

@@ -7,7 +7,6 @@ checker is the stricter of the two.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import uuid
@@ -17,9 +16,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import shapely
 from shapely.geometry import shape
+
+from wsi_sampath.outputs.packing import MEMBER_FEATURES, read_members
 
 OBJECT_TYPES = ("annotation", "detection", "tile", "cell")
 GEOMETRY_TYPES = ("Polygon", "MultiPolygon")
@@ -33,32 +35,51 @@ def check_geojson(path: Path) -> list[str]:
     Parameters
     ----------
     path
-        A .geojson or .json file, or either with .gz after it.
+        A .geojson or .json file, either with .gz after it, or a .zip of them.
 
     Returns
     -------
     list of str
         At most 100 problems, each with the number of its feature; empty if all is well.
     """
+    return list(islice(_file_problems(path), _MAX_PROBLEMS))
+
+
+def _file_problems(path: Path) -> Iterator[str]:
+    ids: Counter[str] = Counter()
+    members = 0
     try:
-        collection = _read(path)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        return [f"not readable as JSON: {error}"]
-    return list(islice(_collection_problems(collection), _MAX_PROBLEMS))
+        for name, text in read_members(path):
+            members += 1
+            where = f"{name}: " if name else ""
+            yield from (where + problem for problem in _member_problems(name, text, ids))
+    except (OSError, EOFError, zlib.error, BadZipFile) as error:
+        yield f"not readable: {error}"
+        return
+    if not members:
+        yield "the zip is empty"
+    for name, times in ids.items():
+        if times > 1:
+            yield f"id {name} is used {times} times"
 
 
-def _read(path: Path) -> object:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        data = gzip.decompress(data)
-    return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+def _member_problems(name: str, text: bytes, ids: Counter[str]) -> Iterator[str]:
+    if name and not name.endswith((".geojson", ".json")):
+        yield "a member that is no .geojson is passed over"
+        return
+    try:
+        collection = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+    except ValueError as error:
+        yield f"not readable as JSON: {error}"
+        return
+    yield from _collection_problems(collection, ids, most=MEMBER_FEATURES if name else math.inf)
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _collection_problems(collection: object) -> Iterator[str]:
+def _collection_problems(collection: object, ids: Counter[str], *, most: float) -> Iterator[str]:
     if not isinstance(collection, dict) or collection.get("type") != "FeatureCollection":
         yield "not a FeatureCollection"
         return
@@ -66,13 +87,12 @@ def _collection_problems(collection: object) -> Iterator[str]:
     if not isinstance(features, list):
         yield "features is not a list"
         return
+    if len(features) > most:
+        yield f"{len(features):,} features are too many for one member of a zip"
     for number, feature in enumerate(features):
         for problem in _feature_problems(feature):
             yield f"feature {number}: {problem}"
-    ids = Counter(f["id"] for f in features if isinstance(f, dict) and _is_text(f.get("id")))
-    for name, times in ids.items():
-        if times > 1:
-            yield f"id {name} is used {times} times"
+    ids.update(f["id"] for f in features if isinstance(f, dict) and _is_text(f.get("id")))
 
 
 def _feature_problems(feature: object) -> Iterator[str]:

@@ -87,6 +87,10 @@ class TiffReader:
 
     def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
         page = self._pages[level]
+        whole = _whole_tile(page, box)
+        if whole is not None and page.counts[whole]:
+            self._cache.count(box[2] * box[3])
+            return page.decode(self._bytes(page, whole), whole)
         out = np.empty((box[3], box[2], 3), np.uint8)
         for part in _parts(page, box):
             if page.counts[part.index] == 0:
@@ -164,6 +168,14 @@ class TiffReader:
 def _across(border: int, size: int) -> int:
     """Place a box to be compared over the border of a tile, inside the level."""
     return max(0, min(border - _CHECK_PX // 2, size - _CHECK_PX))
+
+
+def _whole_tile(page: TiledPage, box: tuple[int, int, int, int]) -> int | None:
+    """Return the index of the tile that a box is, to the pixel."""
+    column, dx = divmod(box[0], page.tile_width)
+    row, dy = divmod(box[1], page.tile_height)
+    exact = (dx, dy, box[2], box[3]) == (0, 0, page.tile_width, page.tile_height)
+    return row * page.columns + column if exact else None
 
 
 def _parts(page: TiledPage, box: tuple[int, int, int, int]) -> Iterator[_Part]:

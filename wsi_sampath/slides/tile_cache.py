@@ -19,7 +19,8 @@ class TileCache:
 
     A stream asks for every pixel once, in boxes that do not follow the tiles of the file. A tile
     is therefore worth keeping until all of its pixels were asked for, which may be a whole row of
-    tiles later, and nothing after that: tiles read to the end go first, then the longest unused.
+    tiles later, and nothing after that: tiles asked for as a whole are not kept, those read to the
+    end in parts go first, then the longest unused.
 
     Parameters
     ----------
@@ -57,9 +58,16 @@ class TileCache:
             tile = self._find(key)
             if tile is None:
                 tile = make()
-                self._hold(key, tile, pixels)
+                self.count(pixels)
+                if wanted < pixels:
+                    self._hold(key, tile, pixels)
         self._spend(key, wanted)
         return tile
+
+    def count(self, pixels: int) -> None:
+        """Add to `decoded_px` what was decoded past this store."""
+        with self._lock:
+            self.decoded_px += pixels
 
     def _find(self, key: Key) -> Rgb | None:
         with self._lock:
@@ -70,7 +78,6 @@ class TileCache:
 
     def _hold(self, key: Key, tile: Rgb, pixels: int) -> None:
         with self._lock:
-            self.decoded_px += pixels
             self._tiles[key] = tile
             self._unread[key] = pixels
             self._held += tile.nbytes

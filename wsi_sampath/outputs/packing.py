@@ -1,0 +1,138 @@
+"""The containers of a GeoJSON: plain, gzip, or a zip of members that QuPath reads one by one.
+
+QuPath holds the JSON of a whole file in memory, several times its size. It reads the members of
+a zip one after the other, so that many polygons load in a tenth of the memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip")
+HEAD = b'{"type":"FeatureCollection","features":['
+TAIL = b"\n]}\n"
+MEMBER_FEATURES = 100_000
+MEMBER_BYTES = 100_000_000
+_GZIP_LEVEL = 5
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(plain: Path, target: Path) -> None:
+    """Turn a finished plain file into the container that the name of `target` asks for.
+
+    Parameters
+    ----------
+    plain
+        `HEAD`, then one feature a line, then `TAIL`; gone afterwards.
+    target
+        Appears at once, complete. The same features give the same bytes.
+    """
+    if target.suffix not in (".gz", ".zip"):
+        plain.replace(target)
+        return
+    growing = target.with_name(target.name + ".growing")
+    with growing.open("wb") as raw:
+        if target.suffix == ".gz":
+            _write_gzip(plain, raw)
+        else:
+            _write_zip(plain, raw, target.name.removesuffix(".geojson.zip"))
+        raw.flush()
+        os.fsync(raw.fileno())
+    growing.replace(target)
+    plain.unlink()
+
+
+def unpack(packed: Path, plain: Path) -> None:
+    """Turn what `pack` made back into the plain file, byte for byte."""
+    with plain.open("wb") as out:
+        if packed.suffix == ".zip":
+            _unpack_zip(packed, out)
+            return
+        opener: Any = gzip.open if packed.suffix == ".gz" else open
+        with opener(packed, "rb") as finished:
+            shutil.copyfileobj(finished, out)
+
+
+def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Read the JSON texts of a file, one at a time.
+
+    Parameters
+    ----------
+    path
+        A file with one of `SUFFIXES`.
+
+    Yields
+    ------
+    name, text
+        Name of the member in a zip, empty otherwise, and its bytes.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, zipfile.BadZipFile
+        Where the file or its container can't be read.
+    """
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield name, archive.read(name)
+    elif path.suffix == ".gz":
+        yield "", gzip.decompress(path.read_bytes())
+    else:
+        yield "", path.read_bytes()
+
+
+def _write_gzip(plain: Path, raw: IO[bytes]) -> None:
+    # No name and no time in the header: the same polygons, the same bytes.
+    with (
+        plain.open("rb") as lines,
+        gzip.GzipFile("", "wb", compresslevel=_GZIP_LEVEL, fileobj=raw, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(lines, packed)
+
+
+def _write_zip(plain: Path, raw: IO[bytes], stem: str) -> None:
+    with plain.open("rb") as lines, zipfile.ZipFile(raw, "w") as archive:
+        lines.readline()
+        number, feature = 1, lines.readline()
+        while feature[:1] == b"{" or number == 1:
+            with archive.open(_member(f"{stem}-{number:04d}.geojson"), "w") as member:
+                feature = _write_member(member, feature, lines)
+            number += 1
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, _EPOCH)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.create_system = 3
+    member.external_attr = 0o644 << 16
+    return member
+
+
+def _write_member(member: IO[bytes], feature: bytes, lines: IO[bytes]) -> bytes:
+    """Write features from `feature` on; return the first line that has no more room."""
+    member.write(HEAD)
+    count = size = 0
+    while feature[:1] == b"{" and count < MEMBER_FEATURES and size < MEMBER_BYTES:
+        text = (b",\n" if count else b"\n") + feature.rstrip(b",\n")
+        member.write(text)
+        count, size = count + 1, size + len(text)
+        feature = lines.readline()
+    member.write(TAIL)
+    return feature
+
+
+def _unpack_zip(packed: Path, out: IO[bytes]) -> None:
+    out.write(HEAD)
+    before = b"\n"
+    for _, text in read_members(packed):
+        features = text[len(HEAD) + 1 : -len(TAIL)]
+        if features:
+            out.write(before + features)
+            before = b",\n"
+    out.write(TAIL)
