@@ -158,8 +158,8 @@ def test_real_slides(real_slides, tmp_path):
             assert entry["reason"] == "unreadable"
         else:
             assert entry["status"] == "done", entry
-            expected = "tiffslide" if name.endswith((".webp.tiff", ".ome.tif")) else "openslide"
-            assert entry["result"]["reader"] == expected
+            expected = ("openslide",) if name.endswith(".ndpi") else ("tiff", "tiffslide")
+            assert entry["result"]["reader"] in expected
     assert done.returncode == (1 if record["failed"] else 0)
 
 

@@ -113,7 +113,7 @@ def test_polygons_agree_with_the_label_plane(result):
 def test_attributes_tell_everything(result, painted):
     run = result.attributes
     assert run["complete"] is True
-    assert run["reader"] == "openslide"
+    assert run["reader"] == "tiff"
     assert run["mpp"]["source"] == "metadata"
     assert run["mpp"]["output"] == [2.0, 2.0]
     assert run["tiles"]["analysed"] > 100
@@ -216,7 +216,7 @@ def test_other_settings_need_force(painted, tmp_path):
         painted.path, out, settings=settings(overlap=32, force=True, **base), model=make_stub()
     )
     assert made.attributes["settings"]["overlap"] == 32
-    assert leftovers(tmp_path) == ["a.geojson", "a.zarr"]
+    assert leftovers(tmp_path) == ["a.geojson", "a.html", "a.zarr"]
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -269,7 +269,7 @@ def test_a_run_that_fails_leaves_nothing_that_looks_finished(painted, tmp_path, 
         painted.path, out, settings=settings(tissue="none", batch_size=1), model=make_stub()
     )
     assert made.attributes["complete"]
-    assert leftovers(tmp_path) == ["a.geojson", "a.zarr"]
+    assert leftovers(tmp_path) == ["a.geojson", "a.html", "a.zarr"]
 
 
 def test_memory_shortage_halves_the_batch(painted, tmp_path):

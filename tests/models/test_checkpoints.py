@@ -46,6 +46,12 @@ def test_a_saved_model_comes_back(tiny_model, tmp_path, dtype):
     assert [one.name for one in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_a_saved_file_has_the_usual_permissions(saved):
+    other = saved.with_name("other")
+    other.touch()
+    assert saved.stat().st_mode == other.stat().st_mode
+
+
 def test_keys_that_differ_are_named(saved, tiny_model):
     rewrite(saved, tiny_model, lambda state: state.pop("neck.0.weight"))
     assert "missing: neck.0.weight" in refusal(load_checkpoint, saved)

@@ -80,7 +80,7 @@ def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
         finally:
             computed += sum(network.calls)
     assert contents(tmp_path) == uninterrupted
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.html", "a.zarr"]
     tiles = made.attributes["tiles"]["analysed"]
     row_of_tiles, queued = 16, 5 * SETTINGS["batch_size"]
     assert stops > 0
@@ -166,7 +166,7 @@ def test_killed(painted, tmp_path, uninterrupted, seed):
             break
     run(painted, tmp_path)
     assert contents(tmp_path) == uninterrupted
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.html", "a.zarr"]
 
 
 def test_other_settings_do_not_go_on(painted, tmp_path, uninterrupted):

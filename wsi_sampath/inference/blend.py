@@ -54,12 +54,20 @@ class StripBlender:
         Channels of every answer.
     device
         Where the answers are.
+    probabilities
+        Whether the rows handed out hold probabilities; without them they hold none (0 classes).
     """
 
     def __init__(
-        self, grid: TileGrid, n_classes: int, *, device: str | torch.device = "cpu"
+        self,
+        grid: TileGrid,
+        n_classes: int,
+        *,
+        device: str | torch.device = "cpu",
+        probabilities: bool = True,
     ) -> None:
         self._grid = grid
+        self._planes = n_classes if probabilities else 0
         profile = torch.from_numpy(blend_profile(grid.tile, grid.tile - grid.step)).to(device)
         self._weight = profile[:, None] * profile[None, :]
         width = grid.window.width
@@ -99,7 +107,7 @@ class StripBlender:
         height, width = last - first, self._sums.shape[-1]
         labels = np.zeros((height, width), np.uint8)
         score = np.zeros((height, width), np.uint8)
-        probabilities = np.zeros((len(self._sums), height, width), np.uint8)
+        probabilities = np.zeros((self._planes, height, width), np.uint8)
         if self._weights[:height].any():
             step = max(1, _BLOCK_VALUES // (width * len(self._sums)))
             for top in range(0, height, step):
@@ -128,7 +136,7 @@ class StripBlender:
         for index, one in enumerate(share[1:], start=2):
             labels.masked_fill_(one > best, index)
             torch.maximum(best, one, out=best)
-        answers = (labels, _to_bytes(share), _to_bytes(best))
+        answers = (labels, _to_bytes(share[: self._planes]), _to_bytes(best))
         if not bool(analysed.all()):
             for answer in answers:
                 answer.mul_(analysed)

@@ -66,7 +66,12 @@ class MapSink:
     )
 
     def __post_init__(self) -> None:
-        self._blender = StripBlender(self.plan.grid, self.n_classes, device=self.device)
+        self._blender = StripBlender(
+            self.plan.grid,
+            self.n_classes,
+            device=self.device,
+            probabilities=self.pyramid.spec.probabilities,
+        )
         self._row = 0
         self.pixels = np.zeros(self.n_classes + 1, np.int64)
 

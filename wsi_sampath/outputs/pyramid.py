@@ -104,7 +104,8 @@ class BandWriter:
         first = (self._y - 1) // CHUNK * CHUNK
         rows = self._band[..., : self._y - first, :]
         for place, columns in _full_chunks(rows):
-            self._array[(*place, slice(first, self._y), columns)] = rows[(*place, ..., columns)]
+            inside: tuple[Any, ...] = (*place, ..., columns)
+            self._array[(*place, slice(first, self._y), columns)] = rows[inside]
         if self._next is not None:
             self._next.append(self._halve(rows))
 

@@ -169,22 +169,24 @@ def _jpeg(picture: Image.Image) -> str:
 def _area_chart(result: Result) -> str:
     areas = [result.attributes["area_mm2"][one.name] for one in result.classes]
     names = [one.name for one in result.classes]
-    return _bars(names, areas, [one.color for one in result.classes], "mm²")
+    texts = [f"{number(area)} mm²" for area in areas]
+    return _bars(names, areas, texts, [one.color for one in result.classes])
 
 
 def _time_chart(seconds: dict[str, float]) -> str:
     stages = {name: spent for name, spent in seconds.items() if name != "total"}
-    return _bars(list(stages), list(stages.values()), [_BAR] * len(stages), "s")
+    texts = [f"{spent:,.2f} s" for spent in stages.values()]
+    return _bars(list(stages), list(stages.values()), texts, [_BAR] * len(stages))
 
 
-def _bars(names: list[str], values: list[float], colors: list[str], unit: str) -> str:
+def _bars(names: list[str], values: list[float], texts: list[str], colors: list[str]) -> str:
     """Draw horizontal bars, the first on top, as an SVG."""
     with rc_context({"svg.hashsalt": "wsi_sampath", "font.size": 10, "text.parse_math": False}):
         figure = Figure(figsize=(5.2, 0.5 + 0.34 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         places = range(len(names))
         bars = axes.barh(places, values, color=colors, edgecolor=_QUIET, linewidth=0.5, height=0.66)
-        axes.bar_label(bars, [f"{number(v)} {unit}" for v in values], padding=4, color=_QUIET)
+        axes.bar_label(bars, texts, padding=4, color=_QUIET)
         axes.set_yticks(places, names, color=_INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.28 * max(*values, 1e-9))

@@ -6,6 +6,7 @@ in the slide's background colour.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,19 @@ from wsi_sampath.errors import WsiError
 
 Rgb = NDArray[np.uint8]
 WHITE = (255, 255, 255)
+
+
+# What the TIFF libraries raise on files that are cut off or nonsense, as found by damaging files.
+BROKEN_TIFF = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+)
 
 
 class TileError(Exception):
@@ -137,12 +151,11 @@ class TiffSlideReader:
 
     def __init__(self, path: Path) -> None:
         import tiffslide
-        from tifffile import TiffFileError
 
         try:
             self._handle = tiffslide.TiffSlide(str(path))
             self.metadata = _tiffslide_metadata(self._handle)
-        except (TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
         # One file position is shared by all who read through this handle.
         self._lock = threading.Lock()
@@ -161,7 +174,7 @@ class TiffSlideReader:
         try:
             with self._lock:
                 pixels = self._handle.read_region(location, level, (width, height), as_array=True)
-        except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
         return _flatten(_as_rgb(pixels), self.metadata.background)
 

@@ -17,13 +17,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from wsi_sampath.slides.readers import SlideMetadata, TileError
+from wsi_sampath.slides.readers import BROKEN_TIFF, SlideMetadata, TileError
 from wsi_sampath.slides.tiff_codec import COMPRESSIONS, Rgb, tile_decoder
 
 # Formats that tifffile knows and that are laid out as plain pyramids. Others place their tiles by
 # rules of their own (overlaps in BIF, restart markers in NDPI) which only OpenSlide knows.
 _PLAIN_FLAGS = frozenset({"svs", "ome", "shaped", "uniform"})
 _MOST_PAGES = 100
+_MOST_TILE_PX = 8192
 _UM_PER = {
     "m": 1e6,
     "dm": 1e5,
@@ -38,18 +39,6 @@ _UM_PER = {
     "in": 25400.0,
 }
 _UM_PER_TAG = {2: 25400.0, 3: 10000.0}
-# What tifffile raises on files that are cut off or nonsense.
-BROKEN = (
-    tifffile.TiffFileError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ElementTree.ParseError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +105,7 @@ def read_pages(path: Path) -> tuple[tuple[TiledPage, ...], SlideMetadata]:
             pixels = _ome_pixels(tiff) if tiff.is_ome else None
             pages = tuple(_tiled_page(page) for page in _pyramid(tiff))
             return pages, _metadata(tiff, pages, pixels)
-    except BROKEN as error:
+    except (*BROKEN_TIFF, ElementTree.ParseError) as error:
         raise TileError(str(error) or type(error).__name__) from None
 
 
@@ -164,6 +153,8 @@ def _tiled_page(page: Any) -> TiledPage:
 def _check_plain(page: Any) -> None:
     if not page.is_tiled or page.imagedepth != 1 or page.tiledepth != 1:
         raise TileError("the image is not cut into tiles")
+    if not (0 < page.tilewidth <= _MOST_TILE_PX and 0 < page.tilelength <= _MOST_TILE_PX):
+        raise TileError(f"tiles of {page.tilewidth} x {page.tilelength} pixels are no tiles")
     if page.samplesperpixel != 3 or page.planarconfig != 1 or page.extrasamples:
         raise TileError("the pixels are not interleaved RGB")
     if page.bitspersample != 8 or page.dtype != np.uint8:

@@ -142,9 +142,11 @@ class TiffReader:
             raise TileError(f"{stated.vendor} files are left to OpenSlide")
         if stated.level_sizes != self.metadata.level_sizes:
             raise TileError("OpenSlide sees other levels")
-        if any((page.counts == 0).any() for page in self._pages[1:]):
-            # OpenSlide paints a hole in a lower level from the level above.
-            raise TileError("tiles are missing in a lower level")
+        holes = any((page.counts == 0).any() for page in self._pages)
+        if holes and stated.vendor == "aperio" and len(self._pages) > 1:
+            # It takes a hole for a fault of the scanner, distrusts what lies over it in the lower
+            # levels, and paints that from the finest level.
+            raise TileError("tiles are missing; OpenSlide mends that")
         self.metadata = replace(stated)
         for level, box in self._check_boxes():
             tolerance = 0 if self._pages[level].exact else _JPEG2000_TOLERANCE

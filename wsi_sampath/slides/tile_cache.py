@@ -17,10 +17,9 @@ _STRIPES = 64
 class TileCache:
     """Tiles by (level, index), those first out that are no longer of use.
 
-    A stream asks for every pixel once, in boxes that do not follow the tiles of the file. A tile
-    is therefore worth keeping until all of its pixels were asked for, which may be a whole row of
-    tiles later, and nothing after that: tiles asked for as a whole are not kept, those read to the
-    end in parts go first, then the longest unused.
+    A stream asks for every pixel about once, in boxes that do not follow the tiles of the file. A
+    tile is therefore worth keeping until all of its pixels were asked for, which may be a whole row
+    of tiles later: tiles read to the end go first, then the longest unused.
 
     Parameters
     ----------
@@ -37,7 +36,8 @@ class TileCache:
         self.decoded_px = 0
         self._capacity = capacity
         self._held = 0
-        self._tiles: OrderedDict[Key, Rgb] = OrderedDict()
+        self._in_use: OrderedDict[Key, Rgb] = OrderedDict()
+        self._spent: OrderedDict[Key, Rgb] = OrderedDict()
         self._unread: dict[Key, int] = {}
         self._lock = threading.Lock()
         self._stripes = tuple(threading.Lock() for _ in range(_STRIPES))
@@ -59,8 +59,7 @@ class TileCache:
             if tile is None:
                 tile = make()
                 self.count(pixels)
-                if wanted < pixels:
-                    self._hold(key, tile, pixels)
+                self._hold(key, tile, pixels)
         self._spend(key, wanted)
         return tile
 
@@ -71,25 +70,25 @@ class TileCache:
 
     def _find(self, key: Key) -> Rgb | None:
         with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-            return tile
+            for tiles in (self._in_use, self._spent):
+                if key in tiles:
+                    tiles.move_to_end(key)
+                    return tiles[key]
+            return None
 
     def _hold(self, key: Key, tile: Rgb, pixels: int) -> None:
         with self._lock:
-            self._tiles[key] = tile
+            self._in_use[key] = tile
             self._unread[key] = pixels
             self._held += tile.nbytes
-            while self._held > self._capacity and len(self._tiles) > 1:
-                oldest, dropped = self._tiles.popitem(last=False)
+            while self._held > self._capacity and len(self._unread) > 1:
+                oldest, dropped = (self._spent or self._in_use).popitem(last=False)
                 del self._unread[oldest]
                 self._held -= dropped.nbytes
 
     def _spend(self, key: Key, wanted: int) -> None:
         with self._lock:
-            if key not in self._unread:
-                return
-            self._unread[key] -= wanted
-            if self._unread[key] <= 0:
-                self._tiles.move_to_end(key, last=False)
+            if key in self._unread:
+                self._unread[key] -= wanted
+                if self._unread[key] <= 0 and key in self._in_use:
+                    self._spent[key] = self._in_use.pop(key)
