@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import shapely
 import zarr
@@ -161,6 +162,27 @@ def test_only_tissue_is_analysed(painted, tmp_path):
     assert (labels & truth).sum() / truth.sum() > 0.97
     assert (labels & ~truth).sum() / truth.sum() < 0.15
     assert made.attributes["tiles"]["skipped"] > 0
+
+
+@pytest.mark.parametrize("kind", ["png", "geojson"])
+def test_a_given_mask_is_what_is_analysed(painted, tmp_path, kind):
+    path = tmp_path / f"mask.{kind}"
+    if kind == "png":
+        mask = np.zeros((230, 300), np.uint8)
+        mask[60:140, 100:220] = 255
+        PIL.Image.fromarray(mask).save(path)
+    else:
+        shape = shapely.box(1000, 600, 2200, 1400)
+        feature = {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": {}}
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    made = segment_slide(
+        painted.path, tmp_path / "m.zarr", settings=settings(tissue=str(path)), model=make_stub()
+    )
+    analysed = zarr.open_group(made.zarr, mode="r")["labels/classes/0"][:] > 0
+    want = np.zeros_like(analysed)
+    want[150:350, 250:550] = True
+    assert (analysed & want).sum() / (analysed | want).sum() > 0.97
+    assert made.attributes["tiles"]["analysed"] < made.attributes["tiles"]["skipped"]
 
 
 def test_variants_of_the_output(painted, tmp_path, whole):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.grid import plan_grid
-from wsi_sampath.slides.readers import OpenSlideReader, TileError, TiffSlideReader, open_reader
+from wsi_sampath.slides.readers import OpenSlideReader, TiffSlideReader, TileError, open_reader
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileStream
 from wsi_sampath.slides.svs_writer import write_svs

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from wsi_sampath.slides.grid import TileGrid, blend_profile
 
-# Rows are finished in blocks small enough for the processor's cache.
-_BLOCK_VALUES = 1 << 18
+# Rows are finished in blocks that fit a processor's cache, or fill a GPU.
+_BLOCK_VALUES = {"cpu": 1 << 18, "cuda": 1 << 27, "mps": 1 << 24}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class StripBlender:
         score = np.zeros((height, width), np.uint8)
         probabilities = np.zeros((self._planes, height, width), np.uint8)
         if self._weights[:height].any():
-            step = max(1, _BLOCK_VALUES // (width * len(self._sums)))
+            values = _BLOCK_VALUES[self._sums.device.type]
+            step = max(1, values // (width * len(self._sums)))
             for top in range(0, height, step):
                 rows = slice(top, min(top + step, height))
                 block = self._decide(rows, torch.from_numpy(tissue[rows]))

@@ -14,7 +14,7 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.settings import Precision
 from wsi_sampath.models.zoo import LoadedModel
 
-_AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 2}
+_AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -129,7 +129,11 @@ class Predictor:
 
     @torch.inference_mode()
     def _predict(self, images: NDArray[np.uint8]) -> Tensor:
-        tiles = torch.from_numpy(images).to(self.device, non_blocking=True)
+        tiles = torch.from_numpy(images)
+        if self.device.type == "cuda":
+            # Only from pinned memory does the copy run beside the kernels of the batch before.
+            tiles = tiles.pin_memory()
+        tiles = tiles.to(self.device, non_blocking=True)
         with self._autocast():
             logits = self._forward(self._module.preprocess(tiles)).logits
         # Channels-last answers would cost the softmax and the blending several times their price.

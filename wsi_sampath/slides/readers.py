@@ -20,6 +20,7 @@ from wsi_sampath.errors import WsiError
 
 Rgb = NDArray[np.uint8]
 WHITE = (255, 255, 255)
+_MOST_TILE_PX = 1 << 28
 
 
 # What the TIFF libraries raise on files that are cut off or nonsense, as found by damaging files.
@@ -97,6 +98,7 @@ class OpenSlideReader:
             self._handle = self._open(str(path))
         except (openslide.OpenSlideError, OSError) as error:
             raise TileError(str(error) or type(error).__name__) from None
+        _refuse_absurd_tiles(self._handle.properties)
         self._downsamples: tuple[float, ...] = self._handle.level_downsamples
         self.metadata = _openslide_metadata(self._handle)
 
@@ -272,6 +274,18 @@ def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
         raise TileError(f"pixels of shape {pixels.shape} are not RGB")
     return pixels
+
+
+def _refuse_absurd_tiles(properties: Mapping[str, Any]) -> None:
+    """Refuse a damaged header that OpenSlide believes.
+
+    It would end the whole process when it cannot get the memory for such a tile.
+    """
+    for level in range(int(properties.get("openslide.level-count") or 0)):
+        sides = (properties.get(f"openslide.level[{level}].tile-{s}") for s in ("width", "height"))
+        width, height = (_number(side) or 0 for side in sides)
+        if width * height > _MOST_TILE_PX:
+            raise TileError(f"its header asks for tiles of {width:.0f} x {height:.0f} pixels")
 
 
 def _openslide_metadata(handle: Any) -> SlideMetadata:
