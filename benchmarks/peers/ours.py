@@ -1,0 +1,40 @@
+"""One run of this package: ours.py SLIDE OUT.zarr --stride N."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from stub import CLASSES, Stub
+
+from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.spec import ClassSpec, ModelSpec
+from wsi_sampath.models.zoo import LoadedModel
+
+parser = argparse.ArgumentParser()
+parser.add_argument("slide")
+parser.add_argument("out")
+parser.add_argument("--stride", type=int, default=1)
+parser.add_argument("--polygons", action="store_true")
+parser.add_argument("--probabilities", action="store_true")
+arguments = parser.parse_args()
+
+classes = tuple(ClassSpec(name=name, color="#808080") for name in CLASSES)
+spec = ModelSpec(
+    name="stub", architecture="sam_path", classes=classes, mpp=0.5, tile=1024, sam="vit_b"
+)
+model = LoadedModel(Stub(arguments.stride).eval(), spec, "0" * 64, "stub")
+settings = SegmentSettings(
+    tissue="none",
+    output_mpp=0.5 * arguments.stride,
+    polygons=arguments.polygons,
+    probabilities=arguments.probabilities,
+    device="cpu",
+    workers=2,
+)
+result = segment_slide(arguments.slide, arguments.out, settings=settings, model=model)
+print(result.attributes["reader"], result.attributes["seconds"])

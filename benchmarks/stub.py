@@ -1,0 +1,61 @@
+"""The network of the engine benchmark: one linear map of colours to five classes, and a softmax.
+
+The answer to a pixel depends on that pixel (or its `pool` x `pool` block) alone, so that a correct
+pipeline gives the same map whichever way it tiles and blends. Only numpy and torch are needed: the
+peers import this file in environments of their own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+PROTOTYPES = np.array(
+    [[243, 243, 243], [220, 170, 205], [160, 100, 165], [95, 55, 120], [200, 90, 130]], np.float32
+)
+CLASSES = ("glass", "eosin", "stroma", "nuclei", "red")
+SHARP = 20.0
+
+
+def linear_map() -> tuple[Tensor, Tensor]:
+    """Return weights (5, 3) and offsets (5,) for colours in 0..1."""
+    colours = torch.from_numpy(PROTOTYPES / 255)
+    return 2 * SHARP * colours, -SHARP * (colours**2).sum(1)
+
+
+class Logits(NamedTuple):
+    """What the pipeline expects of a network."""
+
+    logits: Tensor
+
+
+class Stub(nn.Module):
+    """Float images (n, 3, h, w) in 0..1 to logits (n, 5, h / pool, w / pool)."""
+
+    def __init__(self, pool: int = 1) -> None:
+        super().__init__()
+        self.pool = pool
+        weight, bias = linear_map()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def preprocess(self, tiles: Tensor) -> Tensor:
+        """Turn uint8 (n, h, w, 3) into images."""
+        return tiles.permute(0, 3, 1, 2).float().div_(255)
+
+    def forward(self, images: Tensor) -> Logits:
+        """See the class."""
+        if self.pool > 1:
+            images = F.avg_pool2d(images, self.pool)
+        n, _, height, width = images.shape
+        pixels = images.contiguous().view(n, 3, height * width)
+        logits = torch.baddbmm(self.bias[:, None], self.weight.expand(n, 5, 3), pixels)
+        return Logits(logits.view(n, 5, height, width))
+
+    @staticmethod
+    def class_probabilities(logits: Tensor) -> Tensor:
+        """Return the softmax over the classes."""
+        return logits.softmax(1)
