@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +147,27 @@ def test_a_tile_of_no_bytes_is_background(sound, tmp_path, name):
     for index, pixels in enumerate(outcomes(open_reader(path, reader=name))):
         want = np.array(255) if index in DAMAGED else expected(sound.plane, index)
         assert (pixels == want).all()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_one_threads_bad_tile_is_not_anothers(sound, tmp_path, name):
+    path = damage(sound.path, tmp_path / "a.svs", "erased")
+    reader = open_reader(path, reader=name)
+    good = [index for index in range(COLUMNS * ROWS) if index not in DAMAGED]
+    order = [index for near in good for index in (near, DAMAGED[near % len(DAMAGED)])]
+
+    def read(index: int) -> bool:
+        y, x = (step * TILE for step in divmod(index, COLUMNS))
+        try:
+            pixels = reader.read(0, x, y, 64, 64)
+        except TileError:
+            return False
+        assert np.array_equal(pixels, expected(sound.plane, index)[:64, :64])
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        fine = list(pool.map(read, order))
+    assert fine == [index not in DAMAGED for index in order]
 
 
 def test_a_picture_that_ends_in_grey_is_not_damaged(tmp_path):

@@ -1,0 +1,70 @@
+"""The same maps from the GPU; skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from conftest import make_stub
+
+from wsi_sampath.inference.predictor import Predictor
+from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.zoo import load_model
+from wsi_sampath.slides.slide import Slide
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
+]
+
+
+def labels(painted, folder, device, **values):
+    made = segment_slide(
+        painted.path,
+        folder / f"{device}.zarr",
+        settings=SegmentSettings.build({"device": device, "tissue": "none", **values}),
+        model=make_stub(),
+    )
+    return zarr.open_group(made.zarr, mode="r")["labels/classes/0"][:]
+
+
+def test_blending_on_the_gpu_gives_the_same_map(painted, tmp_path):
+    values = {"precision": "fp32", "polygons": False}
+    cpu = labels(painted, tmp_path, "cpu", **values)
+    cuda = labels(painted, tmp_path, "cuda", **values)
+    assert (cpu == cuda).mean() > 0.9999
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_half_precision_agrees_with_full(painted, precision, compiled):
+    with Slide.open(painted.path) as slide:
+        tile = slide.read(x0=500, y0=400, width=1024, height=1024, mpp=1.0)
+    answers = [
+        Predictor(
+            load_model(),
+            tile_px=1024,
+            output_px=256,
+            device="cuda",
+            precision=one,
+            compile=compiled,
+        )(tile[None])
+        for one in ("fp32", precision)
+    ]
+    full, half = (answer.argmax(1) for answer in answers)
+    assert (full == half).float().mean() >= 0.995
+
+
+def test_batches_do_not_change_the_answer(painted):
+    with Slide.open(painted.path) as slide:
+        tiles = np.stack(
+            [slide.read(x0=x, y0=300, width=1024, height=1024, mpp=1.0) for x in (0, 400, 800)]
+        )
+    predictor = Predictor(
+        load_model(), tile_px=1024, output_px=256, device="cuda", precision="fp32", batch_size=3
+    )
+    together = predictor(tiles)
+    predictor.batch_size = 1
+    assert torch.allclose(together, predictor(tiles), atol=1e-4)
