@@ -35,8 +35,14 @@ def segment(
         Path, typer.Option("--out", "-o", help="NAME.zarr for one slide, a folder for several.")
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name of a model, or a .safetensors file.")
+        str, typer.Option("--model", "-m", help="Name of a model, .safetensors, or .yaml.")
     ] = "gland-mini",
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for a .yaml model: .safetensors, or published.")
+    ] = None,
+    allow_random_weights: Annotated[
+        bool, typer.Option("--allow-random-weights", help="Run a .yaml model untrained.")
+    ] = False,
     mpp: Annotated[
         float | None, typer.Option(help="um per pixel the network sees [the model's own].")
     ] = None,
@@ -120,6 +126,8 @@ def segment(
     settings = SegmentSettings.build(
         {
             "model": model,
+            "weights": None if weights is None else str(weights),
+            "allow_random_weights": allow_random_weights,
             "mpp": mpp,
             "slide_mpp": None if slide_mpp is None else parse_mpp(slide_mpp),
             "tile": tile,
@@ -145,7 +153,7 @@ def segment(
         }
     )
     table = read_mpp_csv(mpp_csv) if mpp_csv else {}
-    loaded = load_model(model)
+    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     plan_tiling(loaded.spec, settings)
     resolve_device(settings.device)
     _note_model(loaded)

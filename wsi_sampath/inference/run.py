@@ -104,7 +104,11 @@ def segment_slide(
     path, progress = Path(slide), progress or Silent()
     files = plan_files(Path(out), settings)
     with _explained(str(path)):
-        model = model or load_model(settings.model)
+        model = model or load_model(
+            settings.model,
+            weights=settings.weights,
+            allow_random_weights=settings.allow_random_weights,
+        )
         with Slide.open(
             path, slide_mpp=settings.slide_mpp, csv_mpp=csv_mpp, reader=settings.reader
         ) as opened:

@@ -21,7 +21,11 @@ class SegmentSettings(BaseModel):
     Attributes
     ----------
     model
-        Name of a known model, or a checkpoint file.
+        Name of a known model, a checkpoint file, or a ``.yaml`` specification.
+    weights
+        Weights of the model that a ``.yaml`` describes: ours, or a published checkpoint.
+    allow_random_weights
+        Take a ``.yaml`` without weights: for tests and timing.
     mpp
         Um per pixel that the network sees; None takes the model's own.
     slide_mpp
@@ -64,6 +68,8 @@ class SegmentSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "gland-mini"
+    weights: str | None = None
+    allow_random_weights: bool = False
     mpp: Positive | None = None
     slide_mpp: tuple[Positive, Positive] | None = None
     tile: Annotated[int, Field(ge=64)] | None = None
@@ -109,7 +115,17 @@ class SegmentSettings(BaseModel):
 
 # What may differ between two runs that must still give the same bytes.
 _IRRELEVANT = frozenset(
-    {"workers", "force", "device", "batch_size", "compile", "geojson", "max_bad_tiles", "report"}
+    {
+        "allow_random_weights",
+        "workers",
+        "force",
+        "device",
+        "batch_size",
+        "compile",
+        "geojson",
+        "max_bad_tiles",
+        "report",
+    }
 )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -67,17 +69,22 @@ def load_checkpoint(path: str | Path) -> SamPath:
     WsiError
         ``bad-model`` if the file is missing, damaged, not ours, or does not fit its specification.
     """
-    header, tensors = _read(Path(path))
-    if HEADER_KEY not in header:
-        raise WsiError(
-            "bad-model",
-            "is no checkpoint of wsi_sampath (no model description in its header); published "
-            "checkpoints are converted by 'wsi-models import'",
-            subject=str(path),
-        )
-    model = build_model(ModelSpec.from_json(header[HEADER_KEY], subject=str(path)))
+    header, tensors = read_tensors(path)
+    model = build_model(_spec_of(header, str(path)))
     load_weights(model, tensors, subject=str(path))
     return model
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Return the specification in a checkpoint's header, without its weights.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if the file is missing, damaged or not ours.
+    """
+    with _opened(Path(path)) as file:
+        return _spec_of(file.metadata() or {}, str(path))
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: str = "") -> None:
@@ -100,6 +107,18 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: st
     model.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
 
 
+def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header and the tensors of a ``.safetensors`` file.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if it is missing or damaged.
+    """
+    with _opened(Path(path)) as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -114,17 +133,28 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise WsiError("bad-model", "there is no such file", subject=str(path))
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise WsiError(
             "bad-model", f"is damaged or no safetensors file ({error})", subject=str(path)
         ) from error
+
+
+def _spec_of(header: Mapping[str, str], subject: str) -> ModelSpec:
+    if HEADER_KEY in header:
+        return ModelSpec.from_json(header[HEADER_KEY], subject=subject)
+    raise WsiError(
+        "bad-model",
+        "is no checkpoint of wsi_sampath (no model description in its header); published "
+        "checkpoints are converted by 'wsi-models import'",
+        subject=subject,
+    )
 
 
 def _other_shapes(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:

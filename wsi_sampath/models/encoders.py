@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.attention import RelPosAttention
+from wsi_sampath.models.norms import ChannelNorm
 from wsi_sampath.models.spec import (
     HIPT_VIT,
     TIMM_PREFIX,
@@ -30,7 +31,6 @@ from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
 ensure_torchvision_imports()
 
 import timm  # noqa: E402
-from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
 from segment_anything.modeling.image_encoder import ImageEncoderViT  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
@@ -42,9 +42,9 @@ def neck(in_channels: int, out_channels: int) -> nn.Sequential:
     """Return SAM's neck: 1x1 and 3x3 convolution, each followed by a layer norm over channels."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        LayerNorm2d(out_channels),
+        ChannelNorm(out_channels),
         nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-        LayerNorm2d(out_channels),
+        ChannelNorm(out_channels),
     )
 
 
@@ -70,7 +70,7 @@ class SamEncoder(nn.Module):
             depth=spec.depth,
             num_heads=spec.num_heads,
             mlp_ratio=spec.mlp_ratio,
-            out_chans=neck_channels or 1,
+            out_chans=1,
             norm_layer=_layer_norm,
             use_abs_pos=spec.absolute_positions,
             window_size=spec.window_size,
@@ -83,7 +83,7 @@ class SamEncoder(nn.Module):
         self.patch_embed = encoder.patch_embed
         self.pos_embed = encoder.pos_embed
         self.blocks = encoder.blocks
-        self.neck = encoder.neck if neck_channels else None
+        self.neck = neck(spec.embed_dim, neck_channels) if neck_channels else None
         self.out_channels = neck_channels or spec.embed_dim
 
     def forward(self, images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.models.encoders import SamEncoder, resized
+from wsi_sampath.models.norms import with_safe_norms
 from wsi_sampath.models.spec import SamSpec
 
 from segment_anything.modeling.mask_decoder import MaskDecoder  # isort: skip
@@ -39,6 +40,7 @@ class Sam(nn.Module):
             transformer_dim=_DIM,
             transformer=TwoWayTransformer(depth=2, embedding_dim=_DIM, num_heads=8, mlp_dim=2048),
         )
+        with_safe_norms(self)
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the features of (batch, 3, tile, tile) images, (batch, 256, grid, grid)."""

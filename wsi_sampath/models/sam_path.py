@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.models.encoders import PathologyEncoder, SamEncoder, neck, on_grid, resized
+from wsi_sampath.models.norms import with_safe_norms
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec
 
 from segment_anything.modeling.mask_decoder import MaskDecoder  # isort: skip
@@ -107,6 +108,7 @@ class SamPath(nn.Module):
             mask_in_chans=_MASK_CHANNELS,
         )
         self.decoder = ClassDecoder(spec.decoder, spec.num_channels)
+        with_safe_norms(self)
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
 

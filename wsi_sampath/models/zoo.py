@@ -10,12 +10,22 @@ from pathlib import Path
 import torch
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.checkpoints import build_model, file_sha256, load_checkpoint
+from wsi_sampath.models.checkpoints import (
+    build_model,
+    file_sha256,
+    load_checkpoint,
+    load_weights,
+    read_spec,
+    read_tensors,
+)
+from wsi_sampath.models.importing import import_sam_path
 from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.spec import ModelSpec
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
+_SPECIFICATIONS = {".yaml", ".yml"}
+_PUBLISHED = {".ckpt", ".pth", ".pt"}
 
 
 @dataclass(frozen=True)
@@ -48,28 +58,36 @@ def bundled_models() -> dict[str, Path]:
 def load_model(
     name_or_path: str | Path = DEFAULT_MODEL,
     *,
+    weights: str | Path | None = None,
     device: str | torch.device = "cpu",
     allow_random_weights: bool = False,
 ) -> LoadedModel:
-    """Load a model by bundled name, from a checkpoint, or from a bare specification.
+    """Load a model by bundled name, from a checkpoint, or from a specification and its weights.
 
     Parameters
     ----------
     name_or_path
         A bundled name, a ``.safetensors`` file, or a ``.yaml`` specification.
+    weights
+        Of the model that a ``.yaml`` describes: a ``.safetensors`` of ours, or the authors'
+        SAM-Path checkpoint (``.ckpt``).
     device
         Where to put it.
     allow_random_weights
-        Needed for a ``.yaml``, whose model has never been trained: for tests and timing.
+        Take a ``.yaml`` without weights: for tests and timing. They are the same every time.
 
     Raises
     ------
     WsiError
-        ``bad-model`` for an unknown name, or a file that cannot be used.
+        ``bad-model`` for an unknown name, a file that cannot be used, or weights that are missing
+        or do not fit.
     """
     path = bundled_models().get(str(name_or_path), Path(name_or_path))
-    if path.suffix in {".yaml", ".yml"}:
-        loaded = _random(path, allow_random_weights)
+    if path.suffix in _SPECIFICATIONS:
+        loaded = _from_specification(path, weights, allow_random_weights)
+    elif weights is not None:
+        message = f"has its weights already; {weights} would need a .yaml specification as --model"
+        raise WsiError("bad-model", message, subject=str(name_or_path))
     elif path.suffix == ".safetensors":
         module = load_checkpoint(path)
         loaded = LoadedModel(module, module.spec, file_sha256(path), str(name_or_path))
@@ -79,19 +97,63 @@ def load_model(
     return loaded
 
 
-def _random(path: Path, allowed: bool) -> LoadedModel:
-    if not allowed:
+def model_spec(name_or_path: str | Path) -> ModelSpec:
+    """Return what a model is, without loading it.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` for an unknown name, or a file that cannot be used.
+    """
+    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    if path.suffix in _SPECIFICATIONS:
+        return ModelSpec.from_yaml(path)
+    if path.suffix == ".safetensors":
+        return read_spec(path)
+    raise _unknown(str(name_or_path))
+
+
+def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
+    """Build the model of `spec` with weights from a file, ours or published.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if the file is missing, of another kind, or does not fit.
+    """
+    if Path(weights).suffix != ".safetensors":
+        return import_sam_path(weights, spec)
+    model = build_model(spec)
+    load_weights(model, read_tensors(weights)[1], subject=str(weights))
+    return model
+
+
+def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:
+    spec = ModelSpec.from_yaml(path)
+    if weights is not None:
+        return LoadedModel(load_weighted(spec, weights), spec, file_sha256(weights), str(path))
+    if not random:
         raise WsiError(
             "bad-model",
-            "is a specification without weights; name a .safetensors checkpoint",
+            "is a specification without weights; add --weights FILE, name a .safetensors "
+            "checkpoint, or, only to try things out, --allow-random-weights",
             subject=str(path),
         )
-    spec = ModelSpec.from_yaml(path)
     digest = hashlib.sha256(spec.to_json().encode()).hexdigest()
-    return LoadedModel(build_model(spec), spec, digest, str(path))
+    # Equal digests must mean equal weights, or a resumed run would mix two models.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LoadedModel(build_model(spec), spec, digest, str(path))
 
 
 def _unknown(name: str) -> WsiError:
+    if Path(name).suffix in _PUBLISHED:
+        return WsiError(
+            "bad-model",
+            "is a published file that does not describe its model; give --model SPEC.yaml "
+            "--weights FILE, or convert it by 'wsi-models import'",
+            subject=name,
+        )
     known = list(bundled_models())
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     hint = f"; did you mean '{near[0]}'?" if near else ""

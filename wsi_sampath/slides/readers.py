@@ -124,22 +124,25 @@ class OpenSlideReader:
         self, failed: Any, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Any:
         # An OpenSlide handle that failed once refuses every later call, so one bad tile (or one
-        # hiccup of a network disk) would cost the rest of the slide: reopen, try once more.
-        handle = self._reopen(failed)
-        try:
-            return handle.read_region(location, level, size)
-        except self._error as error:
-            self._reopen(handle)
-            raise TileError(str(error)) from None
+        # hiccup of a network disk) would cost the rest of the slide: reopen, try once more. The
+        # second try has a handle of its own, which no other thread's bad tile can spoil.
+        self._reopen(failed)
+        with self._fresh() as handle:
+            try:
+                return handle.read_region(location, level, size)
+            except self._error as error:
+                raise TileError(str(error)) from None
 
-    def _reopen(self, failed: Any) -> Any:
+    def _reopen(self, failed: Any) -> None:
         with self._lock:
             if self._handle is failed:
-                try:
-                    self._handle = self._open(str(self._path))
-                except (self._error, OSError) as error:
-                    raise TileError(str(error)) from None
-            return self._handle
+                self._handle = self._fresh()
+
+    def _fresh(self) -> Any:
+        try:
+            return self._open(str(self._path))
+        except (self._error, OSError) as error:
+            raise TileError(str(error)) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,192 @@
+"""Published weight files: read without running anything in them, and told apart by their content.
+
+A format that comes later has its place in `_recognise`: give it a `Kind` and an entry there, and
+a function in `importing` that turns its tensors into a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.models.spec import SAM_SIZES
+
+State = dict[str, Tensor]
+
+
+class Kind(Enum):
+    """What a published file is; the value is how messages call it."""
+
+    SAM = "SAM"
+    VIT = "a DINO or plain ViT"
+    SAM_PATH = "SAM-Path"
+    PATHO_SAM = "PathoSAM"
+    WSI_SAM = "WSI-SAM or MobileSAM"
+
+
+NOT_YET = (Kind.PATHO_SAM, Kind.WSI_SAM)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights of a published file.
+
+    Attributes
+    ----------
+    kind
+        Which format.
+    state
+        The network's tensors; wrapping, prefixes of the trainer and training heads removed.
+    path
+        Where they come from.
+    """
+
+    kind: Kind
+    state: State
+    path: Path
+
+
+_TORCH_FAILURES = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    struct.error,
+)
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)|Unsupported (?:class|global)[^\w]*(?:GLOBAL )?([\w.]+)")
+_DINO_HEAD = "head."
+
+
+def read_published(path: str | Path) -> Published:
+    """Read a ``.pth``, ``.pt`` or ``.ckpt`` file in one of the published formats.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if the file is missing or damaged, holds objects other than tensors, is none
+        of the formats, or is one that is not supported yet.
+    """
+    path = Path(path)
+    content = _load(path)
+    found = _recognise(content) if isinstance(content, Mapping) else None
+    if found is None:
+        raise WsiError(
+            "bad-model", f"is no format we know ({_outline(content)})", subject=str(path)
+        )
+    kind, state = found
+    if kind in NOT_YET:
+        raise WsiError(
+            "bad-model",
+            f"looks like {kind.value}'s weights, which are not supported yet",
+            subject=str(path),
+        )
+    return Published(kind, _tensors(state, path), path)
+
+
+def sam_size(state: Mapping[str, Tensor]) -> str:
+    """Return ``vit_b``, ``vit_l`` or ``vit_h`` by the shapes of SAM's tensors; "" if none fits."""
+    positions = state.get("image_encoder.pos_embed")
+    numbers = {int(name.split(".")[2]) for name in state if name.startswith("image_encoder.blocks")}
+    for size, values in SAM_SIZES.items():
+        same_depth = values["depth"] == len(numbers)
+        if same_depth and positions is not None and positions.shape[-1] == values["embed_dim"]:
+            return size
+    return ""
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise WsiError("bad-model", "there is no such file", subject=str(path))
+    # DINO keeps its command line as a Namespace, which holds values and runs nothing.
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except pickle.UnpicklingError as error:
+        raise WsiError("bad-model", _refusal(str(error)), subject=str(path)) from None
+    except _TORCH_FAILURES as error:
+        message = f"is damaged or no file of torch.save ({type(error).__name__})"
+        raise WsiError("bad-model", message, subject=str(path)) from error
+
+
+def _refusal(text: str) -> str:
+    found = _REFUSED.search(text)
+    if found is None:
+        return "is damaged or no file of torch.save"
+    return (
+        f"holds objects other than tensors ({found.group(1) or found.group(2)}), which are never "
+        "unpickled; save its state_dict alone: torch.save({'state_dict': state}, FILE)"
+    )
+
+
+def _recognise(content: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
+    if "model_state" in content and "decoder_state" in content:
+        return Kind.PATHO_SAM, {}
+    if isinstance(content.get("state_dict"), Mapping):
+        return _sam_path(content["state_dict"])
+    if isinstance(content.get("teacher"), Mapping):
+        return Kind.VIT, _backbone(content["teacher"])
+    if isinstance(content.get("model"), Mapping):
+        return _flat(content["model"])
+    return _flat(content)
+
+
+def _sam_path(state: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
+    names = {str(name).removeprefix("model."): tensor for name, tensor in state.items()}
+    parts = ("model.mask_decoder.", "model.image_encoder.")
+    return (Kind.SAM_PATH, names) if _has(names, *parts) else None
+
+
+def _flat(state: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
+    state = {str(name): tensor for name, tensor in state.items()}
+    if _has(state, "image_encoder.layers.") or "hf_token.weight" in state:
+        return Kind.WSI_SAM, {}
+    if _has(state, "decoder.blocks.", "deconv"):
+        return Kind.PATHO_SAM, {}
+    if _has(state, "image_encoder.blocks.", "prompt_encoder.", "mask_decoder."):
+        return Kind.SAM, state
+    backbone = _backbone(state)
+    return (Kind.VIT, backbone) if _has(backbone, "blocks.", "patch_embed.") else None
+
+
+def _backbone(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a ViT's tensors without the prefixes and the projection head of DINO's training."""
+    names = {str(name).removeprefix("module.").removeprefix("backbone."): name for name in state}
+    return {
+        ours: state[theirs] for ours, theirs in names.items() if not ours.startswith(_DINO_HEAD)
+    }
+
+
+def _has(state: Mapping[str, Any], *prefixes: str) -> bool:
+    return all(any(name.startswith(prefix) for name in state) for prefix in prefixes)
+
+
+def _tensors(state: Mapping[str, Any], path: Path) -> State:
+    wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise WsiError("bad-model", f"its entry '{wrong[0]}' is no tensor", subject=str(path))
+    return dict(state)
+
+
+def _outline(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f"it holds a {type(content).__name__}"
+    names = [str(name) for name in content]
+    more = ", ..." if len(names) > 3 else ""
+    return f"its entries: {', '.join(names[:3])}{more}" if names else "it is empty"
