@@ -170,7 +170,7 @@ def _print_fields(fields: dict[str, str]) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A live bar on a terminal, a plain line every ten seconds elsewhere."""
+    """Show a live bar on a terminal, a plain line every ten seconds elsewhere."""
     if not sys.stderr.isatty():
         yield _PlainLines(name)
         return

@@ -50,6 +50,62 @@ def class_scores(counts: Counts) -> list[ClassScore]:
     return [_score(int(h), int(t), int(p)) for h, t, p in zip(hit, true, predicted, strict=True)]
 
 
+class PaperScores(TypedDict):
+    """The numbers that SAM-Path's code prints, under the names it gives them."""
+
+    Dice: float
+    Dice_Bal: float
+    F1: float
+    IOU_Jaccard: float
+    IOU_Jaccard_Bal: float
+
+
+def paper_scores(
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    channels: int,
+    background: int | None = None,
+) -> PaperScores:
+    """Compute what SAM-Path's code computes, for comparison with the paper and for nothing else.
+
+    Its F1 is the share of right pixels, its IOU follows from that, and with a background class only
+    its Dice sees false positives: IOU and F1 are then the recall of what is no background.
+
+    Parameters
+    ----------
+    truth, predicted
+        Labels of equal shape; 0 = not labelled, which is left out.
+    channels
+        k + 1, the channels of the network; the mean IOU is a sum divided by this.
+    background
+        Label that counts as "not labelled" once predictions there have been kept, or None.
+    """
+    predicted = np.where(truth > 0, predicted, 0)
+    if background is not None:
+        truth, predicted = (np.where(one == background, 0, one) for one in (truth, predicted))
+    flat = truth.astype(np.int64).ravel() * channels + predicted.astype(np.int64).ravel()
+    everywhere = np.bincount(flat, minlength=channels**2).reshape(channels, channels)
+    labelled = everywhere.copy()
+    labelled[0] = 0
+    hit, mass = np.diagonal(everywhere)[1:], _mass(everywhere)
+    labelled_mass = _mass(labelled)
+    present = mass > 0
+    iou = hit / np.maximum(labelled_mass - hit, 1)
+    return {
+        "Dice": float(2 * hit.sum() / max(mass.sum(), 1)),
+        "Dice_Bal": float((2 * hit[present] / mass[present]).mean()) if present.any() else 0.0,
+        "F1": float(hit.sum() / max(labelled.sum(), 1)),
+        "IOU_Jaccard": float(hit.sum() / max((labelled_mass - hit).sum(), 1)),
+        "IOU_Jaccard_Bal": float(iou.sum() / channels),
+    }
+
+
+def _mass(counts: Counts) -> Counts:
+    """Return true plus predicted pixels of every class but 0."""
+    total: Counts = counts.sum(axis=0) + counts.sum(axis=1)
+    return total[1:]
+
+
 def _score(hit: int, true: int, predicted: int) -> ClassScore:
     return {
         "dice": _ratio(2 * hit, true + predicted),
