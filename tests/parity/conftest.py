@@ -1,11 +1,15 @@
+import argparse
 import importlib.util
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from wsi_sampath.models.attention import RelPosAttention
 
 FOLDER = Path(os.environ.get("WSI_SAMPATH_PARITY") or Path(__file__).parent / "fixtures")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -20,7 +24,9 @@ class Parity:
     def weights(self, model, salt):
         keys = json.loads(self._file("keys.json").read_text())[model]
         rule = self._module("weights").weight
-        return {key: torch.from_numpy(rule(key, shape, salt)) for key, shape in keys.items()}
+        return {
+            key: torch.from_numpy(np.asarray(rule(key, shape, salt))) for key, shape in keys.items()
+        }
 
     def image(self, seed, height=1024, width=1024):
         return self._module("weights").image(int(seed), int(height), int(width))
@@ -62,3 +68,86 @@ def imagenet_normalised(image):
 @pytest.fixture(scope="session")
 def normalised():
     return imagenet_normalised
+
+
+class Published:
+    """Weights wrapped and saved as their authors do; the files go when the test is over."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def sam(self, state):
+        return self._save("sam.pth", state)
+
+    def hipt(self, state):
+        """DINO's training checkpoint, with all that is beside the backbone of the teacher."""
+        heads = {f"head.mlp.{i}.{kind}": torch.zeros(2) for i in (0, 2, 4) for kind in ("weight",)}
+        teacher = {f"backbone.{name}": tensor for name, tensor in state.items()} | heads
+        content = {
+            "teacher": teacher,
+            "student": {"module.backbone.cls_token": torch.zeros(1)},
+            "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]},
+            "epoch": 100,
+            "args": argparse.Namespace(arch="vit_small", patch_size=16),
+        }
+        return self._save("hipt.pth", content)
+
+    def sam_path(self, state):
+        """A Lightning checkpoint."""
+        content = {
+            "epoch": 31,
+            "global_step": 2304,
+            "pytorch-lightning_version": "2.0.7",
+            "state_dict": {f"model.{name}": tensor for name, tensor in state.items()},
+            "loops": {"fit_loop": {"state_dict": {}}},
+            "callbacks": {},
+            "optimizer_states": [{"state": {0: {"step": torch.tensor(1.0)}}}],
+            "lr_schedulers": [{"last_epoch": 2304}],
+        }
+        return self._save("sam_path.ckpt", content)
+
+    def _save(self, name, content):
+        path = self.folder / name
+        torch.save(content, path)
+        return path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    yield Published(folder)
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def digest(tensors):
+    value = 0
+    for tensor in tensors:
+        value = zlib.crc32(np.ascontiguousarray(tensor.detach().numpy()), value)
+    return value
+
+
+def attention_of(encoder):
+    return frozenset(one.mode for one in encoder.modules() if isinstance(one, RelPosAttention))
+
+
+@pytest.fixture(scope="session")
+def remember():
+    """Let an encoder answer from memory where the same weights saw the same image the same way.
+
+    Encoders take nearly all the time here, and the fixtures have some of them in common.
+    """
+    answers = {}
+
+    def wrap(encoder):
+        own, weights = type(encoder).forward, digest(encoder.state_dict().values())
+
+        def forward(images):
+            key = (weights, digest([images]), attention_of(encoder))
+            if key not in answers:
+                answers[key] = own(encoder, images)
+            return answers[key]
+
+        encoder.forward = forward
+
+    return wrap

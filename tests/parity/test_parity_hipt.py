@@ -1,10 +1,16 @@
 """HIPT ViT-S/16 against the official code."""
 
+import copy
+import re
+
 import pytest
 import torch
 
 from wsi_sampath.models.encoders import Renormalise, VitEncoder
+from wsi_sampath.models.importing import load_vit
 from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD
+
+PATCH = 16
 
 
 @pytest.fixture(scope="module")
@@ -13,25 +19,38 @@ def recorded(parity):
 
 
 @pytest.fixture(scope="module")
-def encoder(parity, recorded):
+def encoder(parity, recorded, published):
     model = VitEncoder(HIPT_VIT).eval()
-    model.vit.load_state_dict(parity.weights("hipt_vits16", recorded["salt"].item()))
+    state = parity.weights("hipt_vits16", recorded["salt"].item())
+    load_vit(model.vit, published.hipt(state))
     return model
 
 
 @pytest.fixture(scope="module")
-def image(parity, recorded, normalised):
+def side(recorded):
+    """Of the image, px: the file says how many tokens there are."""
+    return PATCH * int(recorded["tokens__shape"][1])
+
+
+@pytest.fixture(scope="module")
+def image(parity, recorded, normalised, side):
     half = (0.5, 0.5, 0.5)
     renormalise = Renormalise((IMAGENET_MEAN, IMAGENET_STD), (half, half))
-    return renormalise(normalised(parity.image(recorded["image_seed"])))
+    return renormalise(normalised(parity.image(recorded["image_seed"], side, side)))
 
 
-def test_positions(parity, recorded, encoder):
-    parity.check(recorded, "pos_embed_64x64", encoder.positions(64, 64))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_positions(parity, recorded, encoder, dtype):
+    (name,) = [name for name in recorded.files if re.fullmatch(r"pos_embed_\d+x\d+", name)]
+    height, width = map(int, name.removeprefix("pos_embed_").split("x"))
+    parity.check(recorded, name, copy.deepcopy(encoder).to(dtype).positions(height, width))
 
 
-def test_first_block(parity, recorded, encoder, image):
-    parity.check(recorded, "block00", encoder.vit.blocks[0](encoder.embed(image)))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_first_block(parity, recorded, encoder, image, dtype):
+    exact = copy.deepcopy(encoder).to(dtype)
+    tokens = exact.vit.blocks[0](exact.embed(image.to(dtype)))
+    parity.check(recorded, "block00", tokens)
 
 
 def test_tokens(parity, recorded, encoder, image):

@@ -39,9 +39,7 @@ def scored(recorded, case, data, dtype):
     iou = torch.from_numpy(recorded[f"{case}/iou_pred"]).to(dtype).requires_grad_()
     target = torch.from_numpy(recorded[f"{case}/target"])
     with torch.enable_grad():
-        parts = segmentation_loss(
-            logits, target, iou[..., 0], WEIGHTS[data], paper_compatible=True
-        )
+        parts = segmentation_loss(logits, target, iou[..., 0], WEIGHTS[data], paper_compatible=True)
         parts.total.backward()
     return parts, {"logits": logits.grad, "iou_pred": iou.grad}
 
@@ -75,7 +73,7 @@ def test_what_the_published_numbers_are(recorded):
     for case, data in cases(recorded, "metric"):
         truth, predicted = recorded[f"{case}/target"], recorded[f"{case}/pred"]
         channels = channels_of(recorded, data)
-        own = class_scores(confusion(truth, predicted, channels - 1))
+        own, expected = class_scores(confusion(truth, predicted, channels - 1)), {}
         if data == "bcss":
             accuracy = (truth == predicted)[truth > 0].mean()
             expected = {"Dice": accuracy, "F1": accuracy, "IOU_Jaccard": accuracy / (2 - accuracy)}

@@ -1,15 +1,16 @@
 """SAM ViT-B against the official code: encoder stages, prompts, decoder."""
 
+import copy
+import re
+
 import pytest
 import torch
 
 from wsi_sampath.models.attention import set_attention
-from wsi_sampath.models.sam import Sam
-from wsi_sampath.models.spec import SamSpec
+from wsi_sampath.models.importing import load_sam
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
-PROMPTS = ["points", "box", "points_box", "point_mask"]
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +19,13 @@ def recorded(parity):
 
 
 @pytest.fixture(scope="module")
-def sam(parity, recorded):
-    model = Sam(SamSpec.model_validate("vit_b")).eval()
-    model.load_state_dict(parity.weights("sam_vit_b", recorded["salt"].item()))
-    return model
+def sam(parity, recorded, published):
+    return load_sam(published.sam(parity.weights("sam_vit_b", recorded["salt"].item())))
 
 
 @pytest.fixture(scope="module")
 def image(parity, recorded):
-    pixels = torch.from_numpy(parity.image(recorded["image_seed"]).copy()).permute(2, 0, 1)
+    pixels = torch.from_numpy(parity.image(recorded["image_seed"])).permute(2, 0, 1)
     return ((pixels - MEAN) / STD)[None]
 
 
@@ -58,6 +57,17 @@ def test_encoder(parity, recorded, stages, mode, name, key):
     parity.check(recorded, name, stages[mode][key])
 
 
+@pytest.mark.parametrize("mode", ["fused", "reference"])
+def test_first_blocks_in_double_precision(parity, recorded, sam, image, mode):
+    """A window block alone: close enough to see a wrong epsilon, which float32 would hide."""
+    encoder = copy.deepcopy(torch.nn.ModuleList([sam.image_encoder.patch_embed]))
+    encoder.append(copy.deepcopy(sam.image_encoder.blocks[0]))
+    patches, block = encoder.double()
+    set_attention(encoder, mode)
+    tokens = patches(image.double()) + sam.image_encoder.pos_embed
+    parity.check(recorded, "block00", block(tokens))
+
+
 def test_positions(parity, recorded, sam):
     parity.check(recorded, "dense_pe", sam.prompt_encoder.get_dense_pe())
 
@@ -75,21 +85,28 @@ def prompts_of(parity, recorded, prompt):
     return out
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
-def test_prompts(parity, recorded, sam, stages, prompt):
-    given = prompts_of(parity, recorded, prompt)
-    sparse, dense = sam.prompt_encoder(given["points"], given["boxes"], given.get("masks"))
-    parity.check(recorded, f"{prompt}/sparse", sparse)
-    if "masks" in given:
-        parity.check(recorded, f"{prompt}/dense", dense)
-    for multimask, name in ((True, "multi"), (False, "single")):
-        logits, iou = sam.masks(stages["fused"]["embedding"], **given, multimask=multimask)
-        parity.check(recorded, f"{prompt}/logits_{name}", logits)
-        parity.check(recorded, f"{prompt}/iou_{name}", iou)
+def prompt_names(recorded):
+    return sorted({name.split("/")[0] for name in recorded.files if name.endswith("/sparse")})
+
+
+def test_prompts(parity, recorded, sam, stages):
+    assert prompt_names(recorded)
+    for prompt in prompt_names(recorded):
+        given = prompts_of(parity, recorded, prompt)
+        sparse, dense = sam.prompt_encoder(given["points"], given["boxes"], given.get("masks"))
+        parity.check(recorded, f"{prompt}/sparse", sparse)
+        if "masks" in given:
+            parity.check(recorded, f"{prompt}/dense", dense)
+        for multimask, name in ((True, "multi"), (False, "single")):
+            logits, iou = sam.masks(stages["fused"]["embedding"], **given, multimask=multimask)
+            parity.check(recorded, f"{prompt}/logits_{name}", logits)
+            parity.check(recorded, f"{prompt}/iou_{name}", iou)
 
 
 def test_masks_at_image_size(parity, recorded, sam, stages):
+    (name,) = [one for one in recorded.files if re.fullmatch(r"points/post_\d+x\d+", one)]
+    original = tuple(map(int, name.removeprefix("points/post_").split("x")))
+    used = tuple(round(side * sam.tile / max(original)) for side in original)
     given = prompts_of(parity, recorded, "points")
     logits, _ = sam.masks(stages["fused"]["embedding"], **given, multimask=False)
-    out = sam.at_image_size(logits[:1], (1024, 768), (600, 450))
-    parity.check(recorded, "points/post_600x450", out)
+    parity.check(recorded, name, sam.at_image_size(logits[:1], used, original))

@@ -1,16 +1,19 @@
 """SAM-Path and its ablations against the official code, from the published checkpoint format."""
 
+import sys
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from wsi_sampath.cli.models import main
 from wsi_sampath.models.attention import set_attention
-from wsi_sampath.models.checkpoints import build_model, load_weights
-from wsi_sampath.models.published import from_published, to_published
+from wsi_sampath.models.published import to_published
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
 
 AGREEMENT = 0.9999
@@ -51,13 +54,30 @@ def recorded(parity, case):
 
 
 @pytest.fixture(scope="module")
-def model(parity, case, recorded):
+def model(parity, case, recorded, published, remember):
+    """Through the released format and the commands that a user has."""
     channels = int(recorded[case.prefix + "num_classes"])
     spec = spec_of(case, channels)
     state = parity.weights(f"{case.keys}_C{channels}", recorded["salt"].item())
-    model = build_model(spec)
-    load_weights(model, from_published(state, spec))
-    return model
+    loaded = loaded_from(spec, published.sam_path(state), converted=case is CASES["bcss"])
+    for encoder in (loaded.sam_encoder, loaded.pathology_encoder):
+        if encoder is not None:
+            remember(encoder)
+    return loaded
+
+
+def loaded_from(spec, checkpoint, *, converted):
+    description = checkpoint.with_name("model.yaml")
+    spec.to_yaml(description)
+    if not converted:
+        return load_model(description, weights=checkpoint).module
+    out = checkpoint.with_name("converted.safetensors")
+    command = ["wsi-models", "import", checkpoint, "--spec", description, "--out", out]
+    words = mock.patch.object(sys, "argv", [str(word) for word in command])
+    with words, pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    return load_model(out).module
 
 
 @pytest.fixture(scope="module")

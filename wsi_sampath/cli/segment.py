@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def segment(
     max_bad_tiles: Annotated[
         float, typer.Option(help="Share of undecodable tiles at which a slide fails.")
     ] = 0.01,
-    reader: Annotated[str, typer.Option(help="auto, openslide or tiffslide.")] = "auto",
+    reader: Annotated[str, typer.Option(help="auto, tiff, openslide or tiffslide.")] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Replace earlier results of ours.")
     ] = False,
@@ -276,6 +277,8 @@ def _terminate(_signal: int, _frame: object) -> None:
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    # What is wrong with a file is said once, by us.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:

@@ -22,6 +22,7 @@ def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dic
         "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint()},
         "settings": {
             **result_settings(settings),
+            "reader": slide.reader.name,
             "slide_mpp": [slide.mpp.x, slide.mpp.y],
             "precision": resolve_precision(settings.precision, resolve_device(settings.device)),
         },

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.metadata import (
+    SlideMetadata,
+    openslide_metadata,
+    stated_number,
+    tiffslide_metadata,
+)
 
 Rgb = NDArray[np.uint8]
-WHITE = (255, 255, 255)
 _MOST_TILE_PX = 1 << 28
 
 
@@ -40,38 +44,16 @@ class TileError(Exception):
     """A region that the reader cannot decode."""
 
 
-@dataclass(frozen=True)
-class SlideMetadata:
-    """What a file says of itself.
-
-    Attributes
-    ----------
-    level_sizes
-        (width, height) of every level in pixels, level 0 first.
-    mpp
-        (x, y) in um per level-0 pixel, None if not stated.
-    background
-        RGB of empty areas.
-    bounds_offset
-        Level-0 (x, y) at which QuPath puts its origin: the slide's bounds where all four are
-        stated (MIRAX and a few others), else (0, 0).
-    vendor, objective
-        As stated by the file, empty or None if not stated.
-    """
-
-    level_sizes: tuple[tuple[int, int], ...]
-    mpp: tuple[float, float] | None
-    background: tuple[int, int, int] = WHITE
-    bounds_offset: tuple[int, int] = (0, 0)
-    vendor: str = ""
-    objective: float | None = None
-
-
 class Reader(Protocol):
     """One open slide file; `read` may be called from several threads at once."""
 
     name: str
     metadata: SlideMetadata
+
+    @property
+    def decoded_px(self) -> int | None:
+        """Count the source pixels decoded so far; None where the reader cannot tell."""
+        ...
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level, in that level's pixels, as uint8 (height, width, 3)."""
@@ -87,6 +69,8 @@ class OpenSlideReader:
 
     name = "openslide"
 
+    decoded_px: int | None = None
+
     def __init__(self, path: Path) -> None:
         import openslide
 
@@ -100,7 +84,7 @@ class OpenSlideReader:
             raise TileError(str(error) or type(error).__name__) from None
         _refuse_absurd_tiles(self._handle.properties)
         self._downsamples: tuple[float, ...] = self._handle.level_downsamples
-        self.metadata = _openslide_metadata(self._handle)
+        self.metadata = openslide_metadata(self._handle)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
@@ -154,12 +138,14 @@ class TiffSlideReader:
 
     name = "tiffslide"
 
+    decoded_px: int | None = None
+
     def __init__(self, path: Path) -> None:
         import tiffslide
 
         try:
             self._handle = tiffslide.TiffSlide(str(path))
-            self.metadata = _tiffslide_metadata(self._handle)
+            self.metadata = tiffslide_metadata(self._handle)
         except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
         # One file position is shared by all who read through this handle.
@@ -286,57 +272,6 @@ def _refuse_absurd_tiles(properties: Mapping[str, Any]) -> None:
     """
     for level in range(int(properties.get("openslide.level-count") or 0)):
         sides = (properties.get(f"openslide.level[{level}].tile-{s}") for s in ("width", "height"))
-        width, height = (_number(side) or 0 for side in sides)
+        width, height = (stated_number(side) or 0 for side in sides)
         if width * height > _MOST_TILE_PX:
             raise TileError(f"its header asks for tiles of {width:.0f} x {height:.0f} pixels")
-
-
-def _openslide_metadata(handle: Any) -> SlideMetadata:
-    properties = handle.properties
-    return SlideMetadata(
-        level_sizes=tuple(handle.level_dimensions),
-        mpp=_pair(properties, "openslide.mpp-x", "openslide.mpp-y"),
-        background=_colour(properties.get("openslide.background-color")),
-        bounds_offset=_bounds(properties),
-        vendor=properties.get("openslide.vendor") or "",
-        objective=_number(properties.get("openslide.objective-power")),
-    )
-
-
-def _tiffslide_metadata(handle: Any) -> SlideMetadata:
-    properties = handle.properties
-    return SlideMetadata(
-        level_sizes=tuple((int(w), int(h)) for w, h in handle.level_dimensions),
-        mpp=_pair(properties, "tiffslide.mpp-x", "tiffslide.mpp-y"),
-        background=_colour(properties.get("tiffslide.background-color")),
-        vendor=properties.get("tiffslide.vendor") or "",
-        objective=_number(properties.get("tiffslide.objective-power")),
-    )
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _pair(properties: Mapping[str, Any], x: str, y: str) -> tuple[float, float] | None:
-    first, second = _number(properties.get(x)), _number(properties.get(y))
-    return None if first is None or second is None else (first, second)
-
-
-def _colour(text: str | None) -> tuple[int, int, int]:
-    if not text or len(text) != 6:
-        return WHITE
-    red, green, blue = bytes.fromhex(text)
-    return red, green, blue
-
-
-def _bounds(properties: Mapping[str, Any]) -> tuple[int, int]:
-    names = ("x", "y", "width", "height")
-    values = [_number(properties.get(f"openslide.bounds-{name}")) for name in names]
-    if any(value is None for value in values):
-        return 0, 0
-    return int(values[0] or 0), int(values[1] or 0)

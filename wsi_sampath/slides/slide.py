@@ -72,7 +72,7 @@ class Slide:
         csv_mpp
             The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
         reader
-            ``"auto"``, ``"openslide"`` or ``"tiffslide"``.
+            ``"auto"``, ``"tiff"``, ``"openslide"`` or ``"tiffslide"``.
 
         Raises
         ------

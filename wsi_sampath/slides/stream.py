@@ -60,14 +60,18 @@ class ReadCounts:
 
     Attributes
     ----------
-    decoded_px, needed_px
-        Level pixels that were read, and that lie under the tiles.
+    read_px, needed_px
+        Level pixels that were asked of the reader, and that lie under the tiles.
+    decoded_px
+        Source pixels that were decoded for that, where the reader counts them (the direct TIFF
+        reader does), else `read_px`.
     seconds
         Summed over the reading threads.
     """
 
-    decoded_px: int = 0
+    read_px: int = 0
     needed_px: int = 0
+    decoded_px: int = 0
     seconds: float = 0.0
 
 
@@ -108,6 +112,7 @@ class TileStream:
 
     def __iter__(self) -> Iterator[TileBatch]:
         ahead = max(self.batch_size, self.workers) + self.batch_size
+        before = self.slide.reader.decoded_px
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read")
         try:
             self._submit(pool, self._tiles[:ahead])
@@ -117,6 +122,11 @@ class TileStream:
                 yield self._batch(self._tiles[start:stop])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            after = self.slide.reader.decoded_px
+            if before is None or after is None:
+                self.counts.decoded_px = self.counts.read_px
+            else:
+                self.counts.decoded_px = after - before
 
     @property
     def n_tiles(self) -> int:
@@ -151,34 +161,35 @@ class TileStream:
         x, y = block[0] * _BLOCK_PX, block[1] * _BLOCK_PX
         pixels = self.slide.read_sampled(self.sampling, x, y, _BLOCK_PX, _BLOCK_PX)
         scale = self.sampling.factor_x * self.sampling.factor_y
-        self.counts.decoded_px += round(_BLOCK_PX**2 * scale)
+        self.counts.read_px += round(_BLOCK_PX**2 * scale)
         self.counts.seconds += time.perf_counter() - start
         return pixels
 
     def _batch(self, tiles: list[Tile]) -> TileBatch:
-        images, read, failed = [], [], []
+        side = self.tile_px
+        images = np.empty((len(tiles), side, side, 3), np.uint8)
+        read: list[Tile] = []
+        failed: list[tuple[Tile, str]] = []
         for tile in tiles:
             try:
-                images.append(self._assemble(tile))
+                self._assemble(tile, images[len(read)])
                 read.append(tile)
             except TileError as error:
                 failed.append((tile, str(error)))
             self._release(tile)
-        empty = np.empty((0, self.tile_px, self.tile_px, 3), np.uint8)
-        return TileBatch(tuple(read), np.stack(images) if images else empty, tuple(failed))
+        return TileBatch(tuple(read), images[: len(read)], tuple(failed))
 
-    def _assemble(self, tile: Tile) -> NDArray[np.uint8]:
+    def _assemble(self, tile: Tile, image: NDArray[np.uint8]) -> None:
         x, y = self._origin(tile)
         side = self.tile_px
-        image = np.empty((side, side, 3), np.uint8)
-        image[:] = self.slide.background
+        if x + side > self.sampling.width or y + side > self.sampling.height:
+            image[:] = self.slide.background
         for block in self._blocks(tile):
             pixels = self._pending[block].result()
             dx, dy = block[0] * _BLOCK_PX - x, block[1] * _BLOCK_PX - y
             left, top = max(dx, 0), max(dy, 0)
             right, bottom = min(dx + _BLOCK_PX, side), min(dy + _BLOCK_PX, side)
             image[top:bottom, left:right] = pixels[top - dy : bottom - dy, left - dx : right - dx]
-        return image
 
     def _release(self, tile: Tile) -> None:
         for block in self._blocks(tile):

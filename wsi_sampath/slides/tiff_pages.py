@@ -17,7 +17,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from wsi_sampath.slides.readers import BROKEN_TIFF, SlideMetadata, TileError
+from wsi_sampath.slides.metadata import SlideMetadata
+from wsi_sampath.slides.readers import BROKEN_TIFF, TileError
 from wsi_sampath.slides.tiff_codec import COMPRESSIONS, Rgb, tile_decoder
 
 # Formats that tifffile knows and that are laid out as plain pyramids. Others place their tiles by
