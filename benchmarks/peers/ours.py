@@ -33,6 +33,7 @@ settings = SegmentSettings(
     output_mpp=0.5 * arguments.stride,
     polygons=arguments.polygons,
     probabilities=arguments.probabilities,
+    report=False,
     device="cpu",
     workers=2,
 )

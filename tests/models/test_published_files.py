@@ -30,8 +30,8 @@ PATHOLOGY_ONLY = {"sam": None}
 
 def published_state(model):
     """The names of the authors, SAM's unused neck included."""
-    state = to_published(model.state_dict(), model.spec)
-    return state | {"model.image_encoder.neck.0.weight": torch.zeros(1)}
+    unused = {"model.image_encoder.neck.0.weight": torch.zeros(1)}
+    return unused | to_published(model.state_dict(), model.spec)
 
 
 def lightning(model):
@@ -61,13 +61,9 @@ def sam_state(model, seed=1):
     state["image_encoder.neck.0.weight"] = torch.zeros(dim, width, 1, 1)
     state["image_encoder.neck.2.weight"] = torch.zeros(dim, dim, 3, 3)
     for norm in (1, 3):
-        state |= {f"image_encoder.neck.{norm}.{kind}": torch.zeros(dim) for kind in "wb"}
-    renamed = {name.replace(".w", ".w").replace(".b", ".b"): one for name, one in state.items()}
-    renamed = {
-        {"w": name[:-1] + "weight", "b": name[:-1] + "bias"}.get(name.rsplit(".", 1)[-1], name): one
-        for name, one in renamed.items()
-    }
-    return {name: torch.randn(tensor.shape, generator=rng) for name, tensor in renamed.items()}
+        for kind in ("weight", "bias"):
+            state[f"image_encoder.neck.{norm}.{kind}"] = torch.zeros(dim)
+    return {name: torch.randn(one.shape, generator=rng) for name, one in state.items()}
 
 
 def vit_state(model):

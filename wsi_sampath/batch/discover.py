@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_sampath.batch.lists import SLIDE_SUFFIXES, Found, is_list, read_list
 from wsi_sampath.errors import UsageError
 
-SLIDE_SUFFIXES = frozenset(
-    [
-        ".svs",
-        ".svslide",
-        ".tif",
-        ".tiff",
-        ".ndpi",
-        ".mrxs",
-        ".scn",
-        ".vms",
-        ".vmu",
-        ".bif",
-        ".qptiff",
-    ]
-)
-_LISTS = frozenset({".txt", ".csv"})
-_PATH_COLUMNS = ("slide", "wsi", "path", "filename", "file")
+# GDC's client writes NAME.partial while it downloads, and logs/ and annotations.txt beside slides.
+_UNFINISHED = frozenset({".partial", ".part", ".tmp", ".crdownload"})
+_FOLDERS_OF_OTHERS = frozenset({"logs", "__MACOSX"})
+_OURS = (".zarr", ".zarr.partial")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One slide and the zarr it becomes."""
+    """One slide and the zarr it becomes.
+
+    Attributes
+    ----------
+    slide, zarr
+        The files.
+    mpp
+        True (x, y) um per level-0 pixel, where a list told; weaker than a flag.
+    """
 
     slide: Path
     zarr: Path
+    mpp: tuple[float, float] | None = None
 
 
 def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
@@ -42,7 +41,7 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
     Parameters
     ----------
     inputs
-        Slides, folders (searched recursively) and ``.txt`` or ``.csv`` lists.
+        Slides, folders (searched recursively) and lists (see `read_list`).
     out
         ``NAME.zarr`` for a single slide; else a folder that mirrors the inputs' relative paths.
 
@@ -51,68 +50,97 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
     UsageError
         Where nothing is found, a list is unusable, or `out` does not fit the number of slides.
     """
-    if len(inputs) == 1 and _is_single(inputs[0]):
+    if is_single(inputs):
         if out.suffix != ".zarr":
             raise UsageError("for one slide --out must be NAME.zarr", subject=str(out))
         return [Job(inputs[0], out)]
-    found = [pair for path in inputs for pair in _expand(path)]
+    found = [one for path in inputs for one in _expand(path)]
     if not found:
         raise UsageError("no slides were found", subject=", ".join(map(str, inputs)))
     if out.suffix == ".zarr":
         raise UsageError("for several slides --out must be a folder", subject=str(out))
-    return [Job(slide, out / name) for slide, name in _distinct(found)]
+    return [Job(one.slide, out / name, one.mpp) for one, name in _distinct(found)]
 
 
-def _is_single(path: Path) -> bool:
-    return not path.is_dir() and path.suffix.lower() not in _LISTS
+def is_single(inputs: Sequence[Path]) -> bool:
+    """Tell whether a command line means one slide rather than a batch."""
+    return len(inputs) == 1 and not inputs[0].is_dir() and not is_list(inputs[0])
 
 
-def _expand(path: Path) -> list[tuple[Path, Path]]:
+def _expand(path: Path) -> list[Found]:
     if path.is_dir():
-        slides = (p for p in path.rglob("*") if _is_slide(p))
-        return [(p, p.relative_to(path)) for p in sorted(slides)]
-    if path.suffix.lower() in _LISTS:
-        return [(p, Path(p.name)) for p in _read_list(path)]
-    return [(path, Path(path.name))]
+        return [Found(p, p.relative_to(path)) for p in sorted(_walk(path)) if is_slide(p)]
+    if is_list(path):
+        return read_list(path)
+    return [Found(path, Path(path.name))]
 
 
-def _is_slide(path: Path) -> bool:
-    hidden = any(part.startswith(".") or part == "logs" for part in path.parts)
-    return path.suffix.lower() in SLIDE_SUFFIXES and path.is_file() and not hidden
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_closed(name)]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
-def _read_list(path: Path) -> list[Path]:
+def _is_closed(name: str) -> bool:
+    return name.startswith(".") or name in _FOLDERS_OF_OTHERS or name.endswith(_OURS)
+
+
+def is_slide(path: Path) -> bool:
+    """Tell whether a file is a slide: by its suffix, else by being a tiled TIFF.
+
+    A broken file with the suffix of a slide counts as one, so that the batch names it as failed.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SLIDE_SUFFIXES:
+        return path.is_file()
+    return suffix not in _UNFINISHED and path.is_file() and _is_tiled_tiff(path)
+
+
+def _is_tiled_tiff(path: Path) -> bool:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the list: {error}", subject=str(path)) from None
-    if path.suffix.lower() == ".csv":
-        names = _csv_column(lines, path)
-    else:
-        names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return [path.parent / name for name in names]
+        with path.open("rb") as stream:
+            if stream.read(4) not in _TIFF_STARTS:
+                return False
+    except OSError:
+        return False
+    import tifffile
+
+    from wsi_sampath.slides.readers import BROKEN_TIFF
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return bool(tiff.pages[0].is_tiled)
+    except BROKEN_TIFF:
+        return False
 
 
-def _csv_column(lines: list[str], path: Path) -> list[str]:
-    reader = csv.DictReader(lines)
-    columns = [name for name in _PATH_COLUMNS if name in (reader.fieldnames or ())]
-    if not columns:
-        raise UsageError(f"the CSV needs a column {' or '.join(_PATH_COLUMNS)}", subject=str(path))
-    return [row[columns[0]].strip() for row in reader if (row[columns[0]] or "").strip()]
-
-
-def _distinct(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    taken: set[Path] = set()
+def _distinct(found: Iterable[Found]) -> list[tuple[Found, Path]]:
+    found = list(found)
+    stated = [one.output for one in found if one.output is not None]
+    taken = {_as_zarr(output) for output in stated}
+    if len(taken) < len(stated):
+        twice = next(output for output in stated if stated.count(output) > 1)
+        raise UsageError(f"the output {str(twice)!r} is named for more than one slide")
     pairs = []
-    for slide, relative in found:
-        name = relative.with_suffix(".zarr")
-        if name in taken:
-            # a.svs beside a.tiff, or one name from two lists: the suffix, then a number, tells.
-            name = relative.with_name(relative.name + ".zarr")
-        number = 2
-        while name in taken:
-            name = relative.with_name(f"{relative.stem}-{number}.zarr")
-            number += 1
+    for one in found:
+        name = _as_zarr(one.output) if one.output is not None else _free(one.relative, taken)
         taken.add(name)
-        pairs.append((slide, name))
+        pairs.append((one, name))
     return pairs
+
+
+def _as_zarr(output: Path) -> Path:
+    return output if output.suffix == ".zarr" else output.with_name(output.name + ".zarr")
+
+
+def _free(relative: Path, taken: set[Path]) -> Path:
+    name = relative.with_suffix(".zarr")
+    if name in taken:
+        # a.svs beside a.tiff, or one name from two lists: the suffix, then a number, tells.
+        name = relative.with_name(relative.name + ".zarr")
+    number = 2
+    while name in taken:
+        name = relative.with_name(f"{relative.stem}-{number}.zarr")
+        number += 1
+    return name

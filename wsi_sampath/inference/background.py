@@ -23,10 +23,19 @@ class Background(Generic[Item]):
         Called with every item.
     depth
         Items that may wait.
+    prepare
+        Called once in that thread, before the first item.
     """
 
-    def __init__(self, work: Callable[[Item], None], *, depth: int = 2) -> None:
+    def __init__(
+        self,
+        work: Callable[[Item], None],
+        *,
+        depth: int = 2,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._work = work
+        self._prepare = prepare
         self._queue: queue.Queue[Item | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
@@ -37,6 +46,8 @@ class Background(Generic[Item]):
         self._queue.put(item)
 
     def _run(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
         while (item := self._queue.get()) is not None:
             if self._error is not None:
                 continue

@@ -56,6 +56,10 @@ class Claim:
         self._beat.join()
         self.path.unlink(missing_ok=True)
 
+    def is_held(self) -> bool:
+        """Tell whether a living run holds the output, without claiming it."""
+        return self.path.exists() and not self._abandoned()
+
     def _create(self) -> bool:
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
         try:
@@ -67,11 +71,7 @@ class Claim:
         return True
 
     def _break_if_stale(self) -> None:
-        try:
-            age = time.time() - self.path.stat().st_mtime
-        except FileNotFoundError:
-            return
-        if age < STALE_S and not self._owner_died():
+        if not self._abandoned():
             return
         # Renaming first lets exactly one of several waiting runs clear the old claim.
         grave = self.path.with_name(f"{self.path.name}.{os.getpid()}.stale")
@@ -80,6 +80,13 @@ class Claim:
         except FileNotFoundError:
             return
         grave.unlink(missing_ok=True)
+
+    def _abandoned(self) -> bool:
+        try:
+            age = time.time() - self.path.stat().st_mtime
+        except FileNotFoundError:
+            return True
+        return age >= STALE_S or self._owner_died()
 
     def _owner(self) -> dict[str, object]:
         try:

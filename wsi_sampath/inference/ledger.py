@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numcodecs
 import numpy as np
@@ -60,7 +60,7 @@ class Ledger:
         """Begin an empty ledger for the run that `identity` describes."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        _write_durably(self._folder / _IDENTITY, json.dumps(identity).encode())
+        _write_durably(self._folder / _IDENTITY, [json.dumps(identity).encode()])
 
     def identity(self) -> dict[str, Any] | None:
         """Return what the run was started with; None where there is no ledger."""
@@ -93,33 +93,30 @@ class Ledger:
         return self._folder / f"{row:08d}.strip"
 
     def _load(self, row: int) -> Strip:
-        return _unpack(row, self._file(row).read_bytes())
+        with self._file(row).open("rb") as stream:
+            return _unpack(row, stream)
 
 
-def _pack(strip: Strip) -> bytes:
-    """Pack a strip: one line of JSON with notes and array shapes, then the packed arrays."""
-    bodies = {name: _encode(array) for name, array in strip.arrays.items()}
-    table = [
-        [name, array.dtype.str, list(array.shape), len(bodies[name])]
-        for name, array in strip.arrays.items()
-    ]
-    head = json.dumps({"notes": strip.notes, "arrays": table}).encode()
-    return b"".join([head, b"\n", *bodies.values()])
+def _pack(strip: Strip) -> Iterator[bytes]:
+    """Pack a strip: a line of notes, then for each array a line that describes it and its bytes."""
+    yield json.dumps(strip.notes).encode() + b"\n"
+    for name, array in strip.arrays.items():
+        body = _encode(array)
+        yield json.dumps([name, array.dtype.str, list(array.shape), len(body)]).encode() + b"\n"
+        yield body
 
 
-def _unpack(row: int, data: bytes) -> Strip:
-    head, _, body = data.partition(b"\n")
-    content = json.loads(head)
+def _unpack(row: int, stream: IO[bytes]) -> Strip:
+    notes = json.loads(stream.readline())
     arrays: Arrays = {}
-    start = 0
-    for name, dtype, shape, length in content["arrays"]:
-        arrays[name] = _decode(body[start : start + length], dtype, shape)
-        start += length
-    return Strip(row, content["notes"], arrays)
+    while head := stream.readline():
+        name, dtype, shape, length = json.loads(head)
+        arrays[name] = _decode(stream.read(length), dtype, shape)
+    return Strip(row, notes, arrays)
 
 
 def _encode(array: NDArray[Any]) -> bytes:
-    return bytes(_CODEC.encode(np.ascontiguousarray(array))) if array.size else b""
+    return _CODEC.encode(np.ascontiguousarray(array)) if array.size else b""
 
 
 def _decode(data: bytes, dtype: str, shape: list[int]) -> NDArray[Any]:
@@ -128,10 +125,10 @@ def _decode(data: bytes, dtype: str, shape: list[int]) -> NDArray[Any]:
     return np.frombuffer(_CODEC.decode(data), dtype).reshape(shape).copy()
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, parts: Iterable[bytes]) -> None:
     growing = path.with_name(path.name + ".growing")
     with growing.open("wb") as stream:
-        stream.write(data)
+        stream.writelines(parts)
         stream.flush()
         os.fsync(stream.fileno())
     growing.rename(path)

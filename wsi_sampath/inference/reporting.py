@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wsi_sampath.outputs.report import LONGEST_SIDE_PX, Backdrop, write_report
-from wsi_sampath.outputs.result import open_result
 from wsi_sampath.slides.slide import Slide
 
-_MOST_DECODED_PX = 1_000_000_000
+if TYPE_CHECKING:
+    from wsi_sampath.outputs.report import Backdrop
+
+_MOST_DECODED_PX = 250_000_000
 
 
 def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> None:
@@ -25,10 +27,16 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     zarr_name
         Name of the published zarr.
     """
+    # matplotlib and pandas take their time to import, and many runs write no report.
+    from wsi_sampath.outputs.report import write_report
+    from wsi_sampath.outputs.result import open_result
+
     write_report(open_result(maps), target, zarr_name=zarr_name, backdrop=_backdrop(slide))
 
 
 def _backdrop(slide: Slide) -> Backdrop | None:
+    from wsi_sampath.outputs.report import LONGEST_SIDE_PX, Backdrop
+
     width, height = slide.size
     extent = max(width * slide.mpp.x, height * slide.mpp.y)
     plan = slide.sampling(extent / LONGEST_SIDE_PX)

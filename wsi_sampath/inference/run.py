@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,26 +101,105 @@ def segment_slide(
         left behind.
     """
     settings = settings or SegmentSettings()
-    path, progress = Path(slide), progress or Silent()
-    files = plan_files(Path(out), settings)
-    with _explained(str(path)):
+    with _explained(str(slide)):
         model = model or load_model(
             settings.model,
             weights=settings.weights,
             allow_random_weights=settings.allow_random_weights,
         )
-        with Slide.open(
-            path, slide_mpp=settings.slide_mpp, csv_mpp=csv_mpp, reader=settings.reader
-        ) as opened:
-            who = identity(opened, model, settings)
-            finished = _finished(files, who, force=settings.force)
+    prepared = prepare_slide(slide, out, settings=settings, model=model, csv_mpp=csv_mpp)
+    return run_prepared(prepared, settings=settings, model=model, progress=progress)
+
+
+@dataclass(frozen=True)
+class PreparedSlide:
+    """A slide that is open and planned; `run_prepared` or `close` lets go of the file.
+
+    Attributes
+    ----------
+    slide
+        The open slide.
+    files
+        Where its results go.
+    identity
+        What decides its results.
+    plan
+        Its tiles; None where an equal, complete result is there already.
+    seconds
+        Spent on opening, tissue and plan.
+    """
+
+    slide: Slide
+    files: RunFiles
+    identity: dict[str, Any]
+    plan: RunPlan | None
+    seconds: float
+
+    def close(self) -> None:
+        """Let go of the slide without running it."""
+        self.slide.close()
+
+
+def prepare_slide(
+    slide: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    settings: SegmentSettings,
+    model: LoadedModel,
+    csv_mpp: tuple[float, float] | None = None,
+) -> PreparedSlide:
+    """Do what needs no network and writes nothing: open a slide, find its tissue, plan its tiles.
+
+    May run in another thread while another slide runs. The parameters and errors are those of
+    `segment_slide`.
+    """
+    started = time.perf_counter()
+    files = plan_files(Path(out), settings)
+    with _explained(str(slide)), ExitStack() as on_error:
+        opened = Slide.open(
+            slide, slide_mpp=settings.slide_mpp, csv_mpp=csv_mpp, reader=settings.reader
+        )
+        on_error.callback(opened.close)
+        who = identity(opened, model, settings)
+        done = _finished(files, who, force=settings.force) is not None
+        plan = None if done else plan_run(opened, model.spec, settings)
+        on_error.pop_all()
+    return PreparedSlide(opened, files, who, plan, time.perf_counter() - started)
+
+
+def run_prepared(
+    prepared: PreparedSlide,
+    *,
+    settings: SegmentSettings,
+    model: LoadedModel,
+    progress: Progress | None = None,
+) -> SegmentResult:
+    """Run a prepared slide, with the settings and the model it was prepared with, and close it.
+
+    Returns and errors are those of `segment_slide`.
+    """
+    slide, files, who = prepared.slide, prepared.files, prepared.identity
+    with _explained(str(slide.path)), slide:
+        finished = _reuse(prepared, force=settings.force)
+        if finished is not None:
+            return finished
+        files.zarr.parent.mkdir(parents=True, exist_ok=True)
+        with Claim(files.claim):
+            # Another run may have finished it between our looking and our claim.
+            finished = _reuse(prepared, force=settings.force)
             if finished is not None:
-                if files.report is not None and not files.report.exists():
-                    report_slide(opened, files.zarr, files.report, zarr_name=files.zarr.name)
                 return finished
-            files.zarr.parent.mkdir(parents=True, exist_ok=True)
-            with Claim(files.claim):
-                return _run(opened, model, settings, files, who, progress)
+            plan = prepared.plan or plan_run(slide, model.spec, settings)
+            started = time.perf_counter() - prepared.seconds
+            return _run(slide, model, settings, files, who, plan, started, progress or Silent())
+
+
+def _reuse(prepared: PreparedSlide, *, force: bool) -> SegmentResult | None:
+    files = prepared.files
+    finished = _finished(files, prepared.identity, force=force)
+    if finished is not None and files.report is not None and not files.report.exists():
+        report_slide(prepared.slide, files.zarr, files.report, zarr_name=files.zarr.name)
+    return finished
 
 
 def _finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> SegmentResult | None:
@@ -147,10 +226,10 @@ def _run(
     settings: SegmentSettings,
     files: RunFiles,
     who: dict[str, Any],
+    plan: RunPlan,
+    started: float,
     progress: Progress,
 ) -> SegmentResult:
-    started = time.perf_counter()
-    plan = plan_run(slide, model.spec, settings)
     predictor = Predictor(
         model,
         tile_px=plan.tile_px,
@@ -216,7 +295,7 @@ def _predict_all(
     seconds = 0.0
     progress.begin(stream.slide.path.name, stream.n_tiles)
     try:
-        with Background(sink.take) as later:
+        with Background(sink.take, prepare=_single_threaded) as later:
             for batch in stream:
                 start = time.perf_counter()
                 answers = _answer(batch, predictor, tally)
@@ -227,6 +306,12 @@ def _predict_all(
     finally:
         progress.end()
     return seconds
+
+
+def _single_threaded() -> None:
+    # A second team of OpenMP threads would spin against the network's on the same cores. The
+    # setting holds for the calling thread alone.
+    torch.set_num_threads(1)
 
 
 def _answer(batch: TileBatch, predictor: Predictor, tally: Tally) -> Answers:

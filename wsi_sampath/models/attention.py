@@ -79,10 +79,12 @@ def reference_attention(
     """
     height, width, channels = query.shape[2:]
     by_row, by_column = relative_bias(query, rows, columns)
-    bias = by_row[..., :, None] + by_column[..., None, :]
     q, k, v = (part.flatten(2, 3) for part in (query, key, value))
     weight = (q * channels**-0.5) @ k.transpose(-2, -1)
-    weight = weight + bias.reshape(*weight.shape[:2], height * width, height * width)
+    # In place: at SAM's size each copy of this matrix is nearly a gigabyte.
+    by_place = weight.view(*query.shape[:4], height, width)
+    by_place += by_row[..., :, None]
+    by_place += by_column[..., None, :]
     return torch.matmul(weight.softmax(dim=-1), v)
 
 

@@ -86,7 +86,7 @@ def fetch(
     folder = cache_folder()
     address = _address(entry, source)
     # pooch announces every download by itself; ours is announced by the caller.
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().setLevel(logging.WARNING)
     get = _Downloader(entry, folder / f"{entry.file}.download", progress or _silent)
     try:
         return Path(

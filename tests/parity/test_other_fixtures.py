@@ -1,0 +1,31 @@
+"""The parity tests on another folder: nothing of the first one is hard-coded in them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.slow
+def test_another_folder_passes_unchanged(tmp_path):
+    folder = tmp_path / "fixtures"
+    made = subprocess.run(
+        [sys.executable, HERE / "make_fixture.py", folder], capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    files = [HERE / f"test_parity_{name}.py" for name in ("hipt", "loss", "sam", "sam_path")]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *files],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "WSI_SAMPATH_PARITY": str(folder)},
+    )
+    assert run.returncode == 0, run.stdout
+    assert int(re.search(r"(\d+) passed", run.stdout).group(1)) >= 13
+    for missing in ("sam_vit_b.npz", "sampath_bcss.npz", "sampath_crag.npz", "wo_fp/"):
+        assert f"no {missing}" in run.stdout

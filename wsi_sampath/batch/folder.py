@@ -1,0 +1,84 @@
+"""The output folder of a batch: what is remembered there, and the pages made from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsi_sampath.batch.discover import Job
+from wsi_sampath.batch.journal import Journal
+from wsi_sampath.batch.outcome import Outcome, Record, attempt_key
+from wsi_sampath.batch.page import write_page
+from wsi_sampath.batch.slide_log import SlideLog
+from wsi_sampath.batch.table import write_table
+from wsi_sampath.batch.thumbnails import write_thumbnail
+from wsi_sampath.inference.progress import Progress
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.zoo import LoadedModel
+
+# Pages of ten thousand slides take a while to write: at most one part in twenty of the time.
+_REST = 20.0
+
+
+class BatchFolder:
+    """What one process knows of a batch, shared through files with the others.
+
+    Parameters
+    ----------
+    out
+        The output folder.
+    jobs
+        Every slide of the batch.
+    """
+
+    def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
+        self.out = out
+        self.jobs = jobs
+        self._own = out / ".wsi_sampath"
+        self.journal = Journal(self._own / "journal")
+        self._next_pages = 0.0
+
+    def name(self, job: Job) -> str:
+        """Return a slide's name within the batch: its zarr below the folder."""
+        return job.zarr.relative_to(self.out).as_posix()
+
+    def latest(self, job: Job) -> Record | None:
+        """Return what was last recorded of a slide by any process."""
+        return self.journal.latest().get(self.name(job))
+
+    def log(self, job: Job, onward: Progress) -> SlideLog:
+        """Open a slide's log."""
+        return SlideLog(job.zarr.with_suffix(".log"), onward)
+
+    def keep(self, outcome: Outcome, settings: SegmentSettings, model: LoadedModel) -> None:
+        """Record an outcome, unless it says nothing new, and renew the pages if they are due."""
+        key = attempt_key(outcome.job, settings, model)
+        before = self.latest(outcome.job)
+        news = before is None or before.key != key or (before.status == "done") != outcome.done
+        ran = not outcome.failed_before and not (outcome.result and outcome.result.reused)
+        if news or ran:
+            self.journal.add(Record.of(outcome, self.name(outcome.job), key))
+        if outcome.result is not None:
+            write_thumbnail(outcome.result, self._thumbnail(self.name(outcome.job)))
+        if time.monotonic() >= self._next_pages:
+            self.write_pages()
+
+    def write_pages(self) -> None:
+        """Write ``slides.csv`` and ``report.html`` anew from all processes' records."""
+        started = time.monotonic()
+        records = self.journal.latest()
+        names = [(str(job.slide), self.name(job)) for job in self.jobs]
+        waiting = [pair for pair in names if pair[1] not in records]
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_table(self.out / "slides.csv", records.values(), waiting)
+        write_page(self.out / "report.html", list(records.values()), waiting, self._picture)
+        finished = time.monotonic()
+        self._next_pages = finished + _REST * (finished - started)
+
+    def _thumbnail(self, name: str) -> Path:
+        return self._own / "thumbnails" / f"{name}.jpg"
+
+    def _picture(self, record: Record) -> str | None:
+        path = self._thumbnail(record.zarr)
+        return path.relative_to(self.out).as_posix() if path.exists() else None

@@ -1,0 +1,81 @@
+"""``report.html`` of a batch: failures first, then every slide with picture, areas and times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from wsi_sampath.batch.outcome import Record
+from wsi_sampath.batch.progress import spoken
+from wsi_sampath.batch.table import replace_text
+from wsi_sampath.outputs.report import number
+
+
+def write_page(
+    path: Path,
+    records: Sequence[Record],
+    waiting: Sequence[tuple[str, str]],
+    picture: Callable[[Record], str | None],
+) -> None:
+    """Write the page; it appears at once, complete.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    records
+        Slides done or failed.
+    waiting
+        (slide, zarr) of those without a record.
+    picture
+        Finds the thumbnail of a record, as a path seen from the page, or None.
+    """
+    replace_text(path, render_page(records, waiting, picture))
+
+
+def render_page(
+    records: Sequence[Record],
+    waiting: Sequence[tuple[str, str]],
+    picture: Callable[[Record], str | None],
+) -> str:
+    """Return the page as HTML; see `write_page`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("wsi_sampath.batch", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "duration": spoken}
+    failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
+    done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
+    return environment.get_template("batch.html.j2").render(
+        failed=failed,
+        reasons=Counter(record.reason for record in failed).most_common(),
+        slides=[_entry(record, picture(record)) for record in done],
+        classes=list(dict.fromkeys(name for record in done for name in record.area_mm2)),
+        areas=_sums(done),
+        tiles=sum(record.tiles_analysed for record in done),
+        seconds=sum(record.seconds for record in done),
+        analysed_mm2=sum(record.analysed_mm2 for record in done),
+        waiting=waiting,
+    )
+
+
+def _entry(record: Record, picture: str | None) -> dict[str, Any]:
+    name = PurePosixPath(record.zarr)
+    page = quote(name.with_suffix(".html").as_posix()) if record.has_report else None
+    return {"record": record, "picture": picture and quote(picture), "page": page}
+
+
+def _sums(done: Sequence[Record]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for record in done:
+        for name, area in record.area_mm2.items():
+            sums[name] = sums.get(name, 0.0) + area
+    return sums

@@ -1,0 +1,109 @@
+"""What a batch tells while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.inference.progress import Progress, Silent
+
+
+class BatchProgress(Progress, Protocol):
+    """Receives the course of a batch, and of each of its slides."""
+
+    def begin_batch(self, n_slides: int) -> None:
+        """Start a batch."""
+        ...
+
+    def finish_slide(self, outcome: Outcome) -> None:
+        """Tell how a slide ended."""
+        ...
+
+    def end_batch(self) -> None:
+        """Finish the batch."""
+        ...
+
+
+class SilentBatch(Silent):
+    """A progress that tells nothing."""
+
+    def begin_batch(self, n_slides: int) -> None:
+        """See `BatchProgress`."""
+
+    def finish_slide(self, outcome: Outcome) -> None:
+        """See `BatchProgress`."""
+
+    def end_batch(self) -> None:
+        """See `BatchProgress`."""
+
+
+@dataclass
+class BatchCounts:
+    """Counts of a batch under way, and the time it will still take.
+
+    Attributes
+    ----------
+    total, done, failed
+        Slides.
+    tiles
+        Analysed in this run of the batch.
+    clock
+        Seconds, from any start.
+    """
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    tiles: int = 0
+    clock: Callable[[], float] = time.monotonic
+    _worked: int = 0
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    def count(self, outcome: Outcome) -> None:
+        """Take an outcome into account."""
+        self.done += outcome.done
+        self.failed += not outcome.done
+        reused = outcome.result is not None and outcome.result.reused
+        self._worked += not (reused or outcome.failed_before)
+
+    @property
+    def left(self) -> int:
+        """Slides that have not ended."""
+        return max(0, self.total - self.done - self.failed)
+
+    @property
+    def tiles_per_s(self) -> float:
+        """Tiles analysed per second since the start."""
+        return self.tiles / max(self.clock() - self._started, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the slides that took work; None before the first of them."""
+        if not self._worked:
+            return None
+        return (self.clock() - self._started) / self._worked * self.left
+
+    def line(self) -> str:
+        """Return the counts as one line."""
+        parts = [f"{self.done + self.failed}/{self.total} slides"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        parts += [f"{self.left} left", f"{self.tiles_per_s:.1f} tiles/s"]
+        if self.left and self.seconds_left is not None:
+            parts.append(f"about {spoken(self.seconds_left)} to go")
+        return "batch: " + ", ".join(parts)
+
+
+def spoken(seconds: float) -> str:
+    """Write a time as a person would: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
