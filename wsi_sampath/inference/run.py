@@ -270,7 +270,7 @@ def _run(
         "area_mm2": areas,
         "coverage": coverage(slide, plan, areas),
         "warnings": [*slide.warnings, *_warn_of_size(sink, progress)],
-        **costs(seconds, stream, sum(areas.values())),
+        **costs(seconds, stream, sum(areas.values()), predictor.device),
         "resumed_after_strip": None if last is None else last.row,
         "complete": True,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wsi_sampath.inference.plan import RunPlan
@@ -128,7 +129,12 @@ def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dic
     }
 
 
-def costs(seconds: dict[str, float], stream: TileStream, analysed_mm2: float) -> dict[str, Any]:
+def costs(
+    seconds: dict[str, float],
+    stream: TileStream,
+    analysed_mm2: float,
+    device: torch.device,
+) -> dict[str, Any]:
     """Return the budget of this process: seconds by stage, rates, decoding, memory."""
     total = seconds["total"]
     return {
@@ -138,7 +144,14 @@ def costs(seconds: dict[str, float], stream: TileStream, analysed_mm2: float) ->
         "decoded_px": stream.counts.decoded_px,
         "needed_px": stream.counts.needed_px,
         "peak_memory_mb": round(peak_memory_mb(), 1),
+        "gpu_memory_mb": _gpu_memory_mb(device),
     }
+
+
+def _gpu_memory_mb(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
 
 
 def peak_memory_mb() -> float:
