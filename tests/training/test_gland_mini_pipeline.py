@@ -10,6 +10,7 @@ import torch
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
+from wsi_sampath.training.mosaic import paste
 
 ROOT = Path(__file__).parents[2]
 LEAST_DICE = 0.8
@@ -43,13 +44,13 @@ def test_canvases(pipeline, patches, seed):
     assert set(np.unique(mask)) <= {1, 2}
 
 
-def test_a_paste_keeps_picture_and_labels_together(pipeline):
+def test_a_paste_keeps_picture_and_labels_together():
     """Pasted pixels are black and labelled; nothing else changes."""
     for seed in range(50):
         image = np.full((64, 64, 3), 255, np.uint8)
         mask = np.ones((64, 64), np.uint8)
         piece, label = np.zeros((40, 30, 3), np.uint8), np.full((40, 30), 2, np.uint8)
-        pipeline.paste(np.random.default_rng(seed), image, mask, piece, label)
+        paste(np.random.default_rng(seed), image, mask, piece, label)
         assert np.array_equal(image[..., 0] == 0, mask == 2)
 
 

@@ -80,11 +80,17 @@ def paper_scores(
     background
         Label that counts as "not labelled" once predictions there have been kept, or None.
     """
-    predicted = np.where(truth > 0, predicted, 0)
+    return paper_scores_of(confusion(truth, predicted, channels - 1), background)
+
+
+def paper_scores_of(counts: Counts, background: int | None = None) -> PaperScores:
+    """Compute `paper_scores` from a `confusion` matrix."""
+    channels = counts.shape[1]
+    everywhere = np.concatenate([np.zeros_like(counts[:1]), counts])
     if background is not None:
-        truth, predicted = (np.where(one == background, 0, one) for one in (truth, predicted))
-    flat = truth.astype(np.int64).ravel() * channels + predicted.astype(np.int64).ravel()
-    everywhere = np.bincount(flat, minlength=channels**2).reshape(channels, channels)
+        for axis in (everywhere, everywhere.T):
+            axis[0] += axis[background]
+            axis[background] = 0
     labelled = everywhere.copy()
     labelled[0] = 0
     hit, mass = np.diagonal(everywhere)[1:], _mass(everywhere)

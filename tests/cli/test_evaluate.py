@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from wsi_sampath.cli import evaluate
+from wsi_sampath.models.spec import ClassSpec
+from wsi_sampath.training.datasets import Patch, write_classes, write_table
+from wsi_sampath.training.prepare import plan_patches, prepare
+
+TINY = {
+    "name": "tiny",
+    "classes": [{"name": "other", "color": "#9aa0a6"}, {"name": "gland", "color": "#c83264"}],
+    "mpp": 1.0,
+    "tile": 64,
+    "sam": {"embed_dim": 16, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]},
+    "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 24},
+}
+SIZES = [(40, 50), (64, 64), (100, 70), (64, 64), (30, 30), (64, 64)]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["wsi-evaluate", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            evaluate.main()
+        said = capsys.readouterr()
+        return stopped.value.code or 0, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path):
+    return painted(tmp_path / "data", ("other", "gland"))
+
+
+def painted(root, names):
+    rng = np.random.default_rng(0)
+    patches = []
+    for number, size in enumerate(SIZES):
+        for kind in ("img", "mask"):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+        mask = rng.integers(0, len(names) + 1, size, np.uint8)
+        image = rng.integers(0, 255, (*size, 3), np.uint8)
+        Image.fromarray(image).save(root / "img" / f"i{number}.png")
+        Image.fromarray(mask).save(root / "mask" / f"i{number}.png")
+        patches.append(Patch(f"i{number}", (-1, -1, -1, -1, 0, 1)[number], f"p{number // 2}"))
+    write_classes(root, [ClassSpec(name=name, color="#112233") for name in names])
+    write_table(root, patches)
+    return root
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return "--model", path, "--allow-random-weights"
+
+
+def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
+    out = tmp_path / "scores.json"
+    code, said, _ = run(data, *tiny, "--json", out)
+    assert code == 0
+    scores = json.loads(out.read_text())
+    assert (scores["split"], scores["patches"], scores["cases"]) == ("test", 4, 2)
+    assert list(scores["per_class"]) == ["other", "gland"]
+    assert {"dice", "iou", "precision", "recall", "dice_ci"} <= set(scores["per_class"]["gland"])
+    labelled = sum(
+        int((np.asarray(Image.open(data / "mask" / f"i{i}.png")) > 0).sum()) for i in range(4)
+    )
+    assert np.sum(scores["confusion"]) == labelled
+    assert scores["scale"] == [
+        "own pixels, taken to be at the model's mpp",
+        "stretched to the tile",
+    ]
+    assert f"Dice {scores['per_class']['gland']['dice']:.4f} [" in said
+    assert "pixel accuracy" in said
+
+
+def test_batches_change_nothing(run, data, tiny, tmp_path):
+    found = []
+    for size in (1, 3):
+        out = tmp_path / f"{size}.json"
+        assert run(data, *tiny, "--json", out, "--split", "all", "-b", size, "--mpp", 1.2)[0] == 0
+        found.append(json.loads(out.read_text()))
+    assert np.abs(np.subtract(found[0]["confusion"], found[1]["confusion"])).sum() <= 4
+    assert found[0]["scale"] == ["scaled by 1.2 to the model's mpp"]
+
+
+def test_classes_are_matched_by_name(run, tiny, tmp_path):
+    swapped = painted(tmp_path / "swapped", ("gland", "Other"))
+    plain = painted(tmp_path / "plain", ("stroma", "gland"))
+    found = {}
+    for folder, words in ((swapped, ()), (plain, ("--same", "other=stroma"))):
+        out = tmp_path / f"{folder.name}.json"
+        assert run(folder, *tiny, *words, "--json", out)[0] == 0
+        found[folder.name] = np.array(json.loads(out.read_text())["confusion"])
+    predicted = {name: counts.sum(axis=0) for name, counts in found.items()}
+    # The same pixels are called gland, whatever its number.
+    assert predicted["swapped"][1] == predicted["plain"][2]
+    code, _, told = run(plain, *tiny)
+    assert code == 2
+    assert "the model has other, gland, the data stroma, gland" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--split", "none"), "--split"),
+        (("--mpp", "0"), "--mpp"),
+        (("--bootstrap", "-1"), "--bootstrap"),
+        (("--batch-size", "x"), "--batch-size"),
+        (("--precision", "int8"), "--precision"),
+        (("--device", "toaster"), "toaster"),
+        (("--same", "gland"), "MODEL=DATA"),
+        (("--json", "no/where.json"), "its folder does not exist"),
+        (("--model", "gland-maxi"), "did you mean 'gland-mini'"),
+    ],
+)
+def test_wrong_usage_is_one_line(run, data, tiny, words, expected):
+    code, _, told = run(data, *tiny, *words) if words[0] != "--model" else run(data, *words)
+    assert code == 2
+    assert expected in told
+    assert len(told.splitlines()) == 1
+
+
+def test_faults_of_the_data_are_named(run, data, tiny, tmp_path):
+    Image.fromarray(np.full(SIZES[1], 3, np.uint8)).save(data / "mask" / "i1.png")
+    code, _, told = run(data, *tiny)
+    assert code == 2
+    assert "i1.png: bad-input: holds label 3" in told
+    code, _, told = run(tmp_path / "none", *tiny)
+    assert code == 2
+    assert "classes.yaml" in told
+
+
+def test_help_is_quick():
+    code = (
+        "import sys; sys.argv = ['wsi-evaluate', '-h']\n"
+        "from wsi_sampath.cli.evaluate import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--split" in done.stdout
+
+
+@pytest.mark.slow
+def test_gland_mini_on_real_patches(run, data_folder, tmp_path):
+    with (data_folder / "ebhi_seg" / "index.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] == "normal"][::12]
+    for row in rows:
+        for kind in ("image", "label"):
+            source = data_folder / "ebhi_seg" / row[kind]
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / kind / source.name).write_bytes(source.read_bytes())
+    plan = plan_patches(
+        [tmp_path / "image"], [tmp_path / "label"], tmp_path / "data", case=r"(\d+)-\d+-400"
+    )
+    list(prepare(plan))
+    out = tmp_path / "scores.json"
+    assert run(tmp_path / "data", "--split", "all", "--json", out)[0] == 0
+    scores = json.loads(out.read_text())
+    assert scores["patches"] == len(rows) >= 4
+    # Calling everything gland would be the easy way out.
+    assert scores["per_class"]["gland"]["dice"] > 0.75
+    assert scores["per_class"]["other"]["dice"] > 0.5

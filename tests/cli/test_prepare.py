@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsi_sampath.cli import prepare
+from wsi_sampath.training.datasets import open_patches
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["wsi-prepare", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            prepare.main()
+        said = capsys.readouterr()
+        return stopped.value.code or 0, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def folders(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number in range(10):
+        image = rng.integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"p{number // 2}_{number}.png")
+        mask = np.where(image[..., 0] > 99, 255, 0).astype(np.uint8)
+        Image.fromarray(mask).save(tmp_path / "masks" / f"p{number // 2}_{number}.png")
+    return "--images", tmp_path / "images", "--masks", tmp_path / "masks"
+
+
+def test_patches(run, folders, tmp_path):
+    out = tmp_path / "out"
+    code, said, told = run("patches", *folders, "--out", out, "--case", "^(p.)")
+    assert (code, said) == (
+        0,
+        f"{out}: 10 patches of 5 cases: 6 train, 2 validation, 2 test; classes: other, gland\n",
+    )
+    assert told == "out: 10 of 10\n"
+    assert len(open_patches(out).patches) == 10
+    code, again, _ = run("patches", *folders, "--out", out, "--case", "^(p.)")
+    assert (code, again) == (0, said)
+
+
+def test_what_the_user_should_know(run, folders, tmp_path):
+    code, _, told = run("patches", *folders, "--out", tmp_path / "out")
+    assert code == 0
+    assert "without --case" in told
+    code, _, told = run("patches", *folders, "--out", tmp_path / "one", "--case", "^p")
+    assert code == 0
+    assert "the test split is empty" in told
+
+
+def test_crag_and_bcss(run, tmp_path):
+    for split in ("train", "valid"):
+        for kind in ("Images", "Annotation"):
+            folder = tmp_path / "crag" / split / kind
+            folder.mkdir(parents=True)
+            for number in range(5):
+                pixels = np.full((8, 8), number, np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}_{number}.png")
+    code, said, _ = run("crag", tmp_path / "crag", "--out", tmp_path / "out")
+    assert code == 0
+    assert (
+        "10 patches of 10 cases: 4 train, 1 validation, 5 test; classes: background, gland" in said
+    )
+    for kind in ("images", "masks"):
+        (tmp_path / "bcss" / kind).mkdir(parents=True)
+        Image.fromarray(np.ones((1024, 1025), np.uint8)).save(
+            tmp_path / "bcss" / kind / "TCGA-AO-A03U-DX1_xmin1_ymin2_MPP-0.2500.png"
+        )
+    words = ("bcss", tmp_path / "bcss", "--out", tmp_path / "b", "--paper-compatible")
+    code, said, told = run(*words, "--image-format", "jpg")
+    assert code == 0
+    assert "2 patches of 1 cases" in said
+    assert "warning: 1 slides were scanned at 20x" in told
+    assert "shares patients" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ("patches", "--images", "no", "--masks", "no", "--out", "x"),
+            "no: bad-input: there is no",
+        ),
+        (("patches", "--out", "x"), "--images"),
+        (("patches", "--images", ".", "--images", ".", "--masks", ".", "--out", "x"), "as many"),
+        (("crag", ".", "--out", "x"), "is this the folder of CRAG"),
+        (("crag", ".", "--out", "x", "--folds", "1"), "--folds"),
+        (("bcss", ".", "--out", "x"), "rgbs_colorNormalized"),
+        (("bcss", ".", "--out", "x", "--image-format", "gif"), "--image-format"),
+        (("bcss", ".", "--out", "x", "--classes", "none"), "known by name"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_wrong_usage_is_one_line(run, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    code, _, told = run(*words)
+    assert code == 2
+    assert told.startswith("error: ")
+    assert expected in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_is_quick():
+    code = (
+        "import sys; sys.argv = ['wsi-prepare', 'patches', '-h']\n"
+        "from wsi_sampath.cli.prepare import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--masks" in done.stdout

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.training.grouping import guess_grouping, known_groupings, read_grouping
+
+CODES = {
+    "tumor": [1, 19, 20],
+    "stroma": [2],
+    "inflammatory": [3, 10, 11],
+    "necrosis": [4],
+}
+
+
+@given(arrays.arrays(np.uint8, (5, 6)))
+def test_glands_are_cut_at_128(mask):
+    found = read_grouping("glands").labels(Image.fromarray(mask))
+    assert np.array_equal(found, np.where(mask >= 128, 2, 1))
+
+
+@given(arrays.arrays(np.uint8, (5, 6), elements=st.integers(0, 21)))
+def test_bcss_codes_become_the_classes_of_the_paper(mask):
+    grouping = read_grouping("bcss")
+    names = [one.name for one in grouping.classes]
+    found = grouping.labels(Image.fromarray(mask))
+    for name, codes in CODES.items():
+        assert np.array_equal(found == names.index(name) + 1, np.isin(mask, codes))
+    assert np.array_equal(found == 0, mask == 0)
+
+
+def test_bcss_table_covers_the_official_codes(data_folder):
+    with (data_folder / "bcss" / "gtruth_codes.tsv").open(newline="") as file:
+        codes = [int(row["GT_code"]) for row in csv.DictReader(file, delimiter="\t")]
+    mask = np.array([codes], np.uint8)
+    found = read_grouping("bcss").labels(Image.fromarray(mask))
+    assert len(codes) == 22
+    assert (found[0] > 0).sum() == 21
+
+
+def test_values_outside_of_the_table_are_named():
+    mask = Image.fromarray(np.array([[0, 22, 23, 24, 25]], np.uint8))
+    with pytest.raises(WsiError) as error:
+        read_grouping("bcss").labels(mask, subject="m.png")
+    assert "m.png: bad-input: mask holds 22, 23, 24 and 1 more" in str(error.value)
+    with pytest.raises(WsiError, match="#0000ff"):
+        read_grouping("rings").labels(Image.new("RGB", (2, 2), (0, 0, 255)))
+
+
+def test_colours_and_their_tolerance(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(
+        "classes:\n"
+        '- {name: a, color: "#123456", values: ["#00ff00"]}\n'
+        'ignored: ["#000000"]\ntolerance: 10\n'
+    )
+    pixels = np.array([[[9, 246, 0], [0, 3, 10]]], np.uint8)
+    assert read_grouping(path).labels(Image.fromarray(pixels)).tolist() == [[1, 0]]
+    pixels[0, 0, 0] = 11
+    with pytest.raises(WsiError, match="#0bf600"):
+        read_grouping(path).labels(Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "I;16", "I", "P", "RGB", "RGBA", "LA"])
+def test_kinds_of_files(mode):
+    grey = Image.fromarray(np.array([[0, 255]], np.uint8))
+    mask = Image.fromarray(np.array([[0, 255]], np.uint16)) if mode == "I;16" else grey
+    if mode == "P":
+        mask = Image.frombytes("P", (2, 1), bytes([0, 255]))
+    found = read_grouping("glands").labels(mask if mask.mode == mode else mask.convert(mode))
+    assert found.tolist() == [[1, 2]]
+
+
+def test_instances_of_sixteen_bits():
+    mask = Image.fromarray(np.array([[0, 1, 700]], np.uint16))
+    assert read_grouping("crag").labels(mask).tolist() == [[1, 2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("classes: []", "classes"),
+        ('classes: [{name: a, color: "#000000", values: [1, "1-3"]}]', "two classes: 1"),
+        ('classes: [{name: a, color: "#000000", values: ["x"]}]', "'x' is no number"),
+        ('classes: [{name: a, color: "#000000", values: [70000]}]', "0..65535"),
+        ('classes: [{name: a, color: "#000000", values: [1, "#00ff00"]}]', "all colours"),
+        ('clases: [{name: a, color: "#000000", values: [1]}]', "clas"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_bad_tables_are_explained(tmp_path, text, words):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_grouping(path)
+    assert words in str(error.value)
+
+
+def test_unknown_names_list_the_known():
+    assert {"bcss", "crag", "glands", "rings"} <= set(known_groupings())
+    with pytest.raises(UsageError, match="known by name: bcss, crag"):
+        read_grouping("nonsense")
+
+
+def guessed(*masks, name="m.png"):
+    return guess_grouping((Path(name), Image.fromarray(np.array(one, np.uint8))) for one in masks)
+
+
+def test_only_plain_masks_are_guessed():
+    assert guessed([[0]], [[0, 3, 255]]) == read_grouping("glands")
+    assert guessed([[0, 1]]) == read_grouping("instances")
+    assert guessed([[0, 8]], [[3, 250]], name="m.jpg") == read_grouping("glands")
+    with pytest.raises(UsageError, match="labels up to 7"):
+        guessed([[0, 7]])
+    with pytest.raises(UsageError, match="all masks are empty"):
+        guessed([[0]])
+    with pytest.raises(UsageError, match=r"coloured.*--classes"):
+        guessed([[[255, 0, 0]]])

@@ -1,0 +1,208 @@
+"""Scores of a model on labelled patches, with confidence intervals by case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.training.metrics import Counts, class_scores, paper_scores_of
+
+LEVEL = 0.95
+_BACKGROUND = "background"
+_WHAT_PAPER_SCORES_ARE = {
+    "Dice": "share of right pixels (pixel accuracy), all classes alike",
+    "Dice_Bal": "macro Dice over the classes that occur",
+    "F1": "share of right pixels (pixel accuracy) again",
+    "IOU_Jaccard": "pixel accuracy a again, as a / (2 - a)",
+    "IOU_Jaccard_Bal": "sum of the classes' IoU divided by one more than there are classes",
+}
+_WITHOUT_BACKGROUND = {
+    "Dice": "Dice of what is no background, pooled over all pixels",
+    "Dice_Bal": "macro Dice over the classes that occur, without background",
+    "F1": "recall of what is no background: false positives on background are not seen",
+    "IOU_Jaccard": "recall of what is no background, published as IOU (true IoU: per_class)",
+    "IOU_Jaccard_Bal": "sum of the classes' recall-like IoU divided by one more than all classes",
+}
+
+
+def summarise(
+    counts: Sequence[Counts],
+    cases: Sequence[str],
+    names: Sequence[str],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return all scores as plain values, ready for JSON.
+
+    Parameters
+    ----------
+    counts
+        `confusion` matrix of every patch, (k, k + 1) each.
+    cases
+        Case of every patch.
+    names
+        Names of the k classes.
+    draws, seed
+        Of the bootstrap, which draws whole cases with replacement.
+
+    Returns
+    -------
+    dict
+        ``per_class`` (by name), ``macro``, ``micro``, ``per_image``, ``paper``, ``confusion`` and
+        ``bootstrap``. Scores pool all labelled pixels of all patches, but for ``per_image``. A
+        score is None where a class is neither in the truth nor predicted; a ``_ci`` is
+        [low, high], or None with fewer than two cases.
+    """
+    stacked = np.stack([*counts])
+    total = stacked.sum(axis=0)
+    intervals = _intervals(_by_case(stacked, cases), draws, seed)
+    return {
+        "per_class": _per_class(total, names, intervals),
+        "macro": _macro(total, intervals),
+        "micro": _micro(total, intervals),
+        "per_image": _per_image(stacked, names),
+        "paper": _paper(total, names),
+        "confusion": total.tolist(),
+        "bootstrap": {"unit": "case", "draws": draws, "seed": seed, "level": LEVEL},
+    }
+
+
+def overlaps(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Dice and IoU of every class, NaN where a class is in neither truth nor prediction.
+
+    Parameters
+    ----------
+    counts
+        (..., k, k + 1), any number of `confusion` matrices.
+    """
+    hit = np.diagonal(counts[..., 1:], axis1=-2, axis2=-1).astype(np.float64)
+    mass = counts.sum(axis=-1) + counts[..., 1:].sum(axis=-2)
+    mass = np.where(mass > 0, mass, np.nan)
+    return 2 * hit / mass, hit / (mass - hit)
+
+
+def accuracy(counts: Counts) -> NDArray[np.float64]:
+    """Return the share of right pixels of (..., k, k + 1) matrices, NaN without pixels."""
+    hit = np.trace(counts[..., 1:], axis1=-2, axis2=-1).astype(np.float64)
+    pixels = counts.sum(axis=(-2, -1))
+    share: NDArray[np.float64] = hit / np.where(pixels > 0, pixels, np.nan)
+    return share
+
+
+Intervals = dict[str, NDArray[np.float64]]
+
+
+def _by_case(stacked: Counts, cases: Sequence[str]) -> Counts:
+    unique, index = np.unique(np.asarray(cases), return_inverse=True)
+    summed = np.zeros((len(unique), *stacked.shape[1:]), np.int64)
+    np.add.at(summed, index, stacked)
+    return summed
+
+
+def _intervals(by_case: Counts, draws: int, seed: int) -> Intervals | None:
+    """Return (2, ...) bounds of every score; None where cases or draws are too few to tell."""
+    n_cases = len(by_case)
+    if n_cases < 2 or draws < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    often = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=draws)
+    drawn = np.tensordot(often, by_case, axes=1)
+    dice, iou = overlaps(drawn)
+    scores = {
+        "dice": dice,
+        "iou": iou,
+        "macro_dice": _mean(dice),
+        "macro_iou": _mean(iou),
+        "accuracy": accuracy(drawn),
+    }
+    return {name: _bounds(score) for name, score in scores.items()}
+
+
+def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    tail = (1 - LEVEL) / 2
+    known = ~np.isnan(scores).all(axis=0)
+    filled = np.where(known, scores, 0.0)
+    bounds = np.nanquantile(filled, [tail, 1 - tail], axis=0)
+    return np.where(known, bounds, np.nan)
+
+
+def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis without the NaN, NaN where there is nothing else."""
+    known = (~np.isnan(scores)).sum(axis=-1)
+    mean: NDArray[np.float64] = np.nansum(scores, axis=-1) / np.where(known > 0, known, np.nan)
+    return mean
+
+
+def _per_class(total: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
+    return {
+        name: {
+            **score,
+            "dice_ci": _interval(ci, "dice", index),
+            "iou_ci": _interval(ci, "iou", index),
+            "pixels": int(total[index].sum()),
+        }
+        for index, (name, score) in enumerate(zip(names, class_scores(total), strict=True))
+    }
+
+
+def _macro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
+    dice, iou = overlaps(total)
+    return {
+        "over": "classes in the truth or predicted",
+        "dice": _plain(_mean(dice)),
+        "iou": _plain(_mean(iou)),
+        "dice_ci": _interval(ci, "macro_dice"),
+        "iou_ci": _interval(ci, "macro_iou"),
+    }
+
+
+def _micro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
+    share = accuracy(total)
+    return {
+        "is": "micro Dice, micro F1 and pixel accuracy are one number: the share of right pixels",
+        "pixel_accuracy": _plain(share),
+        "iou": _plain(share / (2 - share)),
+        "pixel_accuracy_ci": _interval(ci, "accuracy"),
+    }
+
+
+def _per_image(stacked: Counts, names: Sequence[str]) -> dict[str, Any]:
+    dice, iou = overlaps(stacked)
+    per_class = {
+        name: {"dice": _plain(mean_dice), "iou": _plain(mean_iou), "images": int(images)}
+        for name, mean_dice, mean_iou, images in zip(
+            names, _mean(dice.T), _mean(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True
+        )
+    }
+    return {
+        "is": "means over the images where a class is in the truth or predicted",
+        "per_class": per_class,
+        "dice": _plain(_mean(_mean(dice))),
+        "iou": _plain(_mean(_mean(iou))),
+    }
+
+
+def _paper(total: Counts, names: Sequence[str]) -> dict[str, Any]:
+    background = names.index(_BACKGROUND) + 1 if _BACKGROUND in names else None
+    meanings = _WHAT_PAPER_SCORES_ARE if background is None else _WITHOUT_BACKGROUND
+    scores = paper_scores_of(total, background)
+    values: dict[str, Any] = dict(scores)
+    return {
+        "note": "what SAM-Path's code computes, under its names; only for comparison with it",
+        **{name: {"value": values[name], "is": meanings[name]} for name in meanings},
+    }
+
+
+def _plain(value: NDArray[np.float64] | np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(ci: Intervals | None, name: str, index: int | None = None) -> list[float] | None:
+    if ci is None:
+        return None
+    bounds = ci[name] if index is None else ci[name][:, index]
+    return None if np.isnan(bounds).any() else [float(one) for one in bounds]
