@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from conftest import make_stub
+from stub_network import make_stub
 
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.run import segment_slide

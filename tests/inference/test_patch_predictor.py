@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import make_stub
+from stub_network import make_stub
 
 from wsi_sampath.inference.patches import PatchPredictor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
-from conftest import make_stub
+from stub_network import make_stub
 
 from wsi_sampath import open_result
 from wsi_sampath.inference import reporting

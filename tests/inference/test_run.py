@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 import shapely
 import zarr
-from conftest import StubNetwork, dense_reference, make_stub
 from ome_zarr_models.v04.image import Image as Image04
 from ome_zarr_models.v04.image_label import ImageLabel as ImageLabel04
+from stub_network import StubNetwork, dense_reference, make_stub
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference import run as run_module

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -298,3 +299,18 @@ def test_info_about_models(monkeypatch, capsys, tiny_spec, tmp_path):
     tiny_spec.to_yaml(tmp_path / "a.yaml")
     assert not run(monkeypatch, "info", tmp_path / "a.yaml")
     assert "other, gland, mucus" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['wsi-models', '-h']\n"
+        "from wsi_sampath.cli.models import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'numpy', 'pooch', 'requests'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for command in ("list", "info", "fetch", "import"):
+        assert command in done.stdout

@@ -184,8 +184,9 @@ def test_the_seed_decides_what_is_random(tiny_spec, tiny_model, put):
             "epoch": 7,
         },
         lambda state: {"model": state},
+        lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
     ],
-    ids=["plain", "teacher", "whole", "model"],
+    ids=["plain", "teacher", "whole", "model", "state_dict"],
 )
 def test_every_wrapping_of_a_vit(tiny_model, put, wrap):
     wanted = vit_state(tiny_model)

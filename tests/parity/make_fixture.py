@@ -37,10 +37,12 @@ COEFFICIENTS = {"bcss": (0.25, 0.75, 0.0, 0.0625), "crag": (0.125, 0.875, 0.0, 0
 SCHEDULES = {"bcss": (72, (1800, 2088), 2304), "crag": (46, (1150, 1265), 1380)}
 
 
-def keys_for(keys, channels):
-    """The names and shapes of another number of classes."""
+def keys_for(keys, channels, *, full):
+    """The names and shapes of another number of classes; without SAM's blocks unless `full`."""
     out = {}
     for name, shape in keys.items():
+        if not full and name.startswith("model.image_encoder.blocks."):
+            continue
         if name.endswith(LAST):
             out[name] = [channels + 1, *shape[1:]]
         elif not (match := PER_CLASS.search(name)) or int(match[2]) <= channels:
@@ -150,13 +152,15 @@ def losses_and_metrics():
 
 
 def make(folder, *, full=False):
-    """Write the folder; `full` adds the variants with SAM's encoder, which take a minute."""
+    """Write the folder; `full` adds HIPT alone and the variants with SAM's encoder: a minute."""
     folder.mkdir(exist_ok=True)
     for name in ("weights.py", "compare.py"):
         shutil.copy(GIVEN / name, folder)
     given = json.loads((GIVEN / "keys.json").read_text())
     keys = {
-        f"sampath_{variant}_C{CHANNELS}": keys_for(given[f"sampath_{variant}_C6"], CHANNELS)
+        f"sampath_{variant}_C{CHANNELS}": keys_for(
+            given[f"sampath_{variant}_C6"], CHANNELS, full=full
+        )
         for variant in ("full", "wo_fp", "wo_fs")
     }
     keys["hipt_vits16"] = given["hipt_vits16"]
@@ -169,14 +173,12 @@ def make(folder, *, full=False):
         for variant, encoders in wanted.items():
             of_variant = keys[f"sampath_{variant}_C{CHANNELS}"]
             ablation |= sam_path(rule, image, of_variant, f"{variant}/", encoders)
-        contents = {
-            "sampath_ablation": ablation,
-            "hipt_vits16": hipt(rule, image, keys["hipt_vits16"]),
-        }
+        contents = {"sampath_ablation": ablation}
         if full:
             both = {"sam": "vit_b", "pathology": "hipt_vits16"}
             of_full = keys[f"sampath_full_C{CHANNELS}"]
             contents["sampath_bcss"] = sam_path(rule, image, of_full, "", both)
+            contents["hipt_vits16"] = hipt(rule, image, keys["hipt_vits16"])
     contents["sampath_loss_metrics"] = losses_and_metrics()
     for name, content in contents.items():
         np.savez(folder / f"{name}.npz", salt=np.array(SALT), format=np.array(1), **content)

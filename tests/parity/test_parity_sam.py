@@ -3,14 +3,19 @@
 import copy
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from wsi_sampath.models.attention import set_attention
+from wsi_sampath.models.frame import image_in_frame, points_in_frame, size_in_frame
 from wsi_sampath.models.importing import load_sam
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+ONE_GREY_LEVEL = 1
+GIVEN_POINTS = np.array([[10, 20], [123.5, 77.25]])
+GIVEN_BOX = np.array([5, 6, 200, 150.5])
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,19 @@ def test_prompts(parity, recorded, sam, stages):
 def test_masks_at_image_size(parity, recorded, sam, stages):
     (name,) = [one for one in recorded.files if re.fullmatch(r"points/post_\d+x\d+", one)]
     original = tuple(map(int, name.removeprefix("points/post_").split("x")))
-    used = tuple(round(side * sam.tile / max(original)) for side in original)
+    used = size_in_frame(original, sam.tile)
     given = prompts_of(parity, recorded, "points")
     logits, _ = sam.masks(stages["fused"]["embedding"], **given, multimask=False)
     parity.check(recorded, name, sam.at_image_size(logits[:1], used, original))
+
+
+def test_an_image_and_its_prompts_in_the_frame(parity, recorded, sam):
+    size = tuple(map(int, recorded["rect/size_hw"]))
+    image = image_in_frame(parity.image(recorded["rect/seed"], *size), sam.tile)
+    assert image.shape == tuple(recorded["rect/resized_shape"])
+    difference = image[::9, ::9].astype(int) - recorded["rect/resized_sub9"]
+    assert np.abs(difference).max() <= ONE_GREY_LEVEL
+    points = points_in_frame(GIVEN_POINTS, size, sam.tile)
+    np.testing.assert_allclose(points, recorded["rect/coords"], rtol=1e-6)
+    boxes = points_in_frame(GIVEN_BOX.reshape(-1, 2), size, sam.tile).reshape(-1, 4)
+    np.testing.assert_allclose(boxes, recorded["rect/boxes"], rtol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from conftest import make_stub
+from stub_network import make_stub
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.run import segment_slide

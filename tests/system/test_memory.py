@@ -16,7 +16,7 @@ WIDTH = 1024
 RUN = """
 import json, sys
 sys.path.insert(0, {tests!r})
-from conftest import make_stub
+from stub_network import make_stub
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 

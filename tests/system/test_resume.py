@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import StubNetwork, make_stub
+from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.ledger import Ledger
@@ -129,7 +129,7 @@ def test_stopped_inside_any_step_of_a_strip(
 KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from conftest import StubNetwork, make_stub
+from stub_network import StubNetwork, make_stub
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 

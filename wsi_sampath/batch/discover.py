@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsi_sampath.batch.lists import SLIDE_SUFFIXES, Found, is_list, read_list
 from wsi_sampath.errors import UsageError
+from wsi_sampath.slides.mpp import lookup_mpp
 
 # GDC's client writes NAME.partial while it downloads, and logs/ and annotations.txt beside slides.
 _UNFINISHED = frozenset({".partial", ".part", ".tmp", ".crdownload"})
@@ -65,6 +66,11 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
 def is_single(inputs: Sequence[Path]) -> bool:
     """Tell whether a command line means one slide rather than a batch."""
     return len(inputs) == 1 and not inputs[0].is_dir() and not is_list(inputs[0])
+
+
+def with_mpp(jobs: Sequence[Job], table: dict[str, tuple[float, float]]) -> list[Job]:
+    """Give the jobs the mpp that an mpp table has for them, over that of their lists."""
+    return [replace(job, mpp=lookup_mpp(table, job.slide) or job.mpp) for job in jobs]
 
 
 def _expand(path: Path) -> list[Found]:

@@ -30,13 +30,16 @@ class BatchFolder:
         The output folder.
     jobs
         Every slide of the batch.
+    pages
+        Whether to renew ``slides.csv`` and ``report.html``.
     """
 
-    def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
+    def __init__(self, out: Path, jobs: Sequence[Job], *, pages: bool = True) -> None:
         self.out = out
         self.jobs = jobs
         self._own = out / ".wsi_sampath"
         self.journal = Journal(self._own / "journal")
+        self._pages = pages
         self._next_pages = 0.0
 
     def name(self, job: Job) -> str:
@@ -61,7 +64,11 @@ class BatchFolder:
             self.journal.add(Record.of(outcome, self.name(outcome.job), key))
         if outcome.result is not None:
             write_thumbnail(outcome.result, self._thumbnail(self.name(outcome.job)))
-        if time.monotonic() >= self._next_pages:
+        self.write_pages_if_due()
+
+    def write_pages_if_due(self) -> None:
+        """Renew the pages unless they took much of the time lately."""
+        if self._pages and time.monotonic() >= self._next_pages:
             self.write_pages()
 
     def write_pages(self) -> None:

@@ -9,8 +9,10 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from wsi_sampath import __version__
 from wsi_sampath.batch.discover import Job
 from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.predictor import resolve_device, resolve_precision
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings, result_settings
 from wsi_sampath.models.zoo import LoadedModel
@@ -145,13 +147,15 @@ class Record:
 
 
 def attempt_key(job: Job, settings: SegmentSettings, model: LoadedModel) -> str:
-    """Hash what decides whether a slide fails: the file as it lies there, settings, model."""
+    """Hash what decides how a slide ends: the file as it lies there, settings, model, version."""
     try:
         stat = job.slide.stat()
         file = [stat.st_size, stat.st_mtime_ns]
     except OSError:
         file = []
-    values = [str(job.slide), file, job.mpp, settings.max_bad_tiles, model.weights_sha256]
+    precision = resolve_precision(settings.precision, resolve_device(settings.device))
+    values = [__version__, str(job.slide), file, job.mpp, settings.max_bad_tiles]
+    values += [model.spec.name, model.weights_sha256, precision]
     text = json.dumps([*values, result_settings(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

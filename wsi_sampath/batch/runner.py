@@ -18,9 +18,10 @@ from wsi_sampath.batch.progress import BatchProgress, SilentBatch
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.claim import Claim
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.run import PreparedSlide, prepare_slide, run_prepared
+from wsi_sampath.inference.run import PreparedSlide, SegmentResult, prepare_slide, run_prepared
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.outputs.pyramid import read_attributes
 
 # Failures that lie in the slide: with the same file, settings and model they come again.
 _LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
@@ -41,11 +42,15 @@ class BatchOptions:
         Try slides again whose own fault was recorded before.
     poll_s
         Seconds between looks at slides that another process holds.
+    pages
+        Keep ``slides.csv`` and ``report.html`` up to date; a cluster's task leaves that to the
+        process that sees all slides.
     """
 
     fail_fast: bool = False
     retry_failed: bool = False
     poll_s: float = 2.0
+    pages: bool = True
 
 
 def run_batch(
@@ -106,14 +111,14 @@ class _Runner:
         self._settings, self._model, self._options = settings, model, options
         self._progress = progress or SilentBatch()
         self._tell = tell
-        self._folder = BatchFolder(out, jobs) if out is not None else None
+        self._folder = _folder(out, jobs, options)
         self._outcomes: list[Outcome] = []
         self._ahead = LookAhead(self._prepare)
 
     def run(self) -> list[Outcome]:
         self._progress.begin_batch(len(self._waiting))
         with ExitStack() as at_end:
-            if self._folder is not None:
+            if self._folder is not None and self._options.pages:
                 at_end.callback(self._folder.write_pages)
             at_end.callback(self._progress.end_batch)
             with self._ahead:
@@ -144,8 +149,9 @@ class _Runner:
         return self._waiting.popleft() if self._waiting else None
 
     def _one(self, job: Job) -> Outcome:
-        before = self._failed_before(job)
+        before = self._known(job)
         if before is not None:
+            self._ahead.drop(job)
             return before
         if self._folder is not None and self._is_held(job):
             self._ahead.drop(job)
@@ -179,18 +185,28 @@ class _Runner:
         return Claim(plan_files(job.zarr, self._settings).claim).is_held()
 
     def _is_free(self, job: Job) -> bool:
-        return not self._is_held(job) and self._failed_before(job) is None
+        return not self._is_held(job) and self._known(job) is None
 
-    def _failed_before(self, job: Job) -> Outcome | None:
-        if self._folder is None or self._options.retry_failed:
+    def _known(self, job: Job) -> Outcome | None:
+        """Return how a slide ended before, in any process, where it need not be opened again."""
+        record = self._folder.latest(job) if self._folder is not None else None
+        if record is None or record.key != attempt_key(job, self._settings, self._model):
             return None
-        record = self._folder.latest(job)
-        if record is None or record.reason not in _LASTING:
-            return None
-        if record.key != attempt_key(job, self._settings, self._model):
+        if record.status == "done":
+            return self._done_before(job)
+        if record.reason not in _LASTING or self._options.retry_failed:
             return None
         values = (record.reason, record.message, str(job.slide), record.seconds)
         return Outcome(job, None, *values, failed_before=True)
+
+    def _done_before(self, job: Job) -> Outcome | None:
+        files = plan_files(job.zarr, self._settings)
+        wanted = [path for path in (files.geojson, files.report) if path is not None]
+        attributes = read_attributes(files.zarr)
+        if attributes is None or self._settings.force or not all(p.exists() for p in wanted):
+            return None
+        made = SegmentResult(files.zarr, files.geojson, attributes, True, files.report)
+        return Outcome(job, made)
 
     def _unexpected(self, job: Job, error: Exception) -> Outcome:
         recent = self._outcomes[1 - _INTERNAL_IN_A_ROW :]
@@ -215,6 +231,10 @@ class _Runner:
         if outcome.done:
             return False
         return self._options.fail_fast or outcome.reason in _ENDING
+
+
+def _folder(out: Path | None, jobs: Sequence[Job], options: BatchOptions) -> BatchFolder | None:
+    return None if out is None else BatchFolder(out, jobs, pages=options.pages)
 
 
 def _interrupted(job: Job) -> Outcome:

@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.progress import Progress as RichBar
 from rich.text import Text
 
+from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.batch.progress import BatchCounts, BatchProgress
 from wsi_sampath.inference.progress import Progress
 
 _LINE_EVERY_S = 10.0
@@ -89,6 +91,107 @@ class PlainLines:
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
+
+
+class LiveBatch:
+    """A bar for the batch, and below it one for the slide that runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (TextColumn("{task.description}", markup=False), BarColumn())
+        self._bar = RichBar(*columns, MofNCompleteColumn(), console=console)
+        self._counts = BatchCounts(0)
+        self._slide: TaskID | None = None
+
+    def begin_batch(self, n_slides: int) -> None:
+        """See `BatchProgress`."""
+        self._counts = BatchCounts(n_slides)
+        self._batch = self._bar.add_task(self._counts.line(), total=n_slides)
+        self._bar.start()
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._slide = self._bar.add_task(slide, total=n_tiles)
+
+    def advance(self, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._counts.tiles += n_tiles
+        if self._slide is not None:
+            self._bar.advance(self._slide, n_tiles)
+        self._bar.update(self._batch, description=self._counts.line())
+
+    def warn(self, message: str) -> None:
+        """See `Progress`."""
+        self._console.print(f"warning: {message}", markup=False, highlight=False)
+
+    def end(self) -> None:
+        """See `Progress`."""
+        if self._slide is not None:
+            self._bar.remove_task(self._slide)
+        self._slide = None
+
+    def finish_slide(self, outcome: Outcome) -> None:
+        """See `BatchProgress`."""
+        self._counts.count(outcome)
+        self._bar.update(self._batch, advance=1, description=self._counts.line())
+
+    def end_batch(self) -> None:
+        """See `BatchProgress`."""
+        self._bar.stop()
+
+
+class PlainBatch:
+    """The plain lines of every slide, and one for the batch after each.
+
+    Parameters
+    ----------
+    slides
+        Shows the slides.
+    is_single
+        Whether there is but one slide, and so nothing to say of a batch.
+    """
+
+    def __init__(self, slides: Progress, *, is_single: bool) -> None:
+        self._slides = slides
+        self._is_single = is_single
+        self._counts = BatchCounts(1)
+
+    def begin_batch(self, n_slides: int) -> None:
+        """See `BatchProgress`."""
+        self._counts = BatchCounts(n_slides)
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._slides.begin(slide, n_tiles)
+
+    def advance(self, n_tiles: int) -> None:
+        """See `Progress`."""
+        self._counts.tiles += n_tiles
+        self._slides.advance(n_tiles)
+
+    def warn(self, message: str) -> None:
+        """See `Progress`."""
+        self._slides.warn(message)
+
+    def end(self) -> None:
+        """See `Progress`."""
+        self._slides.end()
+
+    def finish_slide(self, outcome: Outcome) -> None:
+        """See `BatchProgress`."""
+        self._counts.count(outcome)
+        if not self._is_single:
+            print(self._counts.line(), file=sys.stderr, flush=True)
+
+    def end_batch(self) -> None:
+        """See `BatchProgress`."""
+
+
+def batch_progress(*, is_single: bool) -> BatchProgress:
+    """Choose the progress of a batch: live on a terminal, plain lines for anything else."""
+    if sys.stderr.isatty() and not is_single:
+        return LiveBatch(Console(stderr=True))
+    return PlainBatch(terminal_progress(), is_single=is_single)
 
 
 def terminal_progress() -> Progress:

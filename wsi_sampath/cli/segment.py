@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, Wsi
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Job
+    from wsi_sampath.batch.outcome import Outcome
     from wsi_sampath.inference.run import SegmentResult
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import LoadedModel
@@ -107,19 +108,34 @@ def segment(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try unreadable slides of earlier runs again.")
+    ] = False,
+    gpus: Annotated[
+        str | None, typer.Option(help="Share a batch among these GPUs, as in 0,1.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan, estimate time and disk, write nothing.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one line of JSON on stdout.")
     ] = False,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
-    from wsi_sampath.batch.discover import plan_jobs
+    from wsi_sampath.batch.devices import parse_devices, run_on_devices
+    from wsi_sampath.batch.discover import is_single, plan_jobs, with_mpp
+    from wsi_sampath.batch.runner import BatchOptions, run_batch
+    from wsi_sampath.cli.progress import batch_progress
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv
 
-    jobs = plan_jobs(inputs, out)
+    jobs, single = plan_jobs(inputs, out), is_single(inputs)
+    devices = parse_devices(gpus) if gpus is not None else ()
+    if single and devices:
+        raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
     if geojson is not None and len(jobs) > 1:
         raise UsageError("--geojson FILE goes with one slide; leave it out for several")
     if tissue not in ("otsu", "none") and not Path(tissue).is_file():
@@ -153,75 +169,67 @@ def segment(
             "force": force,
         }
     )
-    table = read_mpp_csv(mpp_csv) if mpp_csv else {}
+    if mpp_csv is not None:
+        jobs = with_mpp(jobs, read_mpp_csv(mpp_csv))
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     plan_tiling(loaded.spec, settings)
-    resolve_device(settings.device)
+    for device in devices or (settings.device,):
+        resolve_device(device)
     _note_model(loaded)
-    records = _run_all(jobs, settings, loaded, table, fail_fast=fail_fast)
-    failed = sum(record["status"] != "done" for record in records)
+    if dry_run:
+        raise typer.Exit(
+            _estimate(jobs, settings, loaded, n_devices=len(devices) or 1, as_json=as_json)
+        )
+    options = BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed)
+    progress = batch_progress(is_single=single)
+    if devices:
+        outcomes = run_on_devices(
+            jobs, settings, devices, out=out, options=options, progress=progress, tell=_tell_outcome
+        )
+    else:
+        outcomes = run_batch(
+            jobs,
+            settings,
+            loaded,
+            out=None if single else out,
+            options=options,
+            progress=progress,
+            tell=_tell_outcome,
+        )
+    failed = sum(not outcome.done for outcome in outcomes)
+    unfinished = failed or len(outcomes) < len(jobs)
     if as_json:
-        summary = {"done": len(records) - failed, "failed": failed, "slides": records}
+        slides = [outcome.as_json() for outcome in outcomes]
+        summary = {"done": len(outcomes) - failed, "failed": failed, "slides": slides}
         print(json.dumps(summary, ensure_ascii=False), flush=True)
-    raise typer.Exit(EXIT_FAILED if failed else EXIT_OK)
+    raise typer.Exit(EXIT_FAILED if unfinished else EXIT_OK)
 
 
-def _run_all(
+def _estimate(
     jobs: list[Job],
     settings: SegmentSettings,
     model: LoadedModel,
-    table: dict[str, tuple[float, float]],
     *,
-    fail_fast: bool,
-) -> list[dict[str, Any]]:
-    from wsi_sampath.cli.progress import terminal_progress
-    from wsi_sampath.inference.run import segment_slide
-    from wsi_sampath.slides.mpp import lookup_mpp
+    n_devices: int,
+    as_json: bool,
+) -> int:
+    from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
 
-    progress = terminal_progress()
-    records: list[dict[str, Any]] = []
-    for job in jobs:
-        try:
-            result = segment_slide(
-                job.slide,
-                job.zarr,
-                settings=settings,
-                model=model,
-                csv_mpp=lookup_mpp(table, job.slide),
-                progress=progress,
-            )
-        except UsageError:
-            raise
-        except WsiError as error:
-            _tell(error)
-            records.append(_failure(job, error))
-            if fail_fast or error.reason == "interrupted":
-                break
-        else:
-            _print_result(job, result)
-            records.append(_success(job, result))
-    return records
+    estimates = []
+    for one in estimate_batch(jobs, settings, model):
+        estimates.append(one)
+        print(estimate_line(one), flush=True)
+    print(summary_line(estimates, n_devices=n_devices), flush=True)
+    if as_json:
+        print(json.dumps([one.as_json() for one in estimates], ensure_ascii=False), flush=True)
+    return EXIT_FAILED if any(one.fails for one in estimates) else EXIT_OK
 
 
-def _success(job: Job, result: SegmentResult) -> dict[str, Any]:
-    geojson = str(result.geojson) if result.geojson else None
-    report = str(result.report) if result.report else None
-    files = {
-        "slide": str(job.slide),
-        "zarr": str(result.zarr),
-        "geojson": geojson,
-        "report": report,
-    }
-    return {"status": "done", **files, "reused": result.reused, "result": result.attributes}
-
-
-def _failure(job: Job, error: WsiError) -> dict[str, Any]:
-    return {
-        "status": "failed",
-        "slide": str(job.slide),
-        "reason": error.reason,
-        "message": error.message,
-    }
+def _tell_outcome(outcome: Outcome) -> None:
+    if outcome.result is None:
+        print(outcome.line(), file=sys.stderr, flush=True)
+    else:
+        _print_result(outcome.job, outcome.result)
 
 
 def _print_result(job: Job, result: SegmentResult) -> None:

@@ -56,6 +56,11 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @staticmethod
+    def is_own(path: Path) -> bool:
+        """Tell by its name whether a file is one that ledgers write."""
+        return path.name.removesuffix(".growing").endswith((_IDENTITY, ".strip"))
+
     def start(self, identity: dict[str, Any]) -> None:
         """Begin an empty ledger for the run that `identity` describes."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -62,10 +62,16 @@ class WorkFolder:
     def _clear(self, *, ours: bool) -> None:
         if not self.path.exists():
             return
-        if not ours and any(self.path.iterdir()):
+        if not (ours or self._looks_ours()):
             raise WsiError(
                 "bad-input",
                 "the folder in which the result would grow exists and is not ours; remove it",
                 subject=str(self.path),
             )
         shutil.rmtree(self.path)
+
+    def _looks_ours(self) -> bool:
+        """Tell a folder that a kill left before, or after, its ledger said whose it is."""
+        names = {path.name for path in self.path.iterdir()}
+        inside = (self.path / "ledger").glob("*")
+        return names <= {"ledger", "maps.zarr", "replaced"} and all(map(Ledger.is_own, inside))

@@ -139,7 +139,7 @@ def _recognise(content: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | N
     if "model_state" in content and "decoder_state" in content:
         return Kind.PATHO_SAM, {}
     if isinstance(content.get("state_dict"), Mapping):
-        return _sam_path(content["state_dict"])
+        return _sam_path(content["state_dict"]) or _flat(content["state_dict"])
     if isinstance(content.get("teacher"), Mapping):
         return Kind.VIT, _backbone(content["teacher"])
     if isinstance(content.get("model"), Mapping):

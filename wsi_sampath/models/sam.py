@@ -76,16 +76,16 @@ class Sam(nn.Module):
         tuple of Tensor
             Logits (prompts, 3 or 1, 4 grid, 4 grid) and the predicted IoU (prompts, 3 or 1).
         """
-        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        # As in `SamPath.decode`: little work, and the first to suffer from half precision.
         with torch.autocast(embedding.device.type, enabled=False):
-            positions = self.prompt_encoder.get_dense_pe()
-        answer = self.mask_decoder(
-            image_embeddings=embedding,
-            image_pe=positions,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
+            sparse, dense = self.prompt_encoder(points, boxes, masks)
+            answer = self.mask_decoder(
+                image_embeddings=embedding.to(dense.dtype),
+                image_pe=self.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask,
+            )
         return cast(tuple[Tensor, Tensor], answer)
 
     def at_image_size(

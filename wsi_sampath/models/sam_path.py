@@ -135,12 +135,17 @@ class SamPath(nn.Module):
         return cast(Tensor, self.neck(torch.cat(features, dim=1)))
 
     def decode(self, embedding: Tensor) -> SegmentationOutput:
-        """Run the decoder on the features of `embed`."""
-        # In half precision the phases of the position encoding would be wrong by whole turns.
+        """Run the decoder on the features of `embed`, in the precision of its weights.
+
+        In bfloat16 the decoder alone, a three-hundredth of the arithmetic, would change four times
+        as many labels as both encoders together, and its position encoding would be wrong by whole
+        turns.
+        """
+        no_mask = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
         with torch.autocast(embedding.device.type, enabled=False):
             positions = self.prompt_encoder.get_dense_pe()
-        no_mask = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-        return cast(SegmentationOutput, self.decoder(embedding + no_mask, positions))
+            features = embedding.to(no_mask.dtype) + no_mask
+            return cast(SegmentationOutput, self.decoder(features, positions))
 
     def freeze_as_published(self) -> None:
         """Leave only the neck and the decoder to training.

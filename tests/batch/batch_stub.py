@@ -1,0 +1,116 @@
+"""Slides for the batch tests, and a model that other processes can load too.
+
+Not a conftest: the name `conftest` is that of the one above, for all tests.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from stub_network import StubNetwork, make_stub
+
+from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.runner import run_batch
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.slides.painted import paint_slide
+
+SETTINGS = {"workers": 1, "device": "cpu", "batch_size": 2, "tissue": "none"}
+
+
+class SlowNetwork(StubNetwork):
+    def forward(self, images):
+        time.sleep(0.05)
+        return super().forward(images)
+
+
+def load_stub(_settings: SegmentSettings | None = None) -> LoadedModel:
+    return make_stub()
+
+
+def load_slow(_settings: SegmentSettings | None = None) -> LoadedModel:
+    return make_stub(network=SlowNetwork())
+
+
+def settings(**values) -> SegmentSettings:
+    return SegmentSettings.build({**SETTINGS, **values})
+
+
+def contents(out: Path) -> dict[str, tuple]:
+    """The maps and polygons of every slide below a folder."""
+    found = {}
+    for path in sorted(out.rglob("*.zarr")):
+        root = zarr.open_group(path, mode="r")
+        maps = [np.asarray(root[name][:]).tobytes() for name in ("0", "labels/classes/0")]
+        found[path.relative_to(out).as_posix()] = (
+            *maps,
+            path.with_suffix(".geojson").read_bytes(),
+        )
+    return found
+
+
+def present(out: Path, pattern: str) -> list[Path]:
+    """Paths two levels below a folder in which others write; what vanishes is no error."""
+    return [Path(path) for path in glob.glob(str(out / "*" / pattern))]
+
+
+def holders(out: Path) -> list[int]:
+    """Processes that hold a slide."""
+    found = []
+    for path in present(out, "*.claim"):
+        try:
+            found.append(json.loads(path.read_text())["pid"])
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five good slides and a broken one as GDC's client leaves them."""
+    folder = tmp_path_factory.mktemp("cohort")
+    for number in range(5):
+        home = folder / f"uuid-{number}"
+        (home / "logs").mkdir(parents=True)
+        (home / "annotations.txt").write_text("id\tstate\n")
+        (home / "logs" / "slide.svs.parcel").write_bytes(b"II*\0parcel")
+        name = "slide.svs" if number < 2 else f"slide-{number}.svs"
+        size = 700 + 40 * number
+        paint_slide(home / name, width=size, height=size - 60, mpp=0.5, seed=number)
+    (folder / "uuid-1" / "other.svs.partial").write_bytes(b"II*\0unfinished")
+    (folder / "uuid-9").mkdir()
+    (folder / "uuid-9" / "broken.svs").write_bytes(b"garbage" * 100)
+    return folder
+
+
+@dataclass(frozen=True)
+class Serial:
+    out: Path
+    maps: dict[str, tuple]
+    outcomes: list
+
+
+@pytest.fixture(scope="session")
+def serial(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Serial:
+    """The cohort done by one process without a stop."""
+    out = tmp_path_factory.mktemp("serial") / "out"
+    outcomes = run_batch(plan_jobs([cohort], out), settings(), load_stub(), out=out)
+    return Serial(out, contents(out), outcomes)
+
+
+@pytest.fixture
+def two(cohort: Path, tmp_path: Path) -> Path:
+    """A folder of one good and one broken slide."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    shutil.copy(cohort / "uuid-0" / "slide.svs", folder / "good.svs")
+    (folder / "broken.svs").write_bytes(b"garbage" * 100)
+    return folder

@@ -1,0 +1,263 @@
+# ruff: noqa: F811 - fixtures are named as arguments
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from batch_stub import (  # noqa: F401 - some are fixtures
+    cohort,
+    contents,
+    load_stub,
+    present,
+    serial,
+    settings,
+    two,
+)
+from stub_network import StubNetwork, make_stub
+
+from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.runner import BatchOptions, run_batch
+from wsi_sampath.inference.claim import Claim
+from wsi_sampath.slides.slide import Slide
+
+WORK = """
+import sys
+sys.path[:0] = [{here!r}, {tests!r}]
+from pathlib import Path
+from batch_stub import load_slow, settings
+from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.runner import BatchOptions, run_batch
+print("ready", flush=True)
+out = Path({out!r})
+jobs = plan_jobs([Path({cohort!r})], out)
+outcomes = run_batch(jobs, settings(), load_slow(), out=out, options=BatchOptions(poll_s=0.1))
+print(sum(o.done and not o.result.reused for o in outcomes), sum(o.done for o in outcomes))
+"""
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "slides.csv").open(newline="") as stream:
+        return {row["zarr"]: row for row in csv.DictReader(stream)}
+
+
+def start(cohort: Path, out: Path) -> subprocess.Popen[str]:
+    here = Path(__file__).parent
+    code = WORK.format(here=str(here), tests=str(here.parent), out=str(out), cohort=str(cohort))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def batch(folder: Path, out: Path, model=None, *, options=None, **values):
+    jobs = plan_jobs([folder], out)
+    return run_batch(jobs, settings(**values), model or load_stub(), out=out, options=options)
+
+
+def test_one_bad_slide_is_one_failure(serial, cohort):
+    assert [outcome.done for outcome in serial.outcomes] == [True] * 5 + [False]
+    line = serial.outcomes[-1].line()
+    assert line.startswith(f"error: {cohort / 'uuid-9' / 'broken.svs'}: unreadable: ")
+    assert len(serial.maps) == 5
+
+
+def test_table(serial, cohort):
+    table = rows(serial.out)
+    assert len(table) == 6
+    bad = table["uuid-9/broken.zarr"]
+    assert (bad["status"], bad["reason"]) == ("failed", "unreadable")
+    assert bad["slide"] == str(cohort / "uuid-9" / "broken.svs")
+    for outcome in serial.outcomes[:5]:
+        row = table[outcome.job.zarr.relative_to(serial.out).as_posix()]
+        run = outcome.result.attributes
+        assert row["status"] == "done"
+        assert int(row["tiles_analysed"]) == run["tiles"]["analysed"]
+        assert float(row["area_mm2 class 2"]) == pytest.approx(run["area_mm2"]["class 2"])
+        assert row["finished"].endswith("+00:00")
+
+
+def test_page_shows_failures_first_and_its_links_lead_somewhere(serial):
+    text = (serial.out / "report.html").read_text()
+    assert "5 done, 1 failed, 0 waiting" in text
+    assert text.index("broken.svs") < text.index("uuid-0/slide.zarr")
+    links = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert sum(link.endswith(".jpg") for link in links) == 5
+    assert all((serial.out / link).is_file() for link in links)
+
+
+def test_logs(serial):
+    assert "failed: unreadable: " in (serial.out / "uuid-9" / "broken.log").read_text()
+    log = (serial.out / "uuid-0" / "slide.log").read_text().splitlines()
+    assert len(log) == 2
+    assert "started: " in log[0]
+    assert "done: " in log[1]
+
+
+def test_again_does_nothing(serial, cohort, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(serial.out, out)
+    before = (out / "slides.csv").read_text()
+    model = load_stub()
+    outcomes = batch(cohort, out, model)
+    assert model.module.calls == []
+    assert all(outcome.result.reused for outcome in outcomes[:5])
+    assert (out / "slides.csv").read_text() == before
+    assert len((out / "uuid-0" / "slide.log").read_text().splitlines()) == 2
+
+
+def opened_slides(monkeypatch) -> list[str]:
+    opened, original = [], Slide.open.__func__
+
+    def recording(cls, path, **rest):
+        opened.append(Path(path).name)
+        return original(cls, path, **rest)
+
+    monkeypatch.setattr(Slide, "open", classmethod(recording))
+    return opened
+
+
+def test_retry_failed(two, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    batch(two, out)
+    opened = opened_slides(monkeypatch)
+    outcomes = batch(two, out)
+    assert opened == [], "what is known is not opened again"
+    assert [outcome.failed_before for outcome in outcomes] == [True, False]
+    assert "--retry-failed" in outcomes[0].line()
+    batch(two, out, options=BatchOptions(retry_failed=True))
+    assert opened == ["broken.svs"]
+    opened.clear()
+    batch(two, out, max_bad_tiles=0.5)
+    assert "broken.svs" in opened, "other settings are another try"
+    shutil.copy(two / "good.svs", two / "broken.svs")
+    assert all(outcome.done for outcome in batch(two, out))
+    assert {row["status"] for row in rows(out).values()} == {"done"}
+
+
+def test_what_was_removed_is_made_again(two, tmp_path):
+    out = tmp_path / "out"
+    batch(two, out)
+    made = contents(out)
+    (out / "good.geojson").unlink()
+    shutil.rmtree(out / "good.zarr")
+    batch(two, out)
+    assert contents(out) == made
+
+
+def test_fail_fast(two, tmp_path):
+    outcomes = batch(two, tmp_path / "out", options=BatchOptions(fail_fast=True))
+    assert [outcome.reason for outcome in outcomes] == ["unreadable"]
+    table = rows(tmp_path / "out")
+    assert table["good.zarr"]["status"] == "waiting"
+
+
+class Raising(StubNetwork):
+    def __init__(self, error: BaseException, after: int = 0) -> None:
+        super().__init__()
+        self.error, self.after = error, after
+
+    def forward(self, images):
+        if len(self.calls) >= self.after:
+            raise self.error
+        return super().forward(images)
+
+
+def test_a_defect_of_the_program_costs_one_slide_and_is_logged(cohort, tmp_path):
+    class Once(StubNetwork):
+        def forward(self, images):
+            if not self.calls:
+                self.calls.append(0)
+                raise ValueError("shape mismatch")
+            return super().forward(images)
+
+    outcomes = batch(cohort, tmp_path, make_stub(network=Once()))
+    assert [outcome.reason for outcome in outcomes] == ["internal", "", "", "", "", "unreadable"]
+    assert "ValueError: shape mismatch" in outcomes[0].line()
+    log = (tmp_path / "uuid-0" / "slide.log").read_text()
+    assert "Traceback" in log
+    assert rows(tmp_path)["uuid-0/slide.zarr"]["reason"] == "internal"
+
+
+def test_a_defect_in_every_slide_ends_the_batch(cohort, tmp_path):
+    with pytest.raises(ValueError, match="always"):
+        batch(cohort, tmp_path, make_stub(network=Raising(ValueError("always"))))
+    assert sum(row["reason"] == "internal" for row in rows(tmp_path).values()) == 2
+
+
+def test_stopped_and_continued(cohort, tmp_path, serial):
+    stopping = Raising(KeyboardInterrupt(), after=12)
+    outcomes = batch(cohort, tmp_path, make_stub(network=stopping))
+    assert outcomes[-1].reason == "interrupted"
+    assert len(outcomes) < 5
+    table = rows(tmp_path)
+    assert {row["status"] for row in table.values()} == {"done", "failed", "waiting"}
+    batch(cohort, tmp_path)
+    assert contents(tmp_path) == serial.maps
+
+
+def test_the_next_slide_is_opened_while_the_current_one_runs(cohort, tmp_path, monkeypatch):
+    opened = opened_slides(monkeypatch)
+
+    class Watching(StubNetwork):
+        seen: list[list[str]] = []
+
+        def forward(self, images):
+            time.sleep(0.1)
+            self.seen.append(list(opened))
+            return super().forward(images)
+
+    batch(cohort, tmp_path, make_stub(network=Watching()))
+    assert "slide-2.svs" in next(seen for seen in Watching.seen[::-1] if len(seen) == 3)
+    assert any(len(seen) == 2 for seen in Watching.seen)
+    assert len(opened) == 6
+
+
+def test_a_slide_held_by_another_is_left_to_it_and_taken_over(cohort, tmp_path, serial):
+    claim = tmp_path / "uuid-1" / "slide.zarr.claim"
+    claim.parent.mkdir()
+    model = load_stub()
+    with Claim(claim):
+        done = threading.Timer(3.0, lambda: claim.unlink())
+        done.start()
+        outcomes = batch(cohort, tmp_path, model, options=BatchOptions(poll_s=0.2))
+    assert outcomes[-1].job.slide == cohort / "uuid-1" / "slide.svs"
+    assert outcomes[-1].done
+    assert contents(tmp_path) == serial.maps
+
+
+def test_two_processes_share_a_folder(cohort, tmp_path, serial):
+    workers = [start(cohort, tmp_path) for _ in range(2)]
+    answers = [worker.communicate(timeout=200)[0].split()[1:] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    worked, done = zip(*(map(int, answer) for answer in answers), strict=True)
+    assert sum(worked) == 5, "no slide is done twice"
+    assert done == (5, 5)
+    assert contents(tmp_path) == serial.maps
+    assert {row["status"] for row in rows(tmp_path).values()} == {"done", "failed"}
+    assert not list(tmp_path.rglob("*.claim"))
+
+
+def test_killed_and_restarted_twice(cohort, tmp_path, serial):
+    for n_done in (1, 3):
+        worker = start(cohort, tmp_path)
+        deadline = time.monotonic() + 120
+        while len(present(tmp_path, "*.zarr")) < n_done or not present(tmp_path, "*.partial"):
+            assert worker.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.communicate()
+    outcomes = batch(cohort, tmp_path)
+    assert sum(outcome.done for outcome in outcomes) == 5
+    assert contents(tmp_path) == serial.maps
+    assert not [p for p in tmp_path.rglob("*") if p.name.endswith((".claim", ".partial"))]
+    for journal in (tmp_path / ".wsi_sampath" / "journal").glob("*.jsonl"):
+        for line in journal.read_text().splitlines():
+            json.loads(line)

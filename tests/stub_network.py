@@ -1,0 +1,67 @@
+"""A network that costs nothing, and what it says of a whole plane at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_sampath.models.spec import ClassSpec, ModelSpec
+from wsi_sampath.models.zoo import LoadedModel
+
+
+@dataclass(frozen=True)
+class StubOutput:
+    logits: Tensor
+
+
+class StubNetwork(nn.Module):
+    """Classes by colour alone: pixel averages over the stride, then one linear map.
+
+    The answer to a pixel depends on nothing but that pixel's block, so that blending must give
+    back exactly what the network says of the whole plane at once.
+    """
+
+    def __init__(self, n_classes: int = 3, stride: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.stride = stride
+        self.weight = nn.Parameter(torch.randn(n_classes, 3, generator=generator) * 8)
+        self.calls: list[int] = []
+
+    def preprocess(self, tiles: Tensor) -> Tensor:
+        return tiles.permute(0, 3, 1, 2).float() / 255 - 0.7
+
+    def forward(self, images: Tensor) -> StubOutput:
+        self.calls.append(len(images))
+        pooled = F.avg_pool2d(images, self.stride)
+        real = torch.einsum("kc,bchw->bkhw", self.weight, pooled)
+        return StubOutput(torch.cat([torch.zeros_like(real[:, :1]), real], dim=1))
+
+    def class_probabilities(self, logits: Tensor) -> Tensor:
+        return logits[:, 1:].softmax(1)
+
+
+def make_stub(
+    *, n_classes: int = 3, mpp: float = 0.5, tile: int = 256, network: nn.Module | None = None
+) -> LoadedModel:
+    colors = ("#c83264", "#3264c8", "#64c832", "#c8c832", "#32c8c8")
+    classes = tuple(
+        ClassSpec(name=f"class {i + 1}", color=colors[i % len(colors)]) for i in range(n_classes)
+    )
+    spec = ModelSpec(
+        name="stub", architecture="sam_path", classes=classes, mpp=mpp, tile=tile, sam="vit_b"
+    )
+    module = network or StubNetwork(n_classes)
+    return LoadedModel(module.eval(), spec, "0" * 64, "stub")
+
+
+def dense_reference(model: LoadedModel, plane: np.ndarray) -> np.ndarray:
+    """Probabilities (k, h, w) of the network on a whole plane (h, w, 3) at once."""
+    with torch.inference_mode():
+        images = model.module.preprocess(torch.from_numpy(plane[None]))
+        logits = model.module(images).logits
+        return model.module.class_probabilities(logits)[0].numpy()

@@ -1,0 +1,216 @@
+"""One batch on several devices of a machine: a process each, sharing the folder by claims."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from wsi_sampath.batch.discover import Job
+from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.outcome import Outcome, Record
+from wsi_sampath.batch.progress import BatchProgress, SilentBatch
+from wsi_sampath.batch.runner import BatchOptions, run_batch
+from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.inference.plan import plan_files
+from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.zoo import LoadedModel, load_model
+from wsi_sampath.outputs.pyramid import read_attributes
+
+_STOP_S = 60.0
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """Read ``"0,1"`` as the CUDA devices of these numbers; other names stand for themselves.
+
+    Raises
+    ------
+    UsageError
+        Where a name is empty, or a GPU is named twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    devices = tuple(f"cuda:{name}" if name.isdecimal() else name for name in names)
+    gpus = [name for name in devices if name != "cpu"]
+    if not all(names) or len(set(gpus)) < len(gpus):
+        raise UsageError(f"--gpus {text!r} is not a list of different GPUs such as 0,1")
+    return devices
+
+
+def load_from_settings(settings: SegmentSettings) -> LoadedModel:
+    """Load the model that the settings name."""
+    return load_model(
+        settings.model,
+        weights=settings.weights,
+        allow_random_weights=settings.allow_random_weights,
+    )
+
+
+def run_on_devices(
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    devices: Sequence[str],
+    *,
+    out: Path,
+    options: BatchOptions | None = None,
+    progress: BatchProgress | None = None,
+    tell: Callable[[Outcome], None] = lambda _: None,
+    load: Callable[[SegmentSettings], LoadedModel] = load_from_settings,
+) -> list[Outcome]:
+    """Run a batch with one process per device; the slides of a process that dies go to the others.
+
+    Parameters
+    ----------
+    jobs, settings, out, options, progress, tell
+        As in `run_batch`.
+    devices
+        Names for `SegmentSettings.device`, one a process.
+    load
+        Loads the model in every process; a function at the top of a module.
+
+    Returns
+    -------
+    list of Outcome
+        As of `run_batch`; slides that no process came to are not in it.
+    """
+    options = options or BatchOptions()
+    team = _Team(BatchFolder(out, jobs), settings, options, progress or SilentBatch(), tell)
+    workers = _start(jobs, settings, devices, out, options, load)
+    team.watch(workers)
+    return team.outcomes
+
+
+def _start(
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    devices: Sequence[str],
+    out: Path,
+    options: BatchOptions,
+    load: Callable[[SegmentSettings], LoadedModel],
+) -> list[BaseProcess]:
+    # CUDA does not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    workers: list[BaseProcess] = []
+    n = len(devices)
+    for number, device in enumerate(devices):
+        own = settings.model_copy(update={"device": device})
+        # Each begins with slides of its own, then helps with those of the others.
+        order = [job for k in range(n) for job in jobs[(number + k) % n :: n]]
+        arguments = (order, own, out, options, load)
+        workers.append(spawn.Process(target=_work, args=arguments, name=device))
+        workers[-1].start()
+    return workers
+
+
+def _work(
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    out: Path,
+    options: BatchOptions,
+    load: Callable[[SegmentSettings], LoadedModel],
+) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run_batch(jobs, settings, load(settings), out=out, options=options)
+    except WsiError as error:
+        print(error.line(), file=sys.stderr, flush=True)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class _Team:
+    """The parent's view: it works on no slide, and tells what the journal says."""
+
+    def __init__(
+        self,
+        folder: BatchFolder,
+        settings: SegmentSettings,
+        options: BatchOptions,
+        progress: BatchProgress,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        self.outcomes: list[Outcome] = []
+        self._folder, self._settings, self._options = folder, settings, options
+        self._progress, self._tell = progress, tell
+        self._untold = {folder.name(job): job for job in folder.jobs}
+        self._started = time.time()
+
+    def watch(self, workers: list[BaseProcess]) -> None:
+        self._progress.begin_batch(len(self._untold))
+        try:
+            while _alive(workers):
+                self._tell_news(self._started)
+                if self._options.fail_fast and not all(one.done for one in self.outcomes):
+                    break
+                time.sleep(min(0.5, self._options.poll_s))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _stop(workers)
+            self._tell_news(0.0)
+            self._progress.end_batch()
+            self._folder.write_pages()
+
+    def _tell_news(self, since: float) -> None:
+        records = self._folder.journal.latest()
+        news = [records[name] for name in self._untold if name in records]
+        for record in sorted(news, key=lambda record: record.time):
+            if record.time >= since:
+                self._tell_one(self._untold.pop(record.zarr), record)
+
+    def _tell_one(self, job: Job, record: Record) -> None:
+        outcome = outcome_of(record, job, self._settings, since=self._started)
+        if record.time >= self._started and record.tiles_analysed:
+            self._progress.begin(job.slide.name, record.tiles_analysed)
+            self._progress.advance(record.tiles_analysed)
+            self._progress.end()
+        self.outcomes.append(outcome)
+        self._progress.finish_slide(outcome)
+        self._tell(outcome)
+
+
+def _alive(workers: Sequence[BaseProcess]) -> int:
+    # Asking each of them also buries the dead: a zombie would seem to hold its claim.
+    return sum([worker.is_alive() for worker in workers])
+
+
+def _stop(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+    for worker in workers:
+        worker.join(_STOP_S)
+        if worker.is_alive():
+            worker.kill()
+
+
+def outcome_of(record: Record, job: Job, settings: SegmentSettings, *, since: float) -> Outcome:
+    """Return the outcome that a process recorded.
+
+    Parameters
+    ----------
+    record, job, settings
+        The slide.
+    since
+        Seconds since the epoch; what was recorded earlier counts as found, not made.
+    """
+    files = plan_files(job.zarr, settings)
+    attributes = read_attributes(files.zarr) if record.status == "done" else None
+    if attributes is not None:
+        reused = record.time < since
+        return Outcome(
+            job, SegmentResult(job.zarr, files.geojson, attributes, reused, files.report)
+        )
+    reason = record.reason or "interrupted"
+    message = record.message or "its result has gone since; run again"
+    before = record.time < since
+    return Outcome(job, None, reason, message, str(job.slide), record.seconds, before)
