@@ -13,6 +13,16 @@ from wsi_sampath.models.zoo import LoadedModel
 from wsi_sampath.slides.painted import PaintedTruth, paint_slide
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests that need a machine to themselves to those who ask for them."""
+    if os.environ.get("WSI_SAMPATH_PROCESSES"):
+        return
+    skip = pytest.mark.skip(reason="WSI_SAMPATH_PROCESSES is not set")
+    for item in items:
+        if item.get_closest_marker("processes"):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Folder of real slides and patches; tests that need it skip where it is not named."""

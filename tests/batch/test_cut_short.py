@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import socket
+
 import pytest
 from batch_stub import load_stub, settings
 
@@ -29,3 +32,17 @@ def test_a_kill_before_the_folder_says_whose_it_is(tmp_path, left, fine):
     (outcome,) = run_batch([Job(slide, tmp_path / "s.zarr")], settings(), load_stub())
     assert outcome.done == fine, outcome.message
     assert (tmp_path / "s.zarr.partial").exists() != fine
+
+
+def test_a_kill_after_publishing_is_tidied_up(tmp_path):
+    slide = tmp_path / "s.svs"
+    paint_slide(slide, width=500, height=400, mpp=0.5, seed=2)
+    job = Job(slide, tmp_path / "out" / "s.zarr")
+    run_batch([job], settings(), load_stub(), out=tmp_path / "out")
+    (tmp_path / "out" / "s.zarr.partial" / "ledger").mkdir(parents=True)
+    dead = {"host": socket.gethostname(), "pid": 2**22 + 1, "started": 0}
+    (tmp_path / "out" / "s.zarr.claim").write_text(json.dumps(dead))
+    (outcome,) = run_batch([job], settings(), load_stub(), out=tmp_path / "out")
+    assert outcome.result.reused
+    left = [path.name for path in (tmp_path / "out").glob("s.*")]
+    assert sorted(left) == ["s.geojson", "s.html", "s.log", "s.zarr"]

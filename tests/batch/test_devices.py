@@ -32,6 +32,7 @@ def test_names_of_devices():
             parse_devices(text)
 
 
+@pytest.mark.processes
 def test_two_devices_one_killed(cohort, serial, tmp_path):
     def kill_one() -> None:
         deadline = time.monotonic() + 120

@@ -39,6 +39,7 @@ def test_nothing_is_written_and_bad_slides_are_named(tmp_path, monkeypatch):
     assert summary_line([bad, good]).startswith("1 slides to do, 1 would fail, 0 done already")
 
 
+@pytest.mark.processes
 def test_the_estimate_is_near_what_is_made(tmp_path):
     slide = tmp_path / "s.svs"
     paint_slide(slide, width=2400, height=2000, mpp=0.5, seed=2)

@@ -219,6 +219,7 @@ def test_the_next_slide_is_opened_while_the_current_one_runs(cohort, tmp_path, m
     assert len(opened) == 6
 
 
+@pytest.mark.processes
 def test_a_slide_held_by_another_is_left_to_it_and_taken_over(cohort, tmp_path, serial):
     claim = tmp_path / "uuid-1" / "slide.zarr.claim"
     claim.parent.mkdir()
@@ -232,6 +233,7 @@ def test_a_slide_held_by_another_is_left_to_it_and_taken_over(cohort, tmp_path, 
     assert contents(tmp_path) == serial.maps
 
 
+@pytest.mark.processes
 def test_two_processes_share_a_folder(cohort, tmp_path, serial):
     workers = [start(cohort, tmp_path) for _ in range(2)]
     answers = [worker.communicate(timeout=200)[0].split()[1:] for worker in workers]
@@ -244,6 +246,7 @@ def test_two_processes_share_a_folder(cohort, tmp_path, serial):
     assert not list(tmp_path.rglob("*.claim"))
 
 
+@pytest.mark.processes
 def test_killed_and_restarted_twice(cohort, tmp_path, serial):
     for n_done in (1, 3):
         worker = start(cohort, tmp_path)

@@ -25,7 +25,7 @@ from wsi_sampath.slides.slide import Slide
 
 
 def settings(**values) -> SegmentSettings:
-    return SegmentSettings.build({"workers": 2, "device": "cpu", **values})
+    return SegmentSettings.build({"workers": 2, "device": "cpu", "report": False, **values})
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -238,7 +238,7 @@ def test_other_settings_need_force(painted, tmp_path):
         painted.path, out, settings=settings(overlap=32, force=True, **base), model=make_stub()
     )
     assert made.attributes["settings"]["overlap"] == 32
-    assert leftovers(tmp_path) == ["a.geojson", "a.html", "a.zarr"]
+    assert leftovers(tmp_path) == ["a.geojson", "a.zarr"]
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -291,7 +291,7 @@ def test_a_run_that_fails_leaves_nothing_that_looks_finished(painted, tmp_path, 
         painted.path, out, settings=settings(tissue="none", batch_size=1), model=make_stub()
     )
     assert made.attributes["complete"]
-    assert leftovers(tmp_path) == ["a.geojson", "a.html", "a.zarr"]
+    assert leftovers(tmp_path) == ["a.geojson", "a.zarr"]
 
 
 def test_memory_shortage_halves_the_batch(painted, tmp_path):

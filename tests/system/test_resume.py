@@ -20,7 +20,14 @@ from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.sink import MapSink
 
-SETTINGS = {"workers": 2, "device": "cpu", "batch_size": 3, "tissue": "none", "output_mpp": 1.0}
+SETTINGS = {
+    "workers": 2,
+    "device": "cpu",
+    "batch_size": 3,
+    "tissue": "none",
+    "output_mpp": 1.0,
+    "report": False,
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -80,7 +87,7 @@ def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
         finally:
             computed += sum(network.calls)
     assert contents(tmp_path) == uninterrupted
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.html", "a.zarr"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
     tiles = made.attributes["tiles"]["analysed"]
     row_of_tiles, queued = 16, 5 * SETTINGS["batch_size"]
     assert stops > 0
@@ -166,7 +173,7 @@ def test_killed(painted, tmp_path, uninterrupted, seed):
             break
     run(painted, tmp_path)
     assert contents(tmp_path) == uninterrupted
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.html", "a.zarr"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
 
 
 def test_other_settings_do_not_go_on(painted, tmp_path, uninterrupted):

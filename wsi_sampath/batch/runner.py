@@ -201,6 +201,8 @@ class _Runner:
 
     def _done_before(self, job: Job) -> Outcome | None:
         files = plan_files(job.zarr, self._settings)
+        if not files.are_tidy():
+            return None
         wanted = [path for path in (files.geojson, files.report) if path is not None]
         attributes = read_attributes(files.zarr)
         if attributes is None or self._settings.force or not all(p.exists() for p in wanted):

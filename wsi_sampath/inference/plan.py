@@ -49,6 +49,10 @@ class RunFiles:
         """Return the file that keeps other runs away."""
         return self.zarr.with_name(self.zarr.name + ".claim")
 
+    def are_tidy(self) -> bool:
+        """Tell whether nothing is left of a run that was killed, or is still going on."""
+        return not (self.work.path.exists() or self.claim.exists())
+
 
 @dataclass(frozen=True)
 class RunPlan:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.background import Background
 from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.explain import explained
 from wsi_sampath.inference.identity import check_same, identity
 from wsi_sampath.inference.opening import open_sink
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
+from wsi_sampath.inference.predicting import check_bad_tiles, predict_all
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress, Silent
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.sink import Answers, MapSink
+from wsi_sampath.inference.sink import MapSink
 from wsi_sampath.inference.summary import (
     Tally,
     areas_mm2,
@@ -35,7 +32,7 @@ from wsi_sampath.inference.summary import (
 from wsi_sampath.models.zoo import LoadedModel, load_model
 from wsi_sampath.outputs.pyramid import read_attributes
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.stream import TileBatch, TileStream
+from wsi_sampath.slides.stream import TileStream
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def segment_slide(
         left behind.
     """
     settings = settings or SegmentSettings()
-    with _explained(str(slide)):
+    with explained(str(slide)):
         model = model or load_model(
             settings.model,
             weights=settings.weights,
@@ -155,7 +152,7 @@ def prepare_slide(
     """
     started = time.perf_counter()
     files = plan_files(Path(out), settings)
-    with _explained(str(slide)), ExitStack() as on_error:
+    with explained(str(slide)), ExitStack() as on_error:
         opened = Slide.open(
             slide, slide_mpp=settings.slide_mpp, csv_mpp=csv_mpp, reader=settings.reader
         )
@@ -179,15 +176,16 @@ def run_prepared(
     Returns and errors are those of `segment_slide`.
     """
     slide, files, who = prepared.slide, prepared.files, prepared.identity
-    with _explained(str(slide.path)), slide:
+    with explained(str(slide.path)), slide:
         finished = _reuse(prepared, force=settings.force)
-        if finished is not None:
+        if finished is not None and (files.are_tidy() or Claim(files.claim).is_held()):
             return finished
         files.zarr.parent.mkdir(parents=True, exist_ok=True)
         with Claim(files.claim):
             # Another run may have finished it between our looking and our claim.
             finished = _reuse(prepared, force=settings.force)
             if finished is not None:
+                files.work.tidy()
                 return finished
             plan = prepared.plan or plan_run(slide, model.spec, settings)
             started = time.perf_counter() - prepared.seconds
@@ -253,8 +251,8 @@ def _run(
         progress.warn(warning)
     seconds = {"plan": time.perf_counter() - started}
     with open_sink(slide, model, settings, files, plan, who, tally, last, predictor.device) as sink:
-        seconds["network"] = _predict_all(stream, predictor, sink, tally, progress)
-        _check_bad_tiles(tally, plan, settings.max_bad_tiles)
+        seconds["network"] = predict_all(stream, predictor, sink, tally, progress)
+        check_bad_tiles(tally, plan, settings.max_bad_tiles)
         sink.finish()
     areas = areas_mm2(plan, sink.pixels, [one.name for one in model.spec.classes])
     seconds |= {"read": stream.counts.seconds, **sink.seconds}
@@ -287,84 +285,3 @@ def _warn_of_size(sink: MapSink, progress: Progress) -> list[str]:
         return []
     progress.warn(warning)
     return [warning]
-
-
-def _predict_all(
-    stream: TileStream, predictor: Predictor, sink: MapSink, tally: Tally, progress: Progress
-) -> float:
-    seconds = 0.0
-    progress.begin(stream.slide.path.name, stream.n_tiles)
-    try:
-        with Background(sink.take, prepare=_single_threaded) as later:
-            for batch in stream:
-                start = time.perf_counter()
-                answers = _answer(batch, predictor, tally)
-                seconds += time.perf_counter() - start
-                if answers.tiles:
-                    later.put(answers)
-                progress.advance(len(batch.tiles) + len(batch.failed))
-    finally:
-        progress.end()
-    return seconds
-
-
-def _single_threaded() -> None:
-    # A second team of OpenMP threads would spin against the network's on the same cores. The
-    # setting holds for the calling thread alone.
-    torch.set_num_threads(1)
-
-
-def _answer(batch: TileBatch, predictor: Predictor, tally: Tally) -> Answers:
-    tally.failed.extend(batch.failed)
-    if not batch.tiles:
-        return Answers((), torch.empty(0))
-    probabilities = predictor(batch.images)
-    good = torch.isfinite(probabilities.sum(dim=(1, 2, 3))).tolist()
-    tally.failed.extend(
-        (tile, "the network's answer is not finite")
-        for tile, fine in zip(batch.tiles, good, strict=True)
-        if not fine
-    )
-    tiles = tuple(tile for tile, fine in zip(batch.tiles, good, strict=True) if fine)
-    tally.analysed += len(tiles)
-    return Answers(tiles, probabilities if all(good) else probabilities[good])
-
-
-def _check_bad_tiles(tally: Tally, plan: RunPlan, limit: float) -> None:
-    bad, total = len(tally.failed), plan.grid.n_tiles
-    if bad <= limit * total:
-        return
-    raise WsiError(
-        "unreadable",
-        f"{bad} of {total} tiles failed, more than --max-bad-tiles {limit:g} allows; "
-        f"the first: {tally.failed[0][1]}",
-    )
-
-
-@contextmanager
-def _explained(subject: str) -> Iterator[None]:
-    """Turn what the machine may do to a run into the reasons that a user knows."""
-    try:
-        yield
-    except WsiError as error:
-        raise error.about(subject) from None
-    except KeyboardInterrupt:
-        message = "stopped by the user; run again to go on"
-        raise WsiError("interrupted", message, subject=subject) from None
-    except MemoryError:
-        raise WsiError(
-            "out-of-memory",
-            "the machine ran out of memory; use a smaller --batch-size or fewer --workers",
-            subject=subject,
-        ) from None
-    except OSError as error:
-        raise _os_error(error, subject) from None
-
-
-def _os_error(error: OSError, subject: str) -> WsiError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = "no space is left where the output goes; free some, then run again to go on"
-        return WsiError("disk-full", message, subject=subject)
-    where = f" ({error.filename})" if error.filename else ""
-    message = f"the output cannot be written: {error.strerror or error}{where}"
-    return WsiError("bad-input", message, subject=subject)

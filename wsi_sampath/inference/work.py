@@ -59,6 +59,11 @@ class WorkFolder:
         self.maps.rename(target)
         shutil.rmtree(self.path)
 
+    def tidy(self) -> None:
+        """Remove what a kill left after the result was published; what is not ours stays."""
+        if self.path.exists() and self._looks_ours():
+            shutil.rmtree(self.path)
+
     def _clear(self, *, ours: bool) -> None:
         if not self.path.exists():
             return

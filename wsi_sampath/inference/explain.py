@@ -1,0 +1,38 @@
+"""Turn what a machine may do to a run into the reasons that a user knows."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wsi_sampath.errors import WsiError
+
+
+@contextmanager
+def explained(subject: str) -> Iterator[None]:
+    """Raise whatever happens in the block as a `WsiError` about `subject`."""
+    try:
+        yield
+    except WsiError as error:
+        raise error.about(subject) from None
+    except KeyboardInterrupt:
+        message = "stopped by the user; run again to go on"
+        raise WsiError("interrupted", message, subject=subject) from None
+    except MemoryError:
+        raise WsiError(
+            "out-of-memory",
+            "the machine ran out of memory; use a smaller --batch-size or fewer --workers",
+            subject=subject,
+        ) from None
+    except OSError as error:
+        raise _os_error(error, subject) from None
+
+
+def _os_error(error: OSError, subject: str) -> WsiError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "no space is left where the output goes; free some, then run again to go on"
+        return WsiError("disk-full", message, subject=subject)
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"the output cannot be written: {error.strerror or error}{where}"
+    return WsiError("bad-input", message, subject=subject)
