@@ -20,7 +20,7 @@ from stub_network import make_stub
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 
-settings = SegmentSettings(tissue="none", device="cpu", workers=2, batch_size=4)
+settings = SegmentSettings(tissue="none", device="cpu", workers=2, batch_size=4, report=False)
 result = segment_slide({slide!r}, {out!r}, settings=settings, model=make_stub(tile=512))
 print(json.dumps(result.attributes))
 """

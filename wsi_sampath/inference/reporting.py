@@ -31,7 +31,14 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     from wsi_sampath.outputs.report import write_report
     from wsi_sampath.outputs.result import open_result
 
-    write_report(open_result(maps), target, zarr_name=zarr_name, backdrop=_backdrop(slide))
+    result = open_result(maps)
+    try:
+        write_report(result, target, zarr_name=zarr_name, backdrop=_backdrop(slide))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Pillow refuses pictures of a few pixels' width (very tall slides); the map still counts.
+        write_report(result, target, zarr_name=zarr_name, backdrop=None)
 
 
 def _backdrop(slide: Slide) -> Backdrop | None:
