@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.models.spec import ClassSpec, ModelSpec
-from wsi_sampath.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)

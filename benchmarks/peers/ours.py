@@ -13,7 +13,7 @@ from stub import CLASSES, Stub
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.spec import ClassSpec, ModelSpec
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 
 parser = argparse.ArgumentParser()
 parser.add_argument("slide")

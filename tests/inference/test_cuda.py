@@ -68,3 +68,10 @@ def test_batches_do_not_change_the_answer(painted):
     together = predictor(tiles)
     predictor.batch_size = 1
     assert torch.allclose(together, predictor(tiles), atol=1e-4)
+
+
+def test_streams_change_nothing(painted, tmp_path):
+    values = {"precision": "fp32", "polygons": False, "batch_size": 1, "overlap": 40}
+    first = labels(painted, tmp_path / "a", "cuda", **values)
+    for again in range(3):
+        assert np.array_equal(first, labels(painted, tmp_path / str(again), "cuda", **values))

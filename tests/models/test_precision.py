@@ -5,15 +5,11 @@ import torch
 
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.norms import ChannelNorm, with_safe_norms
+from wsi_sampath.models.sam_parts import LayerNorm2d
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.slides.painted import paint_slide
 from wsi_sampath.slides.slide import Slide
-
-ensure_torchvision_imports()
-
-from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
 
 AGREEMENT = 0.995
 HALF = [torch.float16, torch.bfloat16]

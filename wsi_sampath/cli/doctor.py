@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 _PACKAGES = (
     "wsi-sampath",
@@ -24,12 +25,7 @@ _PACKAGES = (
     "imagecodecs",
 )
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
+app = new_app()
 
 
 @app.command()
@@ -123,12 +119,4 @@ def _models() -> Iterator[tuple[bool, str]]:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        print(f"error: {error.format_message()} (see wsi-doctor --help)", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    except WsiError as error:
-        print(error.line(), file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    sys.exit(code)
+    run(app, "wsi-doctor", wrong_use=None)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
     from wsi_sampath.models.catalogue import PublishedFile
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _LINE_EVERY_S = 10.0
-_WRONG_USE = {"bad-model", "bad-input"}
-
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    help="Models and published weights: list, info, fetch, import.",
-)
+app = new_app("Models and published weights: list, info, fetch, import.")
 
 
 @app.command("list")
@@ -195,15 +188,4 @@ class _PlainLines:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        print(f"error: {error.format_message()} (see wsi-models --help)", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    except WsiError as error:
-        print(error.line(), file=sys.stderr)
-        sys.exit(EXIT_USAGE if error.reason in _WRONG_USE else EXIT_FAILED)
-    except KeyboardInterrupt:
-        print("error: interrupted: stopped by the user; run again to go on", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
-    sys.exit(code)
+    run(app, "wsi-models")

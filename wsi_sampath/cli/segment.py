@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Job
     from wsi_sampath.batch.outcome import Outcome
     from wsi_sampath.inference.run import SegmentResult
     from wsi_sampath.inference.settings import SegmentSettings
-    from wsi_sampath.models.zoo import LoadedModel
+    from wsi_sampath.models.loaded import LoadedModel
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
+app = new_app()
 
 
 @app.command()
@@ -114,6 +108,9 @@ def segment(
     gpus: Annotated[
         str | None, typer.Option(help="Share a batch among these GPUs, as in 0,1.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run a batch on dask: tcp://HOST:PORT, or local:N workers.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan, estimate time and disk, write nothing.")
     ] = False,
@@ -122,6 +119,7 @@ def segment(
     ] = False,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
+    from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import parse_devices, run_on_devices
     from wsi_sampath.batch.discover import is_single, plan_jobs, with_mpp
     from wsi_sampath.batch.runner import BatchOptions, run_batch
@@ -136,6 +134,8 @@ def segment(
     devices = parse_devices(gpus) if gpus is not None else ()
     if single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
+    if scheduler is not None and (single or devices):
+        raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
     if geojson is not None and len(jobs) > 1:
         raise UsageError("--geojson FILE goes with one slide; leave it out for several")
     if tissue not in ("otsu", "none") and not Path(tissue).is_file():
@@ -173,8 +173,9 @@ def segment(
         jobs = with_mpp(jobs, read_mpp_csv(mpp_csv))
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     plan_tiling(loaded.spec, settings)
-    for device in devices or (settings.device,):
-        resolve_device(device)
+    if scheduler is None:
+        for device in devices or (settings.device,):
+            resolve_device(device)
     _note_model(loaded)
     if dry_run:
         raise typer.Exit(
@@ -182,7 +183,17 @@ def segment(
         )
     options = BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed)
     progress = batch_progress(is_single=single)
-    if devices:
+    if scheduler is not None:
+        outcomes = run_on_cluster(
+            jobs,
+            settings,
+            scheduler,
+            out=out,
+            options=options,
+            progress=progress,
+            tell=_tell_outcome,
+        )
+    elif devices:
         outcomes = run_on_devices(
             jobs, settings, devices, out=out, options=options, progress=progress, tell=_tell_outcome
         )
@@ -246,7 +257,9 @@ def _print_result(job: Job, result: SegmentResult) -> None:
         f"{tiles['failed']} failed",
         f"  area: {areas}",
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
-        f"peak memory {run['peak_memory_mb']:.0f} MB; seconds: {stages}",
+        f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}",
+        f"  decoded {run['decoded_px'] / 1e6:.1f} Mpx for {run['needed_px'] / 1e6:.1f} Mpx needed; "
+        f"seconds: {stages}",
         f"  {result.zarr}",
     ]
     if result.geojson is not None:
@@ -254,6 +267,10 @@ def _print_result(job: Job, result: SegmentResult) -> None:
     if result.report is not None:
         lines.append(f"  {result.report}")
     print("\n".join(lines), flush=True)
+
+
+def _gpu_memory(run: dict[str, Any]) -> str:
+    return f", GPU {run['gpu_memory_mb']:.0f} MB" if run["gpu_memory_mb"] is not None else ""
 
 
 def _note_model(model: LoadedModel) -> None:
@@ -274,28 +291,6 @@ def _whole(text: str) -> int:
         raise UsageError(f"--batch-size {text!r} is neither auto nor a whole number") from None
 
 
-def _tell(error: WsiError) -> None:
-    print(error.line(), file=sys.stderr, flush=True)
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    # What is wrong with a file is said once, by us.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        _tell(UsageError(f"{error.format_message()} (see wsi-segment --help)"))
-        sys.exit(EXIT_USAGE)
-    except WsiError as error:
-        _tell(error)
-        sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        _tell(WsiError("interrupted", "stopped by the user"))
-        sys.exit(EXIT_FAILED)
-    sys.exit(code)
+    run(app, "wsi-segment", wrong_use=None)

@@ -8,6 +8,7 @@ as bytes, and forgotten.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ class StripBlender:
         labels = np.zeros((height, width), np.uint8)
         score = np.zeros((height, width), np.uint8)
         probabilities = np.zeros((self._planes, height, width), np.uint8)
-        if self._weights[:height].any():
+        if float(self._weights[:height].max()):
             values = _BLOCK_VALUES[self._sums.device.type]
             step = max(1, values // (width * len(self._sums)))
             for top in range(0, height, step):
@@ -120,7 +121,7 @@ class StripBlender:
 
     def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the sums and weights that reach into the next row, after `finish_row`."""
-        rows = int(self._weights.any(dim=1).sum())
+        rows = int((self._weights.amax(dim=1) > 0).sum())
         return self._sums[:, :rows].cpu().numpy(), self._weights[:rows].cpu().numpy()
 
     def restore(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
@@ -129,15 +130,13 @@ class StripBlender:
         self._weights[: len(weights)] = torch.from_numpy(weights)
 
     def _decide(self, rows: slice, tissue: Tensor) -> tuple[NDArray[np.uint8], ...]:
-        weights = self._weights[rows]
+        sums, weights = self._sums[:, rows], self._weights[rows]
         analysed = (weights > 0) & tissue.to(weights.device)
         # Where there is no weight the sums are 0, and so is what comes out.
-        share = self._sums[:, rows] / weights.clamp_min(torch.finfo(torch.float32).tiny)
-        best, labels = share[0].clone(), torch.ones_like(analysed, dtype=torch.uint8)
-        for index, one in enumerate(share[1:], start=2):
-            labels.masked_fill_(one > best, index)
-            torch.maximum(best, one, out=best)
-        answers = (labels, _to_bytes(share[: self._planes]), _to_bytes(best))
+        weights = weights.clamp_min(torch.finfo(torch.float32).tiny)
+        labels, best = winners(sums)
+        planes = sums[: self._planes]
+        answers = (labels, _to_bytes(planes / weights), _to_bytes(best / weights))
         if not bool(analysed.all()):
             for answer in answers:
                 answer.mul_(analysed)
@@ -150,6 +149,32 @@ class StripBlender:
                 stop = min(top + height, keep)
                 sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
             sums[..., keep:, :] = 0
+
+
+def winners(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the best class of every pixel, uint8 from 1, the first of equals, and its score.
+
+    Parameters
+    ----------
+    scores
+        float32 (classes, rows, columns), not negative.
+    """
+    if scores.device.type == "cpu":
+        # The same arithmetic: numpy compares several times faster than torch on a processor.
+        labels, best = _winners(scores.numpy(), np)
+        return torch.from_numpy(labels), torch.from_numpy(best)
+    return cast(tuple[Tensor, Tensor], _winners(scores, torch))
+
+
+def _winners(scores: Any, library: Any) -> tuple[Any, Any]:
+    best = scores[0] * 1
+    winner = library.zeros_like(best, dtype=library.uint8)
+    for index, one in enumerate(scores[1:], start=1):
+        # A later winner has a larger index, so that the largest one that ever led is the last.
+        library.maximum(winner, (one > best).view(library.uint8) * index, out=winner)
+        library.maximum(best, one, out=best)
+    winner += 1
+    return winner, best
 
 
 def _to_bytes(probabilities: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from wsi_sampath import __version__
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.predictor import resolve_device, resolve_precision
 from wsi_sampath.inference.settings import SegmentSettings, result_settings
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.slides.slide import Slide
 
 _PARTS = ("version", "model", "slide")

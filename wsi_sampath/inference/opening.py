@@ -14,7 +14,7 @@ from wsi_sampath.inference.plan import RunFiles, RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.sink import MapSink
 from wsi_sampath.inference.summary import Tally
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.geojson import GeoJSONWriter, PlaneToSlide
 from wsi_sampath.outputs.ngff import PlaneScale
 from wsi_sampath.outputs.polygons import PolygonTracer

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.settings import Precision
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.slides.grid import blend_profile, tile_starts
 
 _OVERLAP = 0.25

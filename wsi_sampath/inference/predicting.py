@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Generator
+from contextlib import closing
 
 import torch
+from torch import Tensor
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.ahead import ahead
 from wsi_sampath.inference.background import Background
+from wsi_sampath.inference.handover import Handover, blending_thread, wait_for_all
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress
 from wsi_sampath.inference.sink import Answers, MapSink
+from wsi_sampath.inference.stopwatch import Stopwatch
 from wsi_sampath.inference.summary import Tally
 from wsi_sampath.slides.stream import TileBatch, TileStream
 
@@ -20,42 +25,35 @@ def predict_all(
     stream: TileStream, predictor: Predictor, sink: MapSink, tally: Tally, progress: Progress
 ) -> float:
     """Put the whole stream through the network and into the sink; return the network's seconds."""
-    seconds = 0.0
+    network = Stopwatch(predictor.device)
     progress.begin(stream.slide.path.name, stream.n_tiles)
+    batches = ahead(_uploaded(stream, predictor))
     try:
-        with Background(sink.take, prepare=_single_threaded) as later:
-            for batch in stream:
-                start = time.perf_counter()
-                answers = _answer(batch, predictor, tally)
-                seconds += time.perf_counter() - start
-                if answers.tiles:
+        with (
+            closing(batches),
+            Background(sink.take, prepare=blending_thread(predictor.device)) as later,
+        ):
+            for batch, images in batches:
+                tally.failed.extend(batch.failed)
+                if batch.tiles:
+                    with network.running():
+                        answers = _answers(batch, predictor.predict(images))
                     later.put(answers)
                 progress.advance(len(batch.tiles) + len(batch.failed))
     finally:
+        wait_for_all(predictor.device)
         progress.end()
-    return seconds
+    return network.seconds()
 
 
-def _single_threaded() -> None:
-    # A second team of OpenMP threads would spin against the network's on the same cores. The
-    # setting holds for the calling thread alone.
-    torch.set_num_threads(1)
+def _uploaded(stream: TileStream, predictor: Predictor) -> Generator[tuple[TileBatch, Handover]]:
+    for batch in stream:
+        yield batch, predictor.upload(batch.images)
 
 
-def _answer(batch: TileBatch, predictor: Predictor, tally: Tally) -> Answers:
-    tally.failed.extend(batch.failed)
-    if not batch.tiles:
-        return Answers((), torch.empty(0))
-    probabilities = predictor(batch.images)
-    good = torch.isfinite(probabilities.sum(dim=(1, 2, 3))).tolist()
-    tally.failed.extend(
-        (tile, "the network's answer is not finite")
-        for tile, fine in zip(batch.tiles, good, strict=True)
-        if not fine
-    )
-    tiles = tuple(tile for tile, fine in zip(batch.tiles, good, strict=True) if fine)
-    tally.analysed += len(tiles)
-    return Answers(tiles, probabilities if all(good) else probabilities[good])
+def _answers(batch: TileBatch, probabilities: Tensor) -> Answers:
+    finite = torch.isfinite(probabilities.sum(dim=(1, 2, 3)))
+    return Answers(batch.tiles, Handover.of(probabilities), Handover.of(finite))
 
 
 def check_bad_tiles(tally: Tally, plan: RunPlan, limit: float) -> None:
@@ -72,5 +70,5 @@ def check_bad_tiles(tally: Tally, plan: RunPlan, limit: float) -> None:
     raise WsiError(
         "unreadable",
         f"{bad} of {total} tiles failed, more than --max-bad-tiles {limit:g} allows; "
-        f"the first: {tally.failed[0][1]}",
+        f"the first: {tally.in_order()[0][1]}",
     )

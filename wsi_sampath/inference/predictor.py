@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.inference.handover import Handover, Uploader
 from wsi_sampath.inference.settings import Precision
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 
 _AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -81,33 +82,46 @@ class Predictor:
         self.precision = resolve_precision(precision, self.device)
         self.batch_size = _AUTO_BATCH[self.device.type] if batch_size == "auto" else int(batch_size)
         self.tile_px, self.output_px = tile_px, output_px
+        self.upload = Uploader(self.device)
         self._module = model.module.to(self.device).eval()
         self._forward = torch.compile(self._module) if compile else self._module
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        """Predict a batch.
+        """Predict a batch: `upload`, then `predict`.
 
         Parameters
         ----------
         images
             uint8 (n, tile, tile, 3), RGB.
+        """
+        return self.predict(self.upload(images))
+
+    def predict(self, images: Handover) -> Tensor:
+        """Predict a batch that was uploaded, perhaps by another thread.
+
+        Parameters
+        ----------
+        images
+            From `upload`: uint8 (n, tile, tile, 3), RGB.
 
         Returns
         -------
         float32 (n, classes, output, output), on the device
-            Probabilities that add up to 1 over the classes.
+            Probabilities that add up to 1 over the classes. On a GPU the call returns before they
+            are computed.
 
         Raises
         ------
         WsiError
             ``out-of-memory`` where even a single tile does not fit.
         """
+        tiles = images.take()
         answers: list[Tensor] = []
         start = 0
-        while start < len(images):
+        while start < len(tiles):
             stop = start + self.batch_size
             try:
-                answers.append(self._predict(images[start:stop]))
+                answers.append(self._predict(tiles[start:stop]))
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._retreat(error)
                 continue
@@ -128,12 +142,7 @@ class Predictor:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _predict(self, images: NDArray[np.uint8]) -> Tensor:
-        tiles = torch.from_numpy(images)
-        if self.device.type == "cuda":
-            # Only from pinned memory does the copy run beside the kernels of the batch before.
-            tiles = tiles.pin_memory()
-        tiles = tiles.to(self.device, non_blocking=True)
+    def _predict(self, tiles: Tensor) -> Tensor:
         with self._autocast():
             logits = self._forward(self._module.preprocess(tiles)).logits
         # Channels-last answers would cost the softmax and the blending several times their price.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,15 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.claim import Claim
 from wsi_sampath.inference.explain import explained
 from wsi_sampath.inference.identity import check_same, identity
-from wsi_sampath.inference.opening import open_sink
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
-from wsi_sampath.inference.predicting import check_bad_tiles, predict_all
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress, Silent
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.sink import MapSink
-from wsi_sampath.inference.summary import (
-    Tally,
-    areas_mm2,
-    costs,
-    coverage,
-    describe,
-    tile_counts,
-)
-from wsi_sampath.models.zoo import LoadedModel, load_model
+from wsi_sampath.inference.slide_run import SlideRun, make_predictor
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.pyramid import read_attributes
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.stream import TileStream
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,9 @@ class SegmentResult:
     attributes: dict[str, Any]
     reused: bool = False
     report: Path | None = None
+
+
+Finish = Callable[[], SegmentResult]
 
 
 def segment_slide(
@@ -98,14 +92,21 @@ def segment_slide(
         left behind.
     """
     settings = settings or SegmentSettings()
-    with explained(str(slide)):
-        model = model or load_model(
-            settings.model,
-            weights=settings.weights,
-            allow_random_weights=settings.allow_random_weights,
-        )
+    if model is None:
+        with explained(str(slide)):
+            model = _load(settings)
     prepared = prepare_slide(slide, out, settings=settings, model=model, csv_mpp=csv_mpp)
     return run_prepared(prepared, settings=settings, model=model, progress=progress)
+
+
+def _load(settings: SegmentSettings) -> LoadedModel:
+    from wsi_sampath.models.zoo import load_model
+
+    return load_model(
+        settings.model,
+        weights=settings.weights,
+        allow_random_weights=settings.allow_random_weights,
+    )
 
 
 @dataclass(frozen=True)
@@ -175,21 +176,61 @@ def run_prepared(
 
     Returns and errors are those of `segment_slide`.
     """
+    return analyse_prepared(prepared, settings=settings, model=model, progress=progress)()
+
+
+def analyse_prepared(
+    prepared: PreparedSlide,
+    *,
+    settings: SegmentSettings,
+    model: LoadedModel,
+    progress: Progress | None = None,
+    predictor: Predictor | None = None,
+) -> Finish:
+    """Put a prepared slide through the network, and leave the rest to the call that is returned.
+
+    Parameters
+    ----------
+    prepared, settings, model, progress
+        As for `run_prepared`.
+    predictor
+        From `make_predictor` with the same settings and model; None makes one.
+
+    Returns
+    -------
+    callable
+        Completes maps, polygons and report, lets go of slide and claim, and returns the result. To
+        be called once, from any thread: the network is free for another slide meanwhile. Its
+        errors, like those of this function, are those of `segment_slide`.
+    """
     slide, files, who = prepared.slide, prepared.files, prepared.identity
-    with explained(str(slide.path)), slide:
+    with explained(str(slide.path)), ExitStack() as held:
+        held.enter_context(slide)
         finished = _reuse(prepared, force=settings.force)
         if finished is not None and (files.are_tidy() or Claim(files.claim).is_held()):
-            return finished
+            return _as_it_is(finished)
         files.zarr.parent.mkdir(parents=True, exist_ok=True)
-        with Claim(files.claim):
-            # Another run may have finished it between our looking and our claim.
-            finished = _reuse(prepared, force=settings.force)
-            if finished is not None:
-                files.work.tidy()
-                return finished
-            plan = prepared.plan or plan_run(slide, model.spec, settings)
-            started = time.perf_counter() - prepared.seconds
-            return _run(slide, model, settings, files, who, plan, started, progress or Silent())
+        held.enter_context(Claim(files.claim))
+        # Another run may have finished it between our looking and our claim.
+        finished = _reuse(prepared, force=settings.force)
+        if finished is not None:
+            files.work.tidy()
+            return _as_it_is(finished)
+        plan = prepared.plan or plan_run(slide, model.spec, settings)
+        started = time.perf_counter() - prepared.seconds
+        run = SlideRun(slide, model, settings, files, who, plan, started, progress or Silent())
+        run.analyse(predictor or make_predictor(model, settings))
+        return partial(_finish, run, held.pop_all())
+
+
+def _as_it_is(finished: SegmentResult) -> Finish:
+    return lambda: finished
+
+
+def _finish(run: SlideRun, held: ExitStack) -> SegmentResult:
+    files = run.files
+    with explained(str(run.slide.path)), held:
+        return SegmentResult(files.zarr, files.geojson, run.finish(), report=files.report)
 
 
 def _reuse(prepared: PreparedSlide, *, force: bool) -> SegmentResult | None:
@@ -216,72 +257,3 @@ def _finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> SegmentRe
     if files.geojson is not None and not files.geojson.exists():
         return None
     return SegmentResult(files.zarr, files.geojson, attributes, True, files.report)
-
-
-def _run(
-    slide: Slide,
-    model: LoadedModel,
-    settings: SegmentSettings,
-    files: RunFiles,
-    who: dict[str, Any],
-    plan: RunPlan,
-    started: float,
-    progress: Progress,
-) -> SegmentResult:
-    predictor = Predictor(
-        model,
-        tile_px=plan.tile_px,
-        output_px=plan.grid.tile,
-        device=settings.device,
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-        compile=settings.compile,
-    )
-    last = files.work.begin(who, force=settings.force)
-    tally = Tally() if last is None else Tally.resumed(plan.grid, last.row, last.notes["failed"])
-    stream = TileStream(
-        slide,
-        plan.sampling,
-        plan.grid,
-        batch_size=predictor.batch_size,
-        workers=settings.workers,
-        first_row=0 if last is None else last.row + 1,
-    )
-    for warning in slide.warnings:
-        progress.warn(warning)
-    seconds = {"plan": time.perf_counter() - started}
-    with open_sink(slide, model, settings, files, plan, who, tally, last, predictor.device) as sink:
-        seconds["network"] = predict_all(stream, predictor, sink, tally, progress)
-        check_bad_tiles(tally, plan, settings.max_bad_tiles)
-        sink.finish()
-    areas = areas_mm2(plan, sink.pixels, [one.name for one in model.spec.classes])
-    seconds |= {"read": stream.counts.seconds, **sink.seconds}
-    seconds["total"] = time.perf_counter() - started
-    attributes = {
-        **who,
-        **describe(slide, model.spec, plan, settings),
-        "device": str(predictor.device),
-        "precision": predictor.precision,
-        "tiles": tile_counts(plan, tally),
-        "polygons": sink.geojson.count if sink.geojson is not None else None,
-        "geojson": files.geojson_beside,
-        "area_mm2": areas,
-        "coverage": coverage(slide, plan, areas),
-        "warnings": [*slide.warnings, *_warn_of_size(sink, progress)],
-        **costs(seconds, stream, sum(areas.values()), predictor.device),
-        "resumed_after_strip": None if last is None else last.row,
-        "complete": True,
-    }
-    sink.pyramid.finish(attributes)
-    if files.report is not None:
-        report_slide(slide, files.work.maps, files.report, zarr_name=files.zarr.name)
-    files.work.publish(files.zarr)
-    return SegmentResult(files.zarr, files.geojson, attributes, report=files.report)
-
-
-def _warn_of_size(sink: MapSink, progress: Progress) -> list[str]:
-    warning = sink.geojson.warning() if sink.geojson is not None else None
-    if warning is None:
-        return []
-    progress.warn(warning)
-    return [warning]

@@ -41,6 +41,10 @@ class Tally:
         """Return the failures up to tile row `row`, as JSON values."""
         return [(t.row, t.column, reason) for t, reason in list(self.failed) if t.row <= row]
 
+    def in_order(self) -> list[tuple[Tile, str]]:
+        """Return the failures in grid order; reader and network find theirs at different times."""
+        return sorted(self.failed, key=lambda one: (one[0].row, one[0].column))
+
     @classmethod
     def resumed(cls, grid: TileGrid, row: int, notes: list[tuple[int, int, str]]) -> Tally:
         """Return the counts as they stood when tile row `row` was finished."""
@@ -83,7 +87,7 @@ def tile_counts(plan: RunPlan, tally: Tally) -> dict[str, Any]:
         "failed": len(tally.failed),
         "failures": [
             {"box": level0_box(plan, tile), "reason": reason}
-            for tile, reason in tally.failed[:_LISTED_FAILURES]
+            for tile, reason in tally.in_order()[:_LISTED_FAILURES]
         ],
     }
 

@@ -19,6 +19,7 @@ from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.spec import ModelSpec
 
 HEADER_KEY = "wsi_sampath"
+PROVENANCE_KEY = "wsi_sampath_provenance"
 _KEYS_SHOWN = 3
 _BLOCK_BYTES = 1 << 20
 
@@ -29,7 +30,11 @@ def build_model(spec: ModelSpec) -> SamPath:
 
 
 def save_checkpoint(
-    model: SamPath, path: str | Path, *, dtype: torch.dtype = torch.float16
+    model: SamPath,
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    provenance: str = "",
 ) -> Path:
     """Write weights and specification to one ``.safetensors`` file, atomically.
 
@@ -41,6 +46,8 @@ def save_checkpoint(
         Where to; replaced if it exists.
     dtype
         Of the stored floating-point tensors: float16 or float32.
+    provenance
+        How the weights came about, as JSON; kept in the header under `PROVENANCE_KEY`.
 
     Returns
     -------
@@ -51,7 +58,10 @@ def save_checkpoint(
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
     part = path.with_name(path.name + ".partial")
     # Not save_file, whose files nobody but their owner may read.
-    part.write_bytes(save(tensors, metadata={HEADER_KEY: model.spec.to_json(), "format": "pt"}))
+    header = {HEADER_KEY: model.spec.to_json(), "format": "pt"}
+    if provenance:
+        header[PROVENANCE_KEY] = provenance
+    part.write_bytes(save(tensors, metadata=header))
     os.replace(part, path)
     return path
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.attention import RelPosAttention
 from wsi_sampath.models.norms import ChannelNorm
+from wsi_sampath.models.sam_parts import ImageEncoderViT
 from wsi_sampath.models.spec import (
     HIPT_VIT,
     TIMM_PREFIX,
@@ -27,12 +28,6 @@ from wsi_sampath.models.spec import (
     nearest_multiple,
 )
 from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
-
-ensure_torchvision_imports()
-
-import timm  # noqa: E402
-from segment_anything.modeling.image_encoder import ImageEncoderViT  # noqa: E402
-from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
 """Both published encoders have this epsilon, which is not torch's default."""
@@ -131,6 +126,8 @@ class VitEncoder(nn.Module):
     _DINO_EXTRA = 0.1
 
     def __init__(self, spec: VitSpec) -> None:
+        from timm.models.vision_transformer import VisionTransformer
+
         super().__init__()
         self.vit = VisionTransformer(
             img_size=spec.position_grid * spec.patch,
@@ -176,6 +173,8 @@ class TimmVitEncoder(nn.Module):
     """Patch tokens after the final norm of any timm vision transformer."""
 
     def __init__(self, name: str, options: dict[str, object]) -> None:
+        import timm
+
         super().__init__()
         self.vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
         self.patch = int(self.vit.patch_embed.patch_size[0])
@@ -192,6 +191,8 @@ class TimmConvEncoder(nn.Module):
     """One stage of a convolutional timm model, the one with the wanted stride."""
 
     def __init__(self, name: str, stride: int, options: dict[str, object]) -> None:
+        import timm
+
         super().__init__()
         strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
         if stride not in strides:
@@ -233,6 +234,10 @@ class PathologyEncoder(nn.Module):
 def _pathology_network(
     spec: PathologySpec,
 ) -> VitEncoder | TimmVitEncoder | TimmConvEncoder:
+    # timm takes a second to import, which SAM alone need not wait for.
+    ensure_torchvision_imports()
+    import timm
+
     if isinstance(spec.encoder, VitSpec):
         return VitEncoder(spec.encoder)
     if spec.encoder == "hipt_vits16":

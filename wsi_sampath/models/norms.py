@@ -7,11 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
-
-ensure_torchvision_imports()
-
-from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
+from wsi_sampath.models.sam_parts import LayerNorm2d
 
 _HALF = (torch.float16, torch.bfloat16)
 

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from wsi_sampath.models.encoders import SamEncoder, resized
 from wsi_sampath.models.norms import with_safe_norms
+from wsi_sampath.models.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
 from wsi_sampath.models.spec import SamSpec
-
-from segment_anything.modeling.mask_decoder import MaskDecoder  # isort: skip
-from segment_anything.modeling.prompt_encoder import PromptEncoder  # isort: skip
-from segment_anything.modeling.transformer import TwoWayTransformer  # isort: skip
 
 _DIM = 256
 _MASK_CHANNELS = 16

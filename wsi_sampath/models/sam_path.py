@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from wsi_sampath.models.encoders import PathologyEncoder, SamEncoder, neck, on_grid, resized
 from wsi_sampath.models.norms import with_safe_norms
+from wsi_sampath.models.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec
-
-from segment_anything.modeling.mask_decoder import MaskDecoder  # isort: skip
-from segment_anything.modeling.prompt_encoder import PromptEncoder  # isort: skip
-from segment_anything.modeling.transformer import TwoWayTransformer  # isort: skip
 
 _MASK_CHANNELS = 16
 _IOU_DEPTH = 3
@@ -131,8 +128,11 @@ class SamPath(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the fused features of tile-sized images, (batch, dim, grid, grid)."""
-        features = [encoder(images) for encoder in self._encoders()]
-        return cast(Tensor, self.neck(torch.cat(features, dim=1)))
+        return cast(Tensor, self.neck(self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the encoders say of tile-sized images, (batch, channels, grid, grid)."""
+        return torch.cat([encoder(images) for encoder in self._encoders()], dim=1)
 
     def decode(self, embedding: Tensor) -> SegmentationOutput:
         """Run the decoder on the features of `embed`, in the precision of its weights.

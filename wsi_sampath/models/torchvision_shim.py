@@ -3,8 +3,8 @@
 The torchvision wheel on PyPI is built for CUDA. Beside a CPU build of torch its compiled operators
 cannot be loaded, and `import torchvision` then dies while registering the fake kernels of
 operators (``torchvision::nms``, ...) that only the missing library would have declared. Declaring
-them first is enough: nothing of ours calls them on such a machine. segment-anything and timm
-import torchvision, so this runs before either of them.
+them first is enough: nothing of ours calls them on such a machine. timm imports torchvision, so
+this runs before it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from wsi_sampath.models.checkpoints import (
     read_tensors,
 )
 from wsi_sampath.models.importing import import_sam_path
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.spec import ModelSpec
 
@@ -26,28 +26,6 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
 _SPECIFICATIONS = {".yaml", ".yml"}
 _PUBLISHED = {".ckpt", ".pth", ".pt"}
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to run.
-
-    Attributes
-    ----------
-    module
-        The network, in evaluation mode, on its device.
-    spec
-        What it is.
-    weights_sha256
-        Of the checkpoint file; of the specification where the weights are random.
-    source
-        The bundled name, or the path, it was loaded from.
-    """
-
-    module: SamPath
-    spec: ModelSpec
-    weights_sha256: str
-    source: str
 
 
 def bundled_models() -> dict[str, Path]:

@@ -70,13 +70,15 @@ class BandWriter:
     Parameters
     ----------
     arrays
-        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), uint8.
+        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), uint8. A level may be
+        written to several equal arrays.
     halve
         How rows become rows of the next level.
     """
 
-    def __init__(self, arrays: Sequence[Any], halve: Halve) -> None:
-        self._array = arrays[0]
+    def __init__(self, arrays: Sequence[Sequence[Any]], halve: Halve) -> None:
+        self._copies = arrays[0]
+        self._array = self._copies[0]
         self._halve = halve
         self._next = BandWriter(arrays[1:], halve) if len(arrays) > 1 else None
         *lead, height, width = self._array.shape
@@ -105,7 +107,8 @@ class BandWriter:
         rows = self._band[..., : self._y - first, :]
         for place, columns in _full_chunks(rows):
             inside: tuple[Any, ...] = (*place, ..., columns)
-            self._array[(*place, slice(first, self._y), columns)] = rows[inside]
+            for array in self._copies:
+                array[(*place, slice(first, self._y), columns)] = rows[inside]
         if self._next is not None:
             self._next.append(self._halve(rows))
 
@@ -185,14 +188,16 @@ class PyramidWriter:
         return writer
 
     def _attach(self, n_levels: int) -> None:
-        labels = [self._array(f"labels/classes/{level}") for level in range(n_levels)]
-        image = [self._array(str(level)) for level in range(n_levels)]
-        halve: Halve = halve_mean if self.spec.probabilities else halve_mode
-        kind = "probabilities" if self.spec.probabilities else "labels"
-        self._writers = [
-            (BandWriter(labels, halve_mode), "labels"),
-            (BandWriter(image, halve), kind),
-        ]
+        labels = [[self._array(f"labels/classes/{level}")] for level in range(n_levels)]
+        image = [[self._array(str(level))] for level in range(n_levels)]
+        if self.spec.probabilities:
+            self._writers = [
+                (BandWriter(labels, halve_mode), "labels"),
+                (BandWriter(image, halve_mean), "probabilities"),
+            ]
+        else:
+            both = [one + other for one, other in zip(labels, image, strict=True)]
+            self._writers = [(BandWriter(both, halve_mode), "labels")]
 
     def _array(self, name: str) -> Any:
         # Emptiness is looked after in `_full_chunks`; zarr's own check costs as much as the codec.

@@ -113,7 +113,8 @@ def sample_labels(result: Result, backdrop: Backdrop) -> NDArray[np.uint8]:
     height, width = backdrop.rgb.shape[:2]
     rows = ((np.arange(height) + 0.5) * backdrop.um_y / level.um_y).astype(int)
     columns = ((np.arange(width) + 0.5) * backdrop.um_x / level.um_x).astype(int)
-    labels = result.labels(number_).compute()
+    # Here, even where dask would send the work to a cluster: we may be one of its tasks.
+    labels = result.labels(number_).compute(scheduler="threads")
     sampled = np.zeros((height, width), np.uint8)
     inside = np.ix_(rows < level.height, columns < level.width)
     sampled[inside] = labels[np.ix_(rows[rows < level.height], columns[columns < level.width])]

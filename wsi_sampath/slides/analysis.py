@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.tissue import load_mask, tissue_mask
 
 MASK_MPP = 8.0
 
@@ -38,6 +37,9 @@ def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
     """
     if method == "none":
         return np.ones((1, 1), bool)
+    # scikit-image and scipy take half a second to import: only those wait who need them.
+    from wsi_sampath.slides.tissue import load_mask, tissue_mask
+
     if method == "otsu":
         image, failed, plan = slide.thumbnail(MASK_MPP)
         mask = tissue_mask(image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y) | failed

@@ -217,6 +217,8 @@ def mask_rows(
         The bilinear interpolation of the mask, at least one half.
     """
     low, high, weight = _linear(rows, plane[0], mask.shape[0])
+    if mask[low[0] : high[-1] + 1].all():
+        return np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
     bands = mask.astype(np.float32)
     lines = bands[low] * (1 - weight)[:, None] + bands[high] * weight[:, None]
     low, high, weight = _linear(columns, plane[1], mask.shape[1])

@@ -134,7 +134,7 @@ class OpenSlideReader:
 
 
 class TiffSlideReader:
-    """tiffslide, for TIFFs that OpenSlide refuses and for remote slides (fsspec URLs)."""
+    """tiffslide, for TIFFs that OpenSlide refuses. Not thread-safe: it has one file position."""
 
     name = "tiffslide"
 
@@ -148,8 +148,6 @@ class TiffSlideReader:
             self.metadata = tiffslide_metadata(self._handle)
         except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
-        # One file position is shared by all who read through this handle.
-        self._lock = threading.Lock()
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
@@ -163,8 +161,7 @@ class TiffSlideReader:
         scale = self._handle.level_downsamples[level]
         location = (round(x * scale), round(y * scale))
         try:
-            with self._lock:
-                pixels = self._handle.read_region(location, level, (width, height), as_array=True)
+            pixels = self._handle.read_region(location, level, (width, height), as_array=True)
         except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
         return _flatten(_as_rgb(pixels), self.metadata.background)
@@ -187,6 +184,9 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }
 
 
+_FOR_ONE_THREAD = {"tiffslide"}
+
+
 def open_reader(path: Path, *, reader: str = "auto") -> Reader:
     """Open a slide with the first reader that takes it, or with the named one.
 
@@ -202,14 +202,22 @@ def open_reader(path: Path, *, reader: str = "auto") -> Reader:
     refusals = []
     for name in READERS if reader == "auto" else (reader,):
         try:
-            return READERS[name](path)
+            opened = READERS[name](path)
         except TileError as error:
             refusals.append(f"{name}: {error}")
+        else:
+            return _shared(opened, path) if name in _FOR_ONE_THREAD else opened
     raise WsiError(
         "unreadable",
         f"no reader can open it ({'; '.join(refusals)}); is it a whole-slide image, fully copied?",
         subject=str(path),
     )
+
+
+def _shared(reader: Reader, path: Path) -> Reader:
+    from wsi_sampath.slides.reader_process import SharedReader
+
+    return SharedReader(reader, path)
 
 
 def _check_file(path: Path) -> None:
