@@ -22,6 +22,7 @@ from wsi_sampath.training.bcss import (
     tile_offsets,
     warnings_about,
 )
+from wsi_sampath.training.bcss_scale import differs, measured_mpp
 from wsi_sampath.training.datasets import open_patches
 from wsi_sampath.training.prepare import prepare
 
@@ -43,6 +44,60 @@ def test_names_of_regions():
     assert list(region_patches(region, 1024, 1500))[1].endswith("MPP-0.2500_476_0")
     with pytest.raises(WsiError, match="is no region of BCSS"):
         parse_region("something")
+
+
+# Where the authors' tiles lie: the last offsets of their published table give the images' sizes.
+AUTHORS = {
+    "TCGA-A1-A0SK-DX1_xmin45749_ymin25055": ((0, 722, 1443), (0, 790, 1580, 2370)),
+    "TCGA-A2-A0YE-DX1_xmin59206_ymin33505": ((0, 938, 1875, 2812), (0, 923, 1846, 2769)),
+    "TCGA-AO-A124-DX1_xmin16436_ymin1748": ((0, 723, 1446, 2169), (0, 622, 1244)),
+    "TCGA-E2-A158-DX1_xmin56083_ymin25872": ((0, 553, 1105), (0, 707, 1414, 2121)),
+    "TCGA-E2-A1AZ-DX1_xmin50286_ymin17075": ((0, 1012, 2023), (0, 843, 1685)),
+    "TCGA-E2-A14N-DX1_xmin21383_ymin66838": (
+        (0, 820, 1639, 2458, 3277),
+        (0, 945, 1889, 2833, 3777, 4721, 5665),
+    ),
+}
+
+
+def authors_sizes():
+    return {
+        f"{name}_MPP-0.2500": (columns[-1] + SIDE_PX, rows[-1] + SIDE_PX)
+        for name, (rows, columns) in AUTHORS.items()
+    }
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_the_authors_tiles_come_out(name):
+    rows, columns = AUTHORS[name]
+    region = parse_region(f"{name}_MPP-0.2500")
+    found = region_patches(region, *authors_sizes()[region.name])
+    assert set(found) == {f"{region.name}_{y}_{x}" for y in rows for x in columns}
+
+
+def test_the_authors_images_had_larger_pixels_than_their_names_say():
+    sizes = authors_sizes()
+    assert measured_mpp(sizes) == 0.3
+    for name, size in sizes.items():
+        assert measured_mpp({name: size}) == pytest.approx(0.3, abs=0.0101)
+    assert differs(0.3, 0.25)
+    assert not differs(None, 0.25)
+
+
+def test_true_pixel_sizes_are_no_contradiction(data_folder):
+    sizes = {}
+    with (data_folder / "bcss" / "roiBounds.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            x, y, right, bottom = (int(row[name]) for name in ("xmin", "ymin", "xmax", "ymax"))
+            zoom = 2 if row[""][:12] in SCANNED_AT_20X else 1
+            name = f"{row['']}_xmin{x}_ymin{y}_MPP-0.2500"
+            sizes[name] = (zoom * (right - x), zoom * (bottom - y))
+    assert len(sizes) == 151
+    assert measured_mpp(sizes) == 0.25
+    assert all(measured_mpp({name: size}) == 0.25 for name, size in sizes.items())
+    name = next(iter(sizes))
+    assert measured_mpp({name: (100, 900)}) is None
+    assert measured_mpp({"TCGA-A1-A0SK-DX1_xmin1_ymin2_MPP-0.2500": (100, 100)}) is None
 
 
 def all_cases(data_folder):
@@ -125,6 +180,14 @@ def test_a_painted_release(tmp_path):
         assert np.array_equal(image[..., 2], codes[name][box])
         assert np.array_equal(labels == 0, codes[name][box] == 0)
         assert np.array_equal(labels == 1, np.isin(codes[name][box], [1, 19, 20]))
+
+
+def test_large_pixels_are_told(tmp_path):
+    name = "TCGA-AO-A124-DX1_xmin16436_ymin1748_MPP-0.2500"
+    region_files(tmp_path, name, np.ones((3193, 2268), np.uint8))
+    told = warnings_about(plan_bcss(tmp_path, tmp_path / "out"))
+    assert "scanned at 20x" in told[0]
+    assert "about 0.3 um per pixel" in told[1]
 
 
 def test_a_code_outside_of_the_table_is_named(tmp_path):

@@ -53,15 +53,17 @@ def test_an_image_alone_scores_as_all_of_them(images):
     for name in NAMES:
         one, mean = found["per_class"][name], found["per_image"]["per_class"][name]
         assert mean["dice"] == (None if one["dice"] is None else pytest.approx(one["dice"]))
-        assert one["dice_ci"] is None
+        assert one["dice_ci"] is mean["dice_ci"] is None
 
 
 def test_means_over_images():
     right = np.ones((4, 4), np.uint8)
     wrong = np.full((4, 4), 2, np.uint8)
     found = scored([(right, right), (right, wrong)], names=["a", "b"])
-    assert found["per_image"]["per_class"]["a"] == {"dice": 0.5, "iou": 0.5, "images": 2}
-    assert found["per_image"]["per_class"]["b"] == {"dice": 0.0, "iou": 0.0, "images": 1}
+    a, b = (found["per_image"]["per_class"][name] for name in "ab")
+    assert (a["dice"], a["iou"], a["images"], a["dice_ci"]) == (0.5, 0.5, 2, [0, 1])
+    assert (b["dice"], b["iou"], b["images"], b["dice_ci"]) == (0.0, 0.0, 1, [0, 0])
+    assert found["per_image"]["iou_ci"] == [0, 1]
     assert found["per_image"]["dice"] == 0.5
     assert found["per_class"]["a"]["dice"] == pytest.approx(2 / 3)
 
@@ -82,6 +84,9 @@ def test_intervals_are_seeded_and_hold_the_score():
     assert first != scored(images, names=["a", "b"], draws=500, seed=4)
     low, high = first["per_class"]["a"]["dice_ci"]
     assert low < first["per_class"]["a"]["dice"] < high
+    mean = first["per_image"]
+    assert mean["dice_ci"][0] < mean["dice"] < mean["dice_ci"][1]
+    assert mean["per_class"]["b"]["iou_ci"][0] < mean["per_class"]["b"]["iou"]
     assert first["micro"]["pixel_accuracy_ci"][0] < first["micro"]["pixel_accuracy"]
 
 
@@ -106,6 +111,27 @@ def test_the_paper_s_numbers_are_those_of_its_code(images):
         for name, value in paper_scores(truth, predicted, 4, background).items():
             assert found[name]["value"] == pytest.approx(value)
             assert found[name]["is"]
+
+
+@given(pairs, st.integers(0, 3))
+def test_means_over_images_are_drawn_by_case(images, seed):
+    cases = [str(i // 2) for i in range(len(images))]
+    found = scored(images, cases, draws=40, seed=seed)["per_image"]["per_class"]["a"]
+    unique, index = np.unique(cases, return_inverse=True)
+    if len(unique) < 2:
+        assert found["dice_ci"] is None
+        return
+    rng = np.random.default_rng(seed)
+    often = rng.multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=40)
+    means = []
+    for weights in often:
+        drawn = [
+            image for image, case in zip(images, index, strict=True) for _ in range(weights[case])
+        ]
+        mean = scored(drawn, draws=0)["per_image"]["per_class"]["a"]["dice"]
+        means += [] if mean is None else [mean]
+    bounds = np.quantile(means, [0.025, 0.975]).tolist() if means else None
+    assert found["dice_ci"] == (bounds if bounds is None else pytest.approx(bounds))
 
 
 def test_the_published_iou_of_crag_is_recall():

@@ -1,39 +1,37 @@
-"""``wsi-evaluate``: how good a model is on labelled patches."""
+"""``wsi-evaluate``: how good a model is on labelled patches, or a result on its slide."""
 
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
-    from wsi_sampath.inference.patches import PatchPredictor
     from wsi_sampath.inference.settings import Precision
-    from wsi_sampath.models.zoo import LoadedModel
-    from wsi_sampath.training.datasets import Patch, PatchSet
-    from wsi_sampath.training.metrics import Counts
 
-_WRONG_USE = {"bad-model", "bad-input"}
+app = new_app()
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
+
+_FOR_PATCHES = (
+    *("model", "split", "weights", "allow_random_weights", "mpp", "stretch"),
+    *("bootstrap", "seed", "batch_size", "device", "precision"),
 )
 
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by wsi-prepare.")],
+    context: typer.Context,
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder made by wsi-prepare, or a result NAME.zarr."),
+    ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name of a model, .safetensors, or .yaml.")
     ] = "gland-mini",
@@ -55,6 +53,12 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="MODEL=DATA", help="A class of the model that DATA names otherwise."),
     ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="QuPath's GeoJSON of the slide, for a result NAME.zarr.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="An annotation class that is not scored.")
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option(help="Draws for the 95 % intervals; 0 for none.")
     ] = 1000,
@@ -63,34 +67,67 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
 ) -> None:
-    """Score a model on labelled patches: one confusion matrix, Dice, IoU, intervals by case."""
-    from wsi_sampath.inference.patches import PatchPredictor
-    from wsi_sampath.models.zoo import load_model
-    from wsi_sampath.training.datasets import open_patches
-
+    """Score a model on labelled patches, or a result: one confusion matrix, Dice, IoU."""
     _check(json_file, mpp, bootstrap, batch_size, precision)
-    opened = open_patches(data)
-    chosen = _chosen(opened, split)
-    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
-    table = _class_table(loaded, opened, same or [])
-    predictor = PatchPredictor(
-        loaded,
-        mpp=mpp or opened.mpp,
-        stretch=stretch,
-        device=device,
-        precision=cast("Precision", precision),
-        batch_size=batch_size,
-    )
-    scores = {
-        "data": data.resolve().name,
-        "split": split,
-        "model": loaded.source,
-        "weights_sha256": loaded.weights_sha256,
-        **_scores(opened, chosen, predictor, table, draws=bootstrap, seed=seed),
-    }
+    renamed = [_renaming(one) for one in same or []]
+    if annotations is not None:
+        _check_for_slide(context)
+        scores = _slide_scores(data, annotations, renamed, leave_out or [])
+    else:
+        _check_for_patches(data, leave_out)
+        from wsi_sampath.cli.patch_scores import score_patches
+
+        scores = score_patches(
+            data,
+            split,
+            model,
+            renamed=dict(renamed),
+            weights=weights,
+            allow_random_weights=allow_random_weights,
+            draws=bootstrap,
+            seed=seed,
+            mpp=mpp,
+            stretch=stretch,
+            device=device,
+            precision=cast("Precision", precision),
+            batch_size=batch_size,
+        )
     if json_file is not None:
         _save(json_file, scores)
     _print(scores)
+
+
+def _slide_scores(
+    data: Path,
+    annotations: Path,
+    renamed: Sequence[tuple[str, str]],
+    left_out: Sequence[str],
+) -> dict[str, Any]:
+    from wsi_sampath.cli.slide_scores import score_slide
+
+    scores, told = score_slide(data, annotations, renamed, left_out)
+    for one in told:
+        print(f"warning: {annotations.name}: {one}", file=sys.stderr, flush=True)
+    return scores
+
+
+def _check_for_slide(context: typer.Context) -> None:
+    given = [
+        name
+        for name in _FOR_PATCHES
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        option = given[0].replace("_", "-")
+        raise UsageError(f"--{option} is for labelled patches and changes nothing of a result")
+
+
+def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
+    if data.name.endswith(".zarr"):
+        message = "is a result: give what to score it against with --annotations FILE.geojson"
+        raise UsageError(message, subject=str(data))
+    if leave_out:
+        raise UsageError("--leave-out is for --annotations; patches have 0 where nothing is scored")
 
 
 def _check(
@@ -108,91 +145,11 @@ def _check(
         raise UsageError(f"--precision {precision!r} is not auto, fp16, bf16 or fp32")
 
 
-def _chosen(opened: PatchSet, split: str) -> tuple[Patch, ...]:
-    from wsi_sampath.training.datasets import SPLITS
-
-    known = {name: name for name in SPLITS}
-    if split not in known:
-        raise UsageError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
-    chosen = opened.split(known[split])
-    if not chosen:
-        sizes = ", ".join(f"{len(opened.split(name))} {name}" for name in SPLITS)
-        raise UsageError(f"the {split} split is empty ({sizes})", subject=str(opened.root))
-    return chosen
-
-
-def _class_table(model: LoadedModel, opened: PatchSet, same: Sequence[str]) -> list[int]:
-    """Return the label in the data of every label of the model."""
-    theirs = {one.name.casefold(): i for i, one in enumerate(opened.classes, start=1)}
-    ours = [one.name for one in model.spec.classes]
-    renamed = dict(_renaming(one) for one in same)
-    unknown = sorted(set(renamed) - set(ours))
-    lacking = [name for name in ours if renamed.get(name, name).casefold() not in theirs]
-    if unknown or lacking:
-        names = ", ".join(one.name for one in opened.classes)
-        raise UsageError(
-            f"the model has {', '.join(ours)}, the data {names}: "
-            f"say what {(unknown or lacking)[0]!r} is by --same MODEL=DATA",
-            subject=str(opened.root),
-        )
-    return [0, *(theirs[renamed.get(name, name).casefold()] for name in ours)]
-
-
 def _renaming(pair: str) -> tuple[str, str]:
     name, equals, other = pair.partition("=")
     if not (name and equals and other):
         raise UsageError(f"--same {pair!r} is not of the form MODEL=DATA")
     return name, other
-
-
-def _scores(
-    opened: PatchSet,
-    chosen: Sequence[Patch],
-    predictor: PatchPredictor,
-    table: list[int],
-    *,
-    draws: int,
-    seed: int,
-) -> dict[str, Any]:
-    from wsi_sampath.training.evaluation import summarise
-
-    hows: set[str] = set()
-    counts = list(_count(opened, chosen, predictor, table, hows))
-    cases = [patch.case for patch in chosen]
-    names = [one.name for one in opened.classes]
-    return {
-        "patches": len(chosen),
-        "cases": len(set(cases)),
-        "scale": sorted(hows),
-        **summarise(counts, cases, names, draws=draws, seed=seed),
-    }
-
-
-def _count(
-    opened: PatchSet,
-    chosen: Sequence[Patch],
-    predictor: PatchPredictor,
-    table: list[int],
-    hows: set[str],
-) -> Iterator[Counts]:
-    import numpy as np
-
-    from wsi_sampath.cli.counting import counted
-    from wsi_sampath.training.metrics import confusion
-
-    to_data = np.array(table, np.uint8)
-    step = predictor.batch_size
-    batches = (chosen[start : start + step] for start in range(0, len(chosen), step))
-
-    def score(batch: Sequence[Patch]) -> Iterator[Counts]:
-        pairs = [opened.read(patch) for patch in batch]
-        hows.update(predictor.how(mask.shape) for _, mask in pairs)
-        found = predictor([image for image, _ in pairs])
-        for (_, mask), labels in zip(pairs, found, strict=True):
-            yield confusion(mask, to_data[labels], len(opened.classes))
-
-    scored = chain.from_iterable(score(batch) for batch in batches)
-    yield from counted(scored, "patches", len(chosen))
 
 
 def _save(path: Path, scores: dict[str, Any]) -> None:
@@ -206,16 +163,30 @@ def _save(path: Path, scores: dict[str, Any]) -> None:
 
 
 def _print(scores: dict[str, Any]) -> None:
-    print(
+    print(_heading(scores))
+    macro, micro, image = scores["macro"], scores["micro"], scores["per_image"]
+    rows = [*scores["per_class"].items(), ("macro", macro)]
+    for name, score in [*rows, *([("mean over images", image)] if "patches" in scores else [])]:
+        dice, iou = _with_ci(score, "dice"), _with_ci(score, "iou")
+        print(f"  {name:16} Dice {dice}  IoU {iou}")
+    print(f"  {'pixel accuracy':16}      {_with_ci(micro, 'pixel_accuracy')}")
+    for name in ("Dice", "IOU_Jaccard"):
+        paper = scores["paper"][name]
+        print(f"  {'paper ' + name:17} {paper['value']:9.4f}  ({paper['is']})", flush=True)
+
+
+def _heading(scores: dict[str, Any]) -> str:
+    if "annotations" in scores:
+        um_x, um_y = scores["um_per_pixel"]
+        return (
+            f"{scores['model']} on {scores['data']}, against {scores['annotations']}: "
+            f"{scores['annotated_mm2']:.4g} mm2 at {um_x:.4g} x {um_y:.4g} um per pixel, "
+            f"{100 * scores['not_analysed']:.1f} % of it not analysed"
+        )
+    return (
         f"{scores['model']} on {scores['data']} ({scores['split']}): {scores['patches']} patches "
         f"of {scores['cases']} cases; {', '.join(scores['scale'])}"
     )
-    for name, score in scores["per_class"].items():
-        dice, iou = _with_ci(score, "dice"), _with_ci(score, "iou")
-        print(f"  {name:16} Dice {dice}  IoU {iou}")
-    macro, micro = scores["macro"], scores["micro"]
-    print(f"  {'macro':16} Dice {_with_ci(macro, 'dice')}  IoU {_with_ci(macro, 'iou')}")
-    print(f"  {'pixel accuracy':16}      {_with_ci(micro, 'pixel_accuracy')}", flush=True)
 
 
 def _with_ci(score: dict[str, Any], name: str) -> str:
@@ -225,22 +196,6 @@ def _with_ci(score: dict[str, Any], name: str) -> str:
     return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
-def _terminate(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        print(f"error: {error.format_message()} (see wsi-evaluate --help)", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    except WsiError as error:
-        print(error.line(), file=sys.stderr)
-        sys.exit(EXIT_USAGE if error.reason in _WRONG_USE else EXIT_FAILED)
-    except KeyboardInterrupt:
-        print("error: interrupted: stopped by the user", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
-    sys.exit(code)
+    run(app, "wsi-evaluate")

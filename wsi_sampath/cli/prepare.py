@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,27 +9,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
     from wsi_sampath.training.grouping import Grouping
-    from wsi_sampath.training.prepare import Plan
+    from wsi_sampath.training.prepare import ImageFormat, Plan
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    help="Turn data sets into labelled patches: patches, bcss, crag.",
-)
+app = new_app("Turn data sets into labelled patches: patches, slide, bcss, crag.")
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for img, mask and patches.csv.")]
 Classes = Annotated[
     str | None,
     typer.Option(help="What mask values mean: a YAML file, or bcss, crag, glands, rings, ..."),
 ]
+Case = Annotated[
+    str, typer.Option(help="Regular expression that finds the patient in a name (group 1).")
+]
+TestCases = Annotated[
+    str, typer.Option(help="Regular expression: cases of the test split [drawn].")
+]
+Test = Annotated[float, typer.Option(help="Share of the test split, if it is drawn.")]
 Folds = Annotated[int, typer.Option(help="Parts of what is not test; one is for validation.")]
 Seed = Annotated[int, typer.Option(help="Of the draw of the folds.")]
+ImageSuffix = Annotated[str, typer.Option("--image-format", help="png, or the smaller jpg.")]
 
 
 @app.command()
@@ -44,13 +46,9 @@ def patches(
     mask_suffix: Annotated[
         str, typer.Option(help="What names of masks have at their end, such as _anno (GlaS).")
     ] = "",
-    case: Annotated[
-        str, typer.Option(help="Regular expression that finds the patient in a name (group 1).")
-    ] = "",
-    test_cases: Annotated[
-        str, typer.Option(help="Regular expression: cases of the test split [drawn].")
-    ] = "",
-    test: Annotated[float, typer.Option(help="Share of the test split, if it is drawn.")] = 0.2,
+    case: Case = "",
+    test_cases: TestCases = "",
+    test: Test = 0.2,
     folds: Folds = 5,
     seed: Seed = 0,
     mpp: Annotated[
@@ -79,6 +77,66 @@ def patches(
 
 
 @app.command()
+def slide(
+    out: Out,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SLIDE FILE.geojson ...", help="Slides, each with annotations."),
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--list", help="CSV with slide,annotations and maybe case.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="YAML: classes and annotation names [all, as they come].")
+    ] = None,
+    mpp: Annotated[float, typer.Option(help="um per pixel of the patches.")] = 0.5,
+    tile: Annotated[int, typer.Option(help="Side of the patches, px.")] = 1024,
+    min_labelled: Annotated[
+        float, typer.Option(help="Leave out tiles with a smaller share of annotated pixels.")
+    ] = 0.05,
+    case: Case = "",
+    test_cases: TestCases = "",
+    test: Test = 0.2,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="Split by blocks of a slide, not by patient.")
+    ] = False,
+    folds: Folds = 5,
+    seed: Seed = 0,
+    slide_mpp: Annotated[
+        float | None, typer.Option(help="um per level-0 pixel, over what the files say.")
+    ] = None,
+    image_format: ImageSuffix = "png",
+) -> None:
+    """Slides annotated in QuPath; what nobody annotated is ignored."""
+    from wsi_sampath.cli.annotated import Tiling, cut_slides, listed, paired
+    from wsi_sampath.training.annotated import plan_slides
+
+    if bool(files) == bool(pairs):
+        raise UsageError("give either SLIDE FILE.geojson ... or --list CSV")
+    drawn = listed(pairs, case) if pairs else paired(files or [], case)
+    tiling = Tiling(mpp, tile, min_labelled, slide_mpp)
+    slides, named, warnings = cut_slides(drawn, classes, tiling)
+    for warning in warnings:
+        _warn(warning)
+    plan = plan_slides(
+        slides,
+        out,
+        classes=named,
+        mpp=mpp,
+        options={"tile": tile, "min_labelled": min_labelled},
+        blocks=blocks,
+        test_cases=test_cases,
+        test=test,
+        folds=folds,
+        seed=seed,
+        image_format=_known_format(image_format),
+    )
+    if blocks:
+        _warn("all splits show the same patients, which flatters all scores")
+    _write(plan, "" if blocks else "; --blocks splits within slides instead")
+
+
+@app.command()
 def bcss(
     root: Annotated[Path, typer.Argument(help="Folder with masks and rgbs_colorNormalized.")],
     out: Out,
@@ -91,13 +149,11 @@ def bcss(
         bool,
         typer.Option("--paper-compatible", help="Draw validation by patch, which leaks, as it was"),
     ] = False,
-    image_format: Annotated[str, typer.Option(help="png, or the smaller jpg.")] = "png",
+    image_format: ImageSuffix = "png",
 ) -> None:
     """Breast cancer regions of BCSS: tiles of 1024 px, the official test split by institution."""
     from wsi_sampath.training.bcss import plan_bcss, warnings_about
 
-    if image_format not in ("png", "jpg"):
-        raise UsageError(f"--image-format {image_format!r} is neither png nor jpg")
     plan = plan_bcss(
         root,
         out,
@@ -107,7 +163,7 @@ def bcss(
         folds=_at_least_two(folds),
         seed=seed,
         paper_compatible=paper_compatible,
-        image_format="png" if image_format == "png" else "jpg",
+        image_format=_known_format(image_format),
     )
     for warning in warnings_about(plan):
         _warn(warning)
@@ -136,13 +192,19 @@ def _grouping(classes: str | None) -> Grouping | None:
     return None if classes is None else read_grouping(classes)
 
 
+def _known_format(suffix: str) -> ImageFormat:
+    if suffix not in ("png", "jpg"):
+        raise UsageError(f"--image-format {suffix!r} is neither png nor jpg")
+    return "png" if suffix == "png" else "jpg"
+
+
 def _at_least_two(folds: int) -> int:
     if folds < 2:
         raise UsageError("--folds must be 2 or more")
     return folds
 
 
-def _write(plan: Plan) -> None:
+def _write(plan: Plan, hint: str = "") -> None:
     from wsi_sampath.cli.counting import counted
     from wsi_sampath.training.prepare import prepare
 
@@ -152,9 +214,9 @@ def _write(plan: Plan) -> None:
     cases = len({patch.case for patch in plan.patches})
     for name in ("train", "validation", "test"):
         if not found[name]:
-            _warn(f"the {name} split is empty: there are only {cases} cases")
+            _warn(f"the {name} split is empty: there are only {cases} cases{hint}")
     counts = ", ".join(f"{found[name]} {name}" for name in ("train", "validation", "test"))
-    names = ", ".join(one.name for one in plan.grouping.classes)
+    names = ", ".join(one.name for one in plan.grouping.plain_classes)
     print(f"{plan.out}: {len(plan.patches)} patches of {cases} cases: {counts}; classes: {names}")
 
 
@@ -162,22 +224,6 @@ def _warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-def _terminate(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        print(f"error: {error.format_message()} (see wsi-prepare --help)", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    except WsiError as error:
-        print(error.line(), file=sys.stderr)
-        sys.exit(EXIT_USAGE if error.reason == "bad-input" else EXIT_FAILED)
-    except KeyboardInterrupt:
-        print("error: interrupted: stopped by the user; run again to go on", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
-    sys.exit(code)
+    run(app, "wsi-prepare")

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from PIL import Image
 from shapely.errors import ShapelyError
 from shapely.geometry import Polygon, shape
-from skimage import draw
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.grid import Box
+from wsi_sampath.slides.rasterise import Placement, edges, fill
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -111,6 +112,8 @@ def _read_polygons(path: Path) -> list[Polygon]:
         raise _bad_mask(path, f"not valid GeoJSON ({error!r})") from error
     if not polygons:
         raise _bad_mask(path, "it holds no polygon")
+    if not np.isfinite([one.bounds for one in polygons]).all():
+        raise _bad_mask(path, "it holds a polygon without an end")
     return polygons
 
 
@@ -140,14 +143,9 @@ def _rasterise(
     offset: tuple[float, float],
 ) -> BoolArray:
     width, height = mask_size
-    scale = np.array([width / slide_size[0], height / slide_size[1]])
+    placement = Placement(slide_size[0] / width, slide_size[1] / height, *offset)
     mask = np.zeros((height, width), np.bool_)
     for polygon in polygons:
-        rings = [polygon.exterior, *polygon.interiors]
-        # Half a pixel back, since the centre of the first pixel is (0, 0) to skimage.
-        paths = [(np.asarray(ring.coords)[:, :2] + offset) * scale - 0.5 for ring in rings]
-        filled = np.zeros_like(mask)
-        for index, path in enumerate(paths):
-            filled[draw.polygon(path[:, 1], path[:, 0], mask.shape)] = index == 0
-        mask |= filled
+        place, inside = fill(placement.to_pixels(edges(polygon)), Box(0, 0, width, height))
+        mask[place] |= inside
     return mask

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.training.bcss_scale import differs, measured_mpp
 from wsi_sampath.training.datasets import TEST_FOLD, Patch, load_image
 from wsi_sampath.training.folds import case_folds
 from wsi_sampath.training.grouping import Grouping, read_grouping
@@ -166,6 +167,14 @@ def warnings_about(plan: Plan) -> list[str]:
         )
     if other:
         told.append(f"{len(other)} regions are not at {MPP} um per pixel, as {other[0]}")
+    measured = measured_mpp(
+        {one.mask.stem: load_image(one.image, decode=False).size for one in plan.sources}
+    )
+    if measured is not None and differs(measured, MPP):
+        told.append(
+            f"the regions have about {measured} um per pixel, by what they cover on their slides, "
+            f"not the {MPP} of their names: a model trained on them is one for {measured} um"
+        )
     return told
 
 

@@ -59,12 +59,14 @@ def summarise(
     """
     stacked = np.stack([*counts])
     total = stacked.sum(axis=0)
-    intervals = _intervals(_by_case(stacked, cases), draws, seed)
+    unique, index = np.unique(np.asarray(cases), return_inverse=True)
+    often = _draw_cases(len(unique), draws, seed)
+    intervals = None if often is None else _intervals(stacked, index, often)
     return {
         "per_class": _per_class(total, names, intervals),
         "macro": _macro(total, intervals),
         "micro": _micro(total, intervals),
-        "per_image": _per_image(stacked, names),
+        "per_image": _per_image(stacked, names, intervals),
         "paper": _paper(total, names),
         "confusion": total.tolist(),
         "bootstrap": {"unit": "case", "draws": draws, "seed": seed, "level": LEVEL},
@@ -96,30 +98,38 @@ def accuracy(counts: Counts) -> NDArray[np.float64]:
 Intervals = dict[str, NDArray[np.float64]]
 
 
-def _by_case(stacked: Counts, cases: Sequence[str]) -> Counts:
-    unique, index = np.unique(np.asarray(cases), return_inverse=True)
-    summed = np.zeros((len(unique), *stacked.shape[1:]), np.int64)
-    np.add.at(summed, index, stacked)
-    return summed
-
-
-def _intervals(by_case: Counts, draws: int, seed: int) -> Intervals | None:
-    """Return (2, ...) bounds of every score; None where cases or draws are too few to tell."""
-    n_cases = len(by_case)
-    if n_cases < 2 or draws < 2:
+def _draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
+    """Return (draws, cases), how often each is drawn; None where they are too few to tell."""
+    if cases < 2 or draws < 2:
         return None
     rng = np.random.default_rng(seed)
-    often = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=draws)
+    often: Counts = rng.multinomial(cases, np.full(cases, 1 / cases), size=draws)
+    return often
+
+
+def _intervals(stacked: Counts, index: NDArray[np.intp], often: Counts) -> Intervals:
+    """Return (2, ...) bounds of every score; `index` is the case of every image."""
+    by_case = np.zeros((often.shape[1], *stacked.shape[1:]), np.int64)
+    np.add.at(by_case, index, stacked)
     drawn = np.tensordot(often, by_case, axes=1)
-    dice, iou = overlaps(drawn)
-    scores = {
-        "dice": dice,
-        "iou": iou,
-        "macro_dice": _mean(dice),
-        "macro_iou": _mean(iou),
-        "accuracy": accuracy(drawn),
-    }
+    weights = often[:, index].astype(np.float64)
+    scores = {"accuracy": accuracy(drawn)}
+    pooled, single = overlaps(drawn), overlaps(stacked)
+    for name, score, image_score in zip(("dice", "iou"), pooled, single, strict=True):
+        scores[name], scores[f"macro_{name}"] = score, _mean(score)
+        scores[f"image_{name}"] = _weighted_mean(weights, image_score)
+        scores[f"image_mean_{name}"] = _weighted_mean(weights, _mean(image_score))
     return {name: _bounds(score) for name, score in scores.items()}
+
+
+def _weighted_mean(
+    weights: NDArray[np.float64], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the means of (images, ...) scores, NaN left out, under (draws, images) weights."""
+    known = ~np.isnan(scores)
+    mass = weights @ known
+    mean: NDArray[np.float64] = weights @ np.where(known, scores, 0) / np.where(mass, mass, np.nan)
+    return mean
 
 
 def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -170,12 +180,19 @@ def _micro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
     }
 
 
-def _per_image(stacked: Counts, names: Sequence[str]) -> dict[str, Any]:
+def _per_image(stacked: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
     dice, iou = overlaps(stacked)
+    columns = zip(_mean(dice.T), _mean(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True)
     per_class = {
-        name: {"dice": _plain(mean_dice), "iou": _plain(mean_iou), "images": int(images)}
-        for name, mean_dice, mean_iou, images in zip(
-            names, _mean(dice.T), _mean(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True
+        name: {
+            "dice": _plain(mean_dice),
+            "iou": _plain(mean_iou),
+            "dice_ci": _interval(ci, "image_dice", index),
+            "iou_ci": _interval(ci, "image_iou", index),
+            "images": int(images),
+        }
+        for index, (name, (mean_dice, mean_iou, images)) in enumerate(
+            zip(names, columns, strict=True)
         )
     }
     return {
@@ -183,6 +200,8 @@ def _per_image(stacked: Counts, names: Sequence[str]) -> dict[str, Any]:
         "per_class": per_class,
         "dice": _plain(_mean(_mean(dice))),
         "iou": _plain(_mean(_mean(iou))),
+        "dice_ci": _interval(ci, "image_mean_dice"),
+        "iou_ci": _interval(ci, "image_mean_iou"),
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from wsi_sampath.errors import UsageError
 from wsi_sampath.training.datasets import TEST_FOLD, VALIDATION_FOLD
 
 _TRAINING = 1
@@ -42,6 +44,38 @@ def case_folds(
     return drawn | spread(trained, equal, seed)
 
 
+def draw_folds(
+    cases: Sequence[str], test_cases: str, test: float, folds: int, seed: int
+) -> dict[str, int]:
+    """Draw folds by case, with a test split that is named or drawn."""
+    if folds < 2 or not 0 <= test < 1:
+        raise UsageError("--folds must be 2 or more, and --test at least 0 and below 1")
+    if not test_cases:
+        return case_folds(cases, folds=folds, test=test, seed=seed)
+    pattern = _compiled(test_cases, "--test-cases")
+    kept = [case for case in cases if not pattern.search(case)]
+    fixed = {case: TEST_FOLD for case in cases if pattern.search(case)}
+    if not fixed:
+        raise UsageError(f"--test-cases {test_cases!r} is found in no case (as {cases[0]!r})")
+    return fixed | case_folds(kept, folds=folds, seed=seed)
+
+
+def find_case(pattern: str, name: str) -> str:
+    """Find the case in a name: the first group of a regular expression, or all of it.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if not pattern:
+        return name
+    match = _compiled(pattern, "--case").search(name)
+    if match is None or not (match[1] if match.re.groups else match[0]):
+        raise UsageError(f"--case {pattern!r} finds no case in this name", subject=name)
+    return str(match[1] if match.re.groups else match[0])
+
+
 def spread(sizes: Mapping[str, int], shares: Mapping[int, float], seed: int) -> dict[str, int]:
     """Put every case into the bin that lacks most to its share; no bin stays empty without need.
 
@@ -69,3 +103,10 @@ def spread(sizes: Mapping[str, int], shares: Mapping[int, float], seed: int) -> 
 
 def _draw(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+
+def _compiled(pattern: str, option: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{option} {pattern!r} is no regular expression: {error}") from error

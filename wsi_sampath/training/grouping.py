@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import yaml
@@ -27,6 +27,7 @@ _GREY_TOLERANCE = 8
 _JPEG_NOISE = 16
 
 Value = int | str
+Table = TypeVar("Table", bound=BaseModel)
 
 
 class MaskClass(ClassSpec):
@@ -130,13 +131,25 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
         If there is none, or it cannot be used.
     """
     ours = _FOLDER / f"{name_or_file}.yaml"
-    path = ours if ours.is_file() else Path(name_or_file)
+    if ours.is_file():
+        return read_table(ours, Grouping)
+    hint = f"; known by name: {', '.join(known_groupings())}"
+    return read_table(Path(name_or_file), Grouping, hint)
+
+
+def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
+    """Read a YAML table of classes.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used; `hint` is added where it cannot be read.
+    """
     try:
-        return Grouping.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        known = ", ".join(known_groupings())
-        message = f"cannot be read ({' '.join(str(error).split())}); known by name: {known}"
-        raise UsageError(message, subject=str(name_or_file)) from error
+        message = f"cannot be read ({' '.join(str(error).split())}){hint}"
+        raise UsageError(message, subject=str(path)) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -36,11 +36,12 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], classe
     ndarray
         (k, k + 1) int64: row i is true class i + 1, column j is predicted label j.
     """
-    labelled = truth > 0
-    rows = truth[labelled].astype(np.int64) - 1
-    columns = predicted[labelled].astype(np.int64)
-    flat = np.bincount(rows * (classes + 1) + columns, minlength=classes * (classes + 1))
-    return flat.reshape(classes, classes + 1).astype(np.int64)
+    # Small codes: whole slides pass here, and memory traffic is all it costs.
+    kind = np.dtype(np.uint16 if classes < 255 else np.int64)
+    codes = np.multiply(truth, classes + 1, dtype=kind, casting="unsafe")
+    codes += predicted.astype(kind)
+    counts = np.bincount(codes.ravel(), minlength=(classes + 1) ** 2)
+    return counts.reshape(classes + 1, classes + 1)[1:].astype(np.int64)
 
 
 def class_scores(counts: Counts) -> list[ClassScore]:

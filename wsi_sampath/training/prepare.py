@@ -5,21 +5,20 @@ from __future__ import annotations
 import errno
 import io
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import (
     IMAGE_SUFFIXES,
-    TEST_FOLD,
     Patch,
     load_image,
     several,
@@ -27,7 +26,7 @@ from wsi_sampath.training.datasets import (
     write_classes,
     write_table,
 )
-from wsi_sampath.training.folds import case_folds
+from wsi_sampath.training.folds import draw_folds, find_case
 from wsi_sampath.training.grouping import Grouping, guess_grouping
 from wsi_sampath.training.pairing import pair_up
 
@@ -59,15 +58,32 @@ class Source:
     cut: Callable[[], Iterator[Piece]]
 
 
+class Classes(Protocol):
+    """Classes, and what in the sources means them: a `Grouping`, or names of annotations."""
+
+    @property
+    def plain_classes(self) -> tuple[ClassSpec, ...]:
+        """Names and colours alone."""
+        ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return all that decides the labels."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
-    """All that a folder of patches will hold, fixed before the first pixel is read."""
+    """All that a folder of patches will hold, fixed before the first pixel is read.
+
+    `options` are further numbers that decide the content of the files.
+    """
 
     out: Path
-    grouping: Grouping
+    grouping: Classes
     sources: tuple[Source, ...]
     mpp: float | None = None
     image_format: ImageFormat = "png"
+    options: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def patches(self) -> list[Patch]:
@@ -76,7 +92,11 @@ class Plan:
 
     def settings(self) -> str:
         """Return what decides the content of the files, for resuming."""
-        values = {"grouping": self.grouping.model_dump(mode="json"), "format": self.image_format}
+        values = {
+            "grouping": self.grouping.model_dump(mode="json"),
+            "format": self.image_format,
+            **self.options,
+        }
         return json.dumps(values, sort_keys=True)
 
 
@@ -151,29 +171,13 @@ def plan_patches(
         raise UsageError("give as many --masks as --images: one belongs to the other")
     pairs = pair_up(images, masks, mask_suffix)
     chosen = grouping or guess_grouping((mask, load_image(mask)) for _, mask in pairs.values())
-    case_of = {img_id: _case(case, img_id) for img_id in pairs}
+    case_of = {img_id: find_case(case, img_id) for img_id in pairs}
     folds_of = draw_folds([*case_of.values()], test_cases, test, folds, seed)
     sources = [
         whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), chosen)
         for img_id, (image, mask) in pairs.items()
     ]
     return Plan(out, chosen, tuple(sources), mpp)
-
-
-def draw_folds(
-    cases: Sequence[str], test_cases: str, test: float, folds: int, seed: int
-) -> dict[str, int]:
-    """Draw folds by case, with a test split that is named or drawn."""
-    if folds < 2 or not 0 <= test < 1:
-        raise UsageError("--folds must be 2 or more, and --test at least 0 and below 1")
-    if not test_cases:
-        return case_folds(cases, folds=folds, test=test, seed=seed)
-    pattern = _compiled(test_cases, "--test-cases")
-    kept = [case for case in cases if not pattern.search(case)]
-    fixed = {case: TEST_FOLD for case in cases if pattern.search(case)}
-    if not fixed:
-        raise UsageError(f"--test-cases {test_cases!r} is found in no case (as {cases[0]!r})")
-    return fixed | case_folds(kept, folds=folds, seed=seed)
 
 
 def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
@@ -208,7 +212,7 @@ def _begin(plan: Plan) -> None:
     begun = plan.out / _BEGUN
     settings = plan.settings()
     if begun.is_file() and begun.read_text(encoding="utf-8") != settings:
-        message = "was begun with other classes or another image format; take another folder"
+        message = "was begun with other classes, image format or tiles; take another folder"
         raise UsageError(message, subject=str(plan.out))
     for name in ("img", "mask"):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
@@ -262,19 +266,3 @@ def _encode(pixels: NDArray[np.uint8], suffix: str) -> bytes:
     else:
         image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def _case(pattern: str, img_id: str) -> str:
-    if not pattern:
-        return img_id
-    match = _compiled(pattern, "--case").search(img_id)
-    if match is None or not (match[1] if match.re.groups else match[0]):
-        raise UsageError(f"--case {pattern!r} finds no case in this name", subject=img_id)
-    return str(match[1] if match.re.groups else match[0])
-
-
-def _compiled(pattern: str, option: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"{option} {pattern!r} is no regular expression: {error}") from error

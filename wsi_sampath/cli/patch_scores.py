@@ -1,0 +1,152 @@
+"""A model on labelled patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_sampath.cli.counting import counted
+from wsi_sampath.errors import UsageError
+from wsi_sampath.inference.patches import PatchPredictor
+from wsi_sampath.inference.settings import Precision
+from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.zoo import load_model
+from wsi_sampath.training.datasets import SPLITS, Patch, PatchSet, open_patches
+from wsi_sampath.training.evaluation import summarise
+from wsi_sampath.training.metrics import Counts, confusion
+
+
+def score_patches(
+    data: Path,
+    split: str,
+    model: str,
+    *,
+    renamed: Mapping[str, str],
+    weights: Path | None,
+    allow_random_weights: bool,
+    draws: int,
+    seed: int,
+    mpp: float | None,
+    stretch: bool,
+    device: str,
+    precision: Precision,
+    batch_size: str,
+) -> dict[str, Any]:
+    """Score a model on one split of a folder of patches.
+
+    Parameters
+    ----------
+    data, split
+        The folder, and which part of it.
+    model, weights, allow_random_weights
+        As in `load_model`.
+    renamed
+        Classes of the model that the data name otherwise.
+    draws, seed
+        As in `summarise`.
+    mpp, stretch, device, precision, batch_size
+        As in `PatchPredictor`; without `mpp` the patches' own.
+
+    Returns
+    -------
+    dict
+        Scores as of `summarise`, with where they come from.
+
+    Raises
+    ------
+    WsiError
+        For data or models that cannot be used.
+    """
+    opened = open_patches(data)
+    chosen = _chosen(opened, split)
+    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
+    table = _class_table(loaded, opened, renamed)
+    predictor = PatchPredictor(
+        loaded,
+        mpp=mpp or opened.mpp,
+        stretch=stretch,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    return {
+        "data": data.resolve().name,
+        "split": split,
+        "model": loaded.source,
+        "weights_sha256": loaded.weights_sha256,
+        **_scores(opened, chosen, predictor, table, draws=draws, seed=seed),
+    }
+
+
+def _scores(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    predictor: PatchPredictor,
+    table: list[int],
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    hows: set[str] = set()
+    counts = list(_count(opened, chosen, predictor, table, hows))
+    cases = [patch.case for patch in chosen]
+    names = [one.name for one in opened.classes]
+    return {
+        "patches": len(chosen),
+        "cases": len(set(cases)),
+        "scale": sorted(hows),
+        **summarise(counts, cases, names, draws=draws, seed=seed),
+    }
+
+
+def _chosen(opened: PatchSet, split: str) -> tuple[Patch, ...]:
+    known = {name: name for name in SPLITS}
+    if split not in known:
+        raise UsageError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    chosen = opened.split(known[split])
+    if not chosen:
+        sizes = ", ".join(f"{len(opened.split(name))} {name}" for name in SPLITS)
+        raise UsageError(f"the {split} split is empty ({sizes})", subject=str(opened.root))
+    return chosen
+
+
+def _class_table(model: LoadedModel, opened: PatchSet, renamed: Mapping[str, str]) -> list[int]:
+    """Return the label in the data of every label of the model."""
+    theirs = {one.name.casefold(): i for i, one in enumerate(opened.classes, start=1)}
+    ours = [one.name for one in model.spec.classes]
+    unknown = sorted(set(renamed) - set(ours))
+    lacking = [name for name in ours if renamed.get(name, name).casefold() not in theirs]
+    if unknown or lacking:
+        names = ", ".join(one.name for one in opened.classes)
+        raise UsageError(
+            f"the model has {', '.join(ours)}, the data {names}: "
+            f"say what {(unknown or lacking)[0]!r} is by --same MODEL=DATA",
+            subject=str(opened.root),
+        )
+    return [0, *(theirs[renamed.get(name, name).casefold()] for name in ours)]
+
+
+def _count(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    predictor: PatchPredictor,
+    table: list[int],
+    hows: set[str],
+) -> Iterator[Counts]:
+    to_data = np.array(table, np.uint8)
+    step = predictor.batch_size
+    batches = (chosen[start : start + step] for start in range(0, len(chosen), step))
+
+    def score(batch: Sequence[Patch]) -> Iterator[Counts]:
+        pairs = [opened.read(patch) for patch in batch]
+        hows.update(predictor.how(mask.shape) for _, mask in pairs)
+        found = predictor([image for image, _ in pairs])
+        for (_, mask), labels in zip(pairs, found, strict=True):
+            yield confusion(mask, to_data[labels], len(opened.classes))
+
+    scored = chain.from_iterable(score(batch) for batch in batches)
+    yield from counted(scored, "patches", len(chosen))

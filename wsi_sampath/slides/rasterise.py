@@ -1,0 +1,111 @@
+"""Polygons to pixels, exactly: a pixel is inside if its centre is, in whatever window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsi_sampath.slides.grid import Box
+
+Segments = NDArray[np.float64]
+"""(n, 4) float64: x0, y0, x1, y1 of directed edges."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of a plane lie in the coordinates of polygons.
+
+    Attributes
+    ----------
+    zoom_x, zoom_y
+        Polygon units per pixel.
+    offset_x, offset_y
+        Added to polygon coordinates before they are divided by the zoom.
+    """
+
+    zoom_x: float = 1.0
+    zoom_y: float = 1.0
+    offset_x: float = 0.0
+    offset_y: float = 0.0
+
+    def to_pixels(self, segments: Segments) -> Segments:
+        """Return edges in pixels of the plane, whose first pixel has its centre at (0.5, 0.5)."""
+        offset = np.array([self.offset_x, self.offset_y] * 2)
+        pixels: Segments = (segments + offset) / np.array([self.zoom_x, self.zoom_y] * 2)
+        return pixels
+
+    def to_units(self, box: Box) -> tuple[float, float, float, float]:
+        """Return the bounds (x0, y0, x1, y1) of a box of pixels in polygon units."""
+        x0, x1 = ((x * self.zoom_x) - self.offset_x for x in (box.x, box.x + box.width))
+        y0, y1 = ((y * self.zoom_y) - self.offset_y for y in (box.y, box.y + box.height))
+        return x0, y0, x1, y1
+
+
+def edges(geometry: shapely.Geometry) -> Segments:
+    """Return all edges of the rings of a polygon or several, holes among them."""
+    rings = shapely.get_rings(shapely.get_parts(geometry))
+    coordinates, ring = shapely.get_coordinates(rings, return_index=True)
+    same = ring[:-1] == ring[1:]
+    joined: Segments = np.hstack([coordinates[:-1], coordinates[1:]])[same]
+    return joined
+
+
+def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Find the pixels whose centres are inside, by the even-odd rule.
+
+    Parameters
+    ----------
+    segments
+        All edges, in pixels of the plane. A centre on a left or upper edge is inside, on a right or
+        lower one outside, so that neighbours share no pixel.
+    box
+        Part of the plane to look at.
+
+    Returns
+    -------
+    place
+        Rows and columns inside `box` outside of which nothing is set.
+    inside
+        bool, of the size of `place`.
+    """
+    rows, columns = _span(segments, box)
+    inside = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+    if inside.size:
+        row, x = _crossings(segments, box.y + rows.start, len(inside))
+        # An edge to the left of the box still decides what is inside of it.
+        column = np.ceil(x - 0.5) - (box.x + columns.start)
+        column = column.clip(0, inside.shape[1]).astype(np.int64)
+        seen = column < inside.shape[1]
+        np.bitwise_xor.at(inside, (row[seen], column[seen]), 1)
+        np.bitwise_xor.accumulate(inside, axis=1, out=inside)
+    return (rows, columns), inside.view(np.bool_)
+
+
+def _span(segments: Segments, box: Box) -> tuple[slice, slice]:
+    if not len(segments):
+        return slice(0, 0), slice(0, 0)
+    xs, ys = segments[:, 0::2], segments[:, 1::2]
+    return _clipped(ys, box.y, box.height), _clipped(xs, box.x, box.width)
+
+
+def _clipped(values: NDArray[np.float64], start: int, length: int) -> slice:
+    low = min(max(np.floor(values.min()) - start, 0), length)
+    return slice(int(low), int(min(max(np.ceil(values.max()) - start, low), length)))
+
+
+def _crossings(
+    segments: Segments, first: int, height: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return row and x of every crossing of an edge with the middle of a row."""
+    x0, y0, x1, y1 = segments.T
+    span = first, first + height
+    low = np.ceil(np.minimum(y0, y1) - 0.5).clip(*span).astype(np.int64)
+    counts = np.ceil(np.maximum(y0, y1) - 0.5).clip(*span).astype(np.int64) - low
+    edge = np.repeat(np.arange(len(segments)), counts)
+    ends = np.cumsum(counts)
+    row = np.arange(len(edge)) - np.repeat(ends - counts, counts) + low[edge]
+    slope = (row + 0.5 - y0[edge]) / (y1[edge] - y0[edge])
+    return row - first, x0[edge] + slope * (x1[edge] - x0[edge])
