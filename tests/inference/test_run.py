@@ -120,6 +120,7 @@ def test_attributes_tell_everything(result, painted):
     assert run["tiles"]["analysed"] > 100
     assert run["tiles"]["failed"] == 0
     assert sum(run["area_mm2"].values()) == pytest.approx(750 * 575 * 4e-6)
+    assert run["polygon_area_mm2"] == pytest.approx(run["area_mm2"])
     assert {"read", "network", "blend", "write", "vectorise", "total"} <= set(run["seconds"])
     assert run["peak_memory_mb"] > 50
     stored = zarr.open_group(result.zarr, mode="r").attrs["wsi_sampath"]

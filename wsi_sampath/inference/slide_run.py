@@ -24,6 +24,7 @@ from wsi_sampath.inference.summary import (
     costs,
     coverage,
     describe,
+    polygon_areas_mm2,
     tile_counts,
 )
 from wsi_sampath.models.loaded import LoadedModel
@@ -160,6 +161,7 @@ class SlideRun:
             "precision": self._predictor.precision,
             "tiles": tile_counts(plan, self._tally),
             "polygons": sink.geojson.count if sink.geojson is not None else None,
+            "polygon_area_mm2": polygon_areas_mm2(sink.geojson),
             "geojson": self.files.geojson_beside,
             "area_mm2": areas,
             "coverage": coverage(slide, plan, areas),

@@ -19,23 +19,25 @@ class Stopwatch:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+        self._device = device
         self._stretches: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._seconds = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Count what happens in the block."""
-        if self._on_gpu:
-            stretch = (_event(), _event())
-            stretch[0].record()
+        if self._device.type == "cuda":
+            # Not the current device's: the network may run on another one.
+            stream = torch.cuda.current_stream(self._device)
+            start, end = _event(), _event()
+            start.record(stream)
             yield
-            stretch[1].record()
-            self._stretches.append(stretch)
+            end.record(stream)
+            self._stretches.append((start, end))
         else:
-            start = time.perf_counter()
+            began = time.perf_counter()
             yield
-            self._seconds += time.perf_counter() - start
+            self._seconds += time.perf_counter() - began
 
     def seconds(self) -> float:
         """Return the sum; on a GPU all of the work must be done."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.outputs.geojson import GeoJSONWriter
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
@@ -131,6 +132,13 @@ def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dic
         name: float(count) * um_x * um_y * 1e-6
         for name, count in zip(names, pixels[1:], strict=True)
     }
+
+
+def polygon_areas_mm2(geojson: GeoJSONWriter | None) -> dict[str, float] | None:
+    """Return the area of the polygons of every class: less than the map's by what was left out."""
+    if geojson is None:
+        return None
+    return {name: area * 1e-6 for name, area in geojson.areas_um2.items()}
 
 
 def costs(
