@@ -67,3 +67,24 @@ def test_gpus_want_a_batch(folder, tmp_path, monkeypatch, capsys):
     slide = folder / "0" / "a.svs"
     assert command(monkeypatch, slide, "--out", tmp_path / "a.zarr", "--gpus", "0") == 2
     assert "--gpus" in capsys.readouterr().err
+
+
+def test_scheduler(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    out = tmp_path / "out"
+    words = (folder, "--out", out, "--scheduler", "local:1", "--json", "--no-report")
+    assert command(monkeypatch, *words) == 1
+    shown = capsys.readouterr()
+    summary = json.loads(shown.out.splitlines()[-1])
+    assert (summary["done"], summary["failed"]) == (2, 1)
+    assert shown.err.count("error: ") == 1
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("--scheduler", "local:1", "--gpus", "0"), ("--scheduler", "local:many")]
+)
+def test_a_scheduler_that_cannot_be(folder, tmp_path, monkeypatch, capsys, words):
+    assert command(monkeypatch, folder, "--out", tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: bad-input: --scheduler")

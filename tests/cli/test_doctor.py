@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
+from wsi_sampath.batch import checkup
 from wsi_sampath.cli import doctor
 
 FEATURE = {
@@ -72,12 +74,54 @@ def test_the_machine(run):
     assert code == 0
     lines = out.splitlines()
     assert all(line.startswith("ok ") for line in lines)
-    for words in ("Python 3", "torch ", "OpenSlide library", "gland-mini"):
+    wanted = ("Python 3", "torch ", "OpenSlide library", "codecs: jpeg", "reader openslide: reads")
+    for words in (*wanted, "bf16 on", "bundled models: gland-mini", "self-test: one tile by"):
         assert any(words in line for line in lines), words
 
 
+def quick(monkeypatch, *checks):
+    """Leave out all other checks, for they were tried above."""
+    monkeypatch.setattr(
+        checkup, "check_machine", lambda out: (one for check in checks for one in check(out))
+    )
+
+
+def test_the_output_folder(run, tmp_path, monkeypatch):
+    quick(monkeypatch, checkup._disk)
+    code, out, _ = run("--out", tmp_path / "not" / "there")
+    assert code == 0
+    assert re.fullmatch(r"ok      --out .*: \d+ MB/s, \d+ small files/s, \d+ GB free\n", out)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    code, out, _ = run("--out", tmp_path / "file" / "below")
+    assert code == 1
+    assert out.startswith("PROBLEM --out")
+    assert "is a file; name a folder" in out
+    monkeypatch.setattr(checkup, "_SLOW_MB_PER_S", 1e9)
+    code, out, _ = run("--out", tmp_path)
+    assert (code, "slow for large files; use another disk" in out) == (1, True)
+
+
+def test_whatever_breaks_is_a_finding():
+    def _some_check():
+        raise ZeroDivisionError("gone\nwrong")
+
+    (finding,) = checkup._carried_out(_some_check)
+    assert not finding.fine
+    assert finding.line.startswith("some check: ZeroDivisionError: gone wrong; ")
+
+
+def test_a_precision_that_is_off(run, monkeypatch):
+    monkeypatch.setattr(checkup, "_ROUNDING", {"fp32": 1e-4, "fp16": 1e-12, "bf16": 5e-2})
+    quick(monkeypatch, lambda _: checkup._precisions())
+    code, out, _ = run()
+    assert code == 1
+    assert re.search(r"PROBLEM fp16 on \w+: relative error .*; choose another --precision", out)
+
+
 def test_what_is_missing_is_a_problem(run, monkeypatch):
-    monkeypatch.setattr(doctor, "_PACKAGES", ("wsi-sampath", "no-such-package"))
+    monkeypatch.setattr(checkup, "PACKAGES", ("wsi-sampath", "no-such-package"))
+    quick(monkeypatch, lambda _: checkup._packages())
     code, out, _ = run()
     assert code == 1
     assert "PROBLEM no-such-package is not installed" in out

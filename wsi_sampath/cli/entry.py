@@ -11,6 +11,9 @@ import typer
 
 from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, Reason, UsageError, WsiError
 
+_INTERRUPTED = 130
+"""What Typer makes of an interruption inside a command, without a word."""
+
 WRONG_USE: frozenset[Reason] = frozenset({"bad-model", "bad-input"})
 
 
@@ -47,6 +50,8 @@ def run(
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
     except typer.TyperException as error:
         _tell(UsageError(f"{error.format_message()} (see {command} --help)"))
         code = EXIT_USAGE

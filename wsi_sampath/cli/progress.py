@@ -130,9 +130,9 @@ class LiveBatch:
             self._bar.remove_task(self._slide)
         self._slide = None
 
-    def finish_slide(self, outcome: Outcome) -> None:
+    def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
-        self._counts.count(outcome)
+        self._counts.count(outcome, with_tiles=elsewhere)
         self._bar.update(self._batch, advance=1, description=self._counts.line())
 
     def end_batch(self) -> None:
@@ -177,9 +177,9 @@ class PlainBatch:
         """See `Progress`."""
         self._slides.end()
 
-    def finish_slide(self, outcome: Outcome) -> None:
+    def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
-        self._counts.count(outcome)
+        self._counts.count(outcome, with_tiles=elsewhere)
         if not self._is_single:
             print(self._counts.line(), file=sys.stderr, flush=True)
 

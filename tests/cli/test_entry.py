@@ -1,0 +1,57 @@
+"""How every command ends."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError, WsiError
+
+
+def end(monkeypatch, capsys, error=None, arguments=(), **options):
+    app = new_app()
+
+    @app.command()
+    def command() -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(sys, "argv", ["wsi-x", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run(app, "wsi-x", **options)
+    lines = capsys.readouterr().err.splitlines()
+    return ended.value.code or 0, lines
+
+
+def test_success_says_nothing(monkeypatch, capsys):
+    assert end(monkeypatch, capsys) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 1, "error: interrupted: stopped by the user; run the command again"),
+        (UsageError("no"), 2, "error: bad-input: no"),
+        (
+            WsiError("disk-full", "free some", subject="a.svs"),
+            1,
+            "error: a.svs: disk-full: free some",
+        ),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(monkeypatch, capsys, error, code, line):
+    assert end(monkeypatch, capsys, error) == (code, [line])
+
+
+def test_every_error_may_count_as_wrong_use(monkeypatch, capsys):
+    code, _ = end(monkeypatch, capsys, WsiError("disk-full", "free some"), wrong_use=None)
+    assert code == 2
+
+
+def test_an_unknown_option_points_to_the_help(monkeypatch, capsys):
+    code, (line,) = end(monkeypatch, capsys, arguments=["--nonsense"])
+    assert code == 2
+    assert line.startswith("error: bad-input: ")
+    assert line.endswith("(see wsi-x --help)")

@@ -1,0 +1,73 @@
+"""``wsi-train``: a configuration and labelled patches to one model file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError, WsiError
+
+if TYPE_CHECKING:
+    from wsi_sampath.training.train import Trained
+
+app = new_app()
+_NEEDED = ("lightning", "tensorboard", "torchmetrics")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML, as in configs/train.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Over the file: data=DIR out=DIR epochs=3"),
+    ] = None,
+) -> None:
+    """Train a model; run it again to go on after an interruption."""
+    _check_installed()
+    from wsi_sampath.training.folder import is_first_process
+    from wsi_sampath.training.settings import read_settings
+
+    chosen = read_settings(config, settings or [])
+    try:
+        # Only now: Lightning takes seconds to import, and a misspelt setting should not wait.
+        from wsi_sampath.training.train import train as run_training
+
+        trained = run_training(chosen, _say)
+    except KeyboardInterrupt:
+        message = "stopped by the user; the same command goes on after the last finished epoch"
+        raise WsiError("interrupted", message, subject=chosen.out) from None
+    if is_first_process():
+        _tell(trained, chosen.epochs)
+
+
+def _tell(trained: Trained, epochs: int) -> None:
+    score = trained.result["validation_macro_dice"]
+    told = "" if score is None else f", validation macro Dice {score:.4f}"
+    print(f"{trained.model}: epoch {trained.result['epoch']} of {epochs}{told}", flush=True)
+
+
+def _check_installed() -> None:
+    lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise UsageError(
+            f"training needs {', '.join(lacking)}: pip install 'wsi-sampath[train]'",
+            subject="wsi-train",
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the command; every known failure is one line and an exit code."""
+    run(app, "wsi-train")
+
+
+if __name__ == "__main__":
+    main()

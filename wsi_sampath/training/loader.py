@@ -1,0 +1,177 @@
+"""Patches as batches: every epoch's order and augmentation follow from the seed alone.
+
+So a training that was killed and goes on sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wsi_sampath.errors import Reason, UsageError, WsiError
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.datasets import Patch, PatchSet
+from wsi_sampath.training.settings import Augmentation
+from wsi_sampath.training.transforms import Pair, augmenter, to_side, version_seed
+
+Read = Callable[[Patch, int], Pair]
+"""Image (or features) and labels of one version of a patch."""
+PLAIN = -1
+"""The version that is not augmented."""
+
+
+class PatchReader:
+    """Reads patches in the model's labels, brought to one side, augmented.
+
+    Parameters
+    ----------
+    patches
+        The folder.
+    table
+        The model's label for every label of the data, as of `label_table`.
+    side
+        Px of what comes out.
+    augmentation
+        How to change a version that is not `PLAIN`; None leaves it as it is.
+    seed
+        Of the changes.
+    """
+
+    def __init__(
+        self,
+        patches: PatchSet,
+        table: NDArray[np.uint8],
+        side: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.patches, self.table, self.side, self.seed = patches, table, side, seed
+        self.augmentation = augmentation
+
+    def __call__(self, patch: Patch, version: int) -> Pair:
+        """Return uint8 (side, side, 3) and labels, uint8 (side, side)."""
+        image, mask = self.patches.read(patch)
+        labels = self.table[mask]
+        if version == PLAIN or self.augmentation is None:
+            return to_side(image, labels, self.side)
+        change = augmenter(self.augmentation, self.side)
+        return change(image, labels, version_seed(self.seed, version, patch.img_id))
+
+
+class Unusable(NamedTuple):
+    """What comes in place of a batch with a patch that cannot be read.
+
+    Errors raised in the processes that read would reach the main one as tracebacks.
+    """
+
+    reason: Reason
+    message: str
+    subject: str
+
+    def error(self) -> WsiError:
+        """Return the error to raise."""
+        return WsiError(self.reason, self.message, subject=self.subject)
+
+
+class Versions(Dataset[Pair | Unusable]):
+    """One version of each of some patches, in order."""
+
+    def __init__(self, read: Read, patches: Sequence[Patch], version: int) -> None:
+        self.read, self.patches, self.version = read, patches, version
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, index: int) -> Pair | Unusable:
+        try:
+            return self.read(self.patches[index], self.version)
+        except WsiError as error:
+            return Unusable(error.reason, error.message, error.subject)
+
+
+def batches(
+    read: Read, patches: Sequence[Patch], version: int, *, batch_size: int, workers: int
+) -> DataLoader[Pair | Unusable]:
+    """Return the batches of one version of some patches, in order."""
+    return DataLoader(
+        Versions(read, patches, version),
+        batch_size=batch_size,
+        num_workers=min(workers, math.ceil(len(patches) / batch_size)),
+        collate_fn=collated,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def shuffled(patches: Sequence[Patch], seed: int, epoch: int) -> list[Patch]:
+    """Return the patches in the order of one epoch."""
+    return [patches[i] for i in np.random.default_rng((seed, epoch)).permutation(len(patches))]
+
+
+def share_of(patches: Sequence[Patch], rank: int, world: int) -> list[Patch]:
+    """Return the patches of one of `world` devices; all get equally many, some patches twice."""
+    each = math.ceil(len(patches) / world)
+    return [patches[(rank + i * world) % len(patches)] for i in range(each)]
+
+
+def version_of(epoch: int, augmentation: Augmentation | None) -> int:
+    """Return the version of every patch that an epoch sees."""
+    if augmentation is None:
+        return PLAIN
+    return epoch % augmentation.variants if augmentation.variants else epoch
+
+
+def versions(augmentation: Augmentation | None) -> list[int]:
+    """Return all versions there are, of a fixed augmentation."""
+    return [PLAIN] if augmentation is None else [*range(augmentation.variants or 0)]
+
+
+def label_table(spec: ModelSpec, patches: PatchSet) -> NDArray[np.uint8]:
+    """Return the model's label for every label of the data, matched by the names of the classes.
+
+    Raises
+    ------
+    UsageError
+        If they have other classes.
+    """
+    ours = {one.name.casefold(): i for i, one in enumerate(spec.classes, start=1)}
+    theirs = [one.name.casefold() for one in patches.classes]
+    if set(ours) != set(theirs):
+        raise UsageError(
+            f"has the classes {', '.join(theirs)}, the model {', '.join(ours)}: take a model with "
+            "these, or classes=data",
+            subject=str(patches.root),
+        )
+    return np.array([0, *(ours[name] for name in theirs)], np.uint8)
+
+
+def collated(items: Sequence[Pair | Unusable]) -> Pair | Unusable:
+    """Return a batch, or what is wrong with the first patch that cannot be read."""
+    for item in items:
+        if isinstance(item, Unusable):
+            return item
+    return stacked([item for item in items if not isinstance(item, Unusable)])
+
+
+def usable(batch: Pair | Unusable) -> Pair:
+    """Return the batch.
+
+    Raises
+    ------
+    WsiError
+        If it holds a patch that cannot be read.
+    """
+    if isinstance(batch, Unusable):
+        raise batch.error()
+    return batch
+
+
+def stacked(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Return some pairs as one batch."""
+    return torch.stack([one for one, _ in pairs]), torch.stack([other for _, other in pairs])

@@ -1,0 +1,193 @@
+"""One step of training and of validation, and what of the model they may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.models.encoders import resized
+from wsi_sampath.models.sam_path import SamPath, SegmentationOutput
+from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.training.evaluation import accuracy, overlaps
+from wsi_sampath.training.loader import Unusable, usable
+from wsi_sampath.training.losses import LossParts, segmentation_loss
+from wsi_sampath.training.metrics import Counts
+from wsi_sampath.training.schedule import learning_rate
+from wsi_sampath.training.settings import Optimiser, TrainSettings
+from wsi_sampath.training.transforms import Pair
+
+ensure_torchvision_imports()
+
+import lightning  # noqa: E402
+from lightning.pytorch.utilities.types import OptimizerLRScheduler  # noqa: E402
+from torchmetrics.classification import MulticlassConfusionMatrix  # noqa: E402
+
+SCORE = "val_macro_dice"
+"""What the best epoch is best in."""
+
+
+class SegmentationTask(lightning.LightningModule):
+    """SAM-Path's training.
+
+    Batches are images, uint8 (batch, side, side, 3), or cached features of the encoders, float
+    (batch, channels, grid, grid), each with labels, uint8 (batch, side, side), 0 = not labelled.
+
+    Parameters
+    ----------
+    model
+        The network.
+    settings
+        Of the training.
+    steps_per_epoch
+        Steps of the optimiser in one epoch.
+    """
+
+    def __init__(self, model: SamPath, settings: TrainSettings, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+        self.rise = schedule_of(settings.optimiser, steps_per_epoch)
+        if settings.trainable == "decoder":
+            model.freeze_as_published()
+        # The network of the token without output: no gradient ever reaches it.
+        model.decoder.output_hypernetworks_mlps[0].requires_grad_(False)
+        self.validated_epoch = -1
+        self.counts = MulticlassConfusionMatrix(model.spec.num_channels, ignore_index=0)
+
+    @property
+    def trained(self) -> set[str]:
+        """Names of the tensors that training may change."""
+        if self.settings.trainable == "all":
+            return set(self.state_dict())
+        return {name for name, one in self.named_parameters() if one.requires_grad}
+
+    def train(self, mode: bool = True) -> SegmentationTask:
+        """Set the mode of what trains; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        return self
+
+    def forward(self, batch: Tensor) -> SegmentationOutput:
+        """Segment images or cached features; logits at a quarter of the model's tile."""
+        features = batch if batch.is_floating_point() else self.features(batch)
+        output: SegmentationOutput = self.model.decode(self.model.neck(features))
+        return output
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the encoders say of images; without gradient where they are frozen."""
+        learns = self.settings.trainable == "all" and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learns):
+            ready = resized(self.model.preprocess(images), self.model.spec.tile)
+            return self.model.features(ready)
+
+    def labels(self, batch: Tensor, side: int) -> Tensor:
+        """Return the predicted labels 1..k at `side` px, as the paper evaluates."""
+        logits = resized(self(batch).logits.float(), side)[:, 1:]
+        return logits.argmax(dim=1) + 1
+
+    def loss(self, batch: Pair) -> LossParts:
+        """Return the loss of a batch, taken at the size of its labels."""
+        images, target = batch
+        output = self(images)
+        size = (target.shape[-2], target.shape[-1])
+        logits = functional.interpolate(
+            output.logits.float(), size=size, mode="bilinear", align_corners=False
+        )
+        return segmentation_loss(
+            logits,
+            target,
+            output.iou.float(),
+            self.settings.loss,
+            paper_compatible=self.settings.paper_compatible,
+        )
+
+    def training_step(self, batch: Pair | Unusable, _: int) -> Tensor:
+        """Return the loss of a batch, and log its parts."""
+        images, target = usable(batch)
+        parts = self.loss((images, target))
+        values = {f"train_{name}": part.detach() for name, part in parts._asdict().items()}
+        size = len(target)
+        self.log_dict(values, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
+        return parts.total
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where the loss is no number any more, before anything is kept."""
+        total = self.trainer.callback_metrics["train_total_epoch"]
+        if not torch.isfinite(total):
+            raise WsiError(
+                "bad-input",
+                f"the loss of epoch {self.current_epoch + 1} is {total.item()}; lower "
+                "optimiser.learning_rate, set optimiser.gradient_clip=1, or precision=fp32",
+            )
+
+    def validation_step(self, batch: Pair | Unusable, _: int) -> None:
+        """Count the pixels of a batch."""
+        images, target = usable(batch)
+        self.counts.update(self.labels(images, target.shape[-1]), target)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole split."""
+        matrix = self.counts.compute().cpu().numpy().astype(np.int64)
+        self.counts.reset()
+        names = [one.name for one in self.model.spec.classes]
+        self.log_dict(validation_scores(matrix[1:], names))
+        self.validated_epoch = self.current_epoch
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW over what trains, and the schedule by step."""
+        chosen = [one for one in self.parameters() if one.requires_grad]
+        given = self.settings.optimiser
+        optimiser = torch.optim.AdamW(
+            chosen, lr=given.learning_rate, weight_decay=given.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rise)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what training cannot change: it comes from the initial weights again."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: state[name] for name in state if name in self.trained}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put back what `on_save_checkpoint` left out."""
+        if set(checkpoint["state_dict"]) != self.trained:
+            raise WsiError("bad-model", "the checkpoint to go on from is of another model")
+        checkpoint["state_dict"] = self.state_dict() | checkpoint["state_dict"]
+
+    def _frozen(self) -> list[nn.Module]:
+        if self.settings.trainable == "all":
+            return []
+        parts = (self.model.sam_encoder, self.model.pathology_encoder, self.model.prompt_encoder)
+        return [one for one in parts if one is not None]
+
+
+def schedule_of(optimiser: Optimiser, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the factor of the learning rate by optimiser step."""
+    unit = steps_per_epoch if optimiser.unit == "epochs" else 1
+    warm_up = round(optimiser.warm_up * unit)
+    drops = [round(drop * unit) for drop in optimiser.drops]
+
+    def factor(step: int) -> float:
+        return learning_rate(step, 1.0, warm_up=warm_up, drops=drops)
+
+    return factor
+
+
+def validation_scores(counts: Counts, names: list[str]) -> dict[str, float]:
+    """Return the scores to log of a `confusion` matrix; what is undefined is 0 or left out."""
+    dice, iou = overlaps(counts)
+    scores = {f"val_dice/{name}": float(d) for name, d in zip(names, dice, strict=True)}
+    scores = {name: value for name, value in scores.items() if not np.isnan(value)}
+    known = not np.isnan(dice).all()
+    return {
+        SCORE: float(np.nanmean(dice)) if known else 0.0,
+        "val_macro_iou": float(np.nanmean(iou)) if known else 0.0,
+        "val_pixel_accuracy": float(np.nan_to_num(accuracy(counts))),
+        **scores,
+    }

@@ -1,0 +1,278 @@
+"""A whole training: from settings to one self-describing checkpoint; killed, it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.training.datasets import PatchSet, open_patches
+from wsi_sampath.training.feeding import DTYPES, Feeding
+from wsi_sampath.training.folder import (
+    RunFolder,
+    begin,
+    held,
+    is_first_process,
+    load_state,
+    read_json,
+    write_json,
+)
+from wsi_sampath.training.hardware import accelerator_of, check_hardware, strategy_of
+from wsi_sampath.training.keeping import WholeFiles, best_keeper, keeper
+from wsi_sampath.training.loader import PatchReader, label_table
+from wsi_sampath.training.settings import TrainSettings, deciding
+from wsi_sampath.training.start import Start, start_model
+from wsi_sampath.training.task import SCORE, SegmentationTask
+from wsi_sampath.training.watch import Curve, Lines, Pictures, spread_out
+
+ensure_torchvision_imports()
+
+from lightning.pytorch import Callback, Trainer, seed_everything  # noqa: E402
+from lightning.pytorch.callbacks import (  # noqa: E402
+    EarlyStopping,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
+
+Say = Callable[[str], None]
+_PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+_MPP_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind.
+
+    Attributes
+    ----------
+    model
+        The ``.safetensors`` file.
+    result
+        What is in ``result.json``: epochs, best validation score, weights' digest, provenance.
+    """
+
+    model: Path
+    result: dict[str, Any]
+
+
+def train(settings: TrainSettings, say: Say = print) -> Trained:
+    """Train, or go on training, or return what a finished training left.
+
+    Parameters
+    ----------
+    settings
+        All there is to say.
+    say
+        Takes lines of progress.
+
+    Returns
+    -------
+    Trained
+        In ``OUT`` lie ``model.safetensors``, ``result.json``, ``curve.csv``, ``pictures``,
+        ``tensorboard``, ``training.json``, ``best.ckpt`` and ``last.ckpt``.
+
+    Raises
+    ------
+    WsiError
+        For data, weights or folders that cannot be used; ``out-of-memory``; ``busy``.
+    """
+    if not is_first_process():
+        say = _silent
+    patches = open_patches(settings.data)
+    _check_data(patches)
+    check_hardware(settings)
+    folder = RunFolder(Path(settings.out))
+    with held(folder), _quiet():
+        start = start_model(settings, patches)
+        identity = _identity(settings, patches, start)
+        begin(folder, identity)
+        if not folder.is_complete:
+            _run(settings, patches, start, folder, identity, say)
+        return Trained(folder.model, read_json(folder.result))
+
+
+def _run(
+    settings: TrainSettings,
+    patches: PatchSet,
+    start: Start,
+    folder: RunFolder,
+    identity: Mapping[str, Any],
+    say: Say,
+) -> None:
+    seed_everything(settings.seed, verbose=False)
+    spec = start.model.spec
+    side = settings.side or spec.tile
+    _warn_of_scale(patches, spec, say)
+    table = label_table(spec, patches)
+    read = PatchReader(patches, table, side, settings.augmentation, settings.seed)
+    feeding = Feeding(settings, read)
+    task = SegmentationTask(start.model, settings, feeding.steps_per_epoch)
+    trainer = _trainer(settings, folder, feeding, say)
+    if settings.cache_features:
+        feeding.keep_features(task, trainer.strategy.root_device, folder.root / "features", say)
+    resumed = folder.last if folder.last.is_file() else None
+    if resumed is not None:
+        epoch = load_state(resumed)["epoch"] + 1
+        say(f"{folder.root}: going on after epoch {epoch}")
+    _fit(trainer, task, feeding, resumed)
+    if trainer.is_global_zero:
+        _finish(settings, task, trainer, folder, identity)
+    trainer.strategy.barrier()
+
+
+def _silent(_line: str) -> None:
+    """Say nothing: one process speaks for all."""
+
+
+def _fit(trainer: Trainer, task: SegmentationTask, feeding: Feeding, resumed: Path | None) -> None:
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, datamodule=feeding, ckpt_path=resumed)
+    except torch.OutOfMemoryError:
+        raise WsiError(
+            "out-of-memory",
+            "the batch does not fit on the device; lower batch_size (and raise accumulate), or "
+            "set precision=bf16",
+        ) from None
+    except SystemExit:
+        # Lightning's answer to an interrupt, once it has put everything away and is deaf to others.
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
+
+
+def _finish(
+    settings: TrainSettings,
+    task: SegmentationTask,
+    trainer: Trainer,
+    folder: RunFolder,
+    identity: Mapping[str, Any],
+) -> None:
+    best = best_keeper(trainer)
+    chosen = folder.last if best is None else Path(best.best_model_path)
+    state = load_state(chosen)
+    task.on_load_checkpoint(state)
+    task.load_state_dict(state["state_dict"])
+    score = None if best is None else best.best_model_score
+    result: dict[str, Any] = {
+        "kept": "last epoch" if best is None else "best validation macro Dice",
+        "epoch": state["epoch"] + 1,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "validation_macro_dice": None if score is None else float(score),
+        "training": dict(identity),
+    }
+    dtype = DTYPES[settings.store]
+    save_checkpoint(
+        task.model, folder.model, dtype=dtype, provenance=json.dumps(result, ensure_ascii=False)
+    )
+    write_json(folder.result, {**result, "weights_sha256": file_sha256(folder.model)})
+
+
+def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: Say) -> Trainer:
+    accelerator, devices = accelerator_of(settings)
+    terminal = sys.stderr.isatty()
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy_of(settings),
+        precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.optimiser.gradient_clip,
+        check_val_every_n_epoch=settings.validate_every,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        deterministic=settings.deterministic,
+        plugins=[WholeFiles()],
+        callbacks=_callbacks(settings, folder, feeding, say, terminal=terminal),
+        logger=TensorBoardLogger(folder.root, name="tensorboard", version=""),
+        log_every_n_steps=1,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        default_root_dir=folder.root,
+    )
+
+
+def _callbacks(
+    settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: Say, *, terminal: bool
+) -> list[Callback]:
+    validation = feeding.validation
+    shown = spread_out(validation, settings.pictures) if validation else []
+    found: list[Callback] = [
+        Lines(say, steps=not terminal),
+        Pictures(folder.root / "pictures", feeding.read, shown),
+        Curve(folder.root / "curve.csv"),
+    ]
+    if terminal:
+        found.append(RichProgressBar())
+    if settings.patience is not None and validation:
+        patience = settings.patience
+        found.append(
+            EarlyStopping(SCORE, mode="max", patience=patience, check_on_train_epoch_end=False)
+        )
+    if validation and not settings.keeps_last:
+        found.append(keeper(folder, "best", SCORE))
+    found.append(keeper(folder, "last", None))
+    return found
+
+
+def _identity(settings: TrainSettings, patches: PatchSet, start: Start) -> dict[str, Any]:
+    tables = [(patches.root / name).read_bytes() for name in ("classes.yaml", "patches.csv")]
+    return {
+        "settings": deciding(settings),
+        "model": start.model.spec.model_dump(mode="json"),
+        "data_sha256": hashlib.sha256(b"\0".join(tables)).hexdigest(),
+        "start": start.digests or "random",
+    }
+
+
+def _check_data(patches: PatchSet) -> None:
+    if not patches.split("train"):
+        message = "has no training patches (fold above 0 in patches.csv)"
+        raise UsageError(message, subject=str(patches.root))
+
+
+def _warn_of_scale(patches: PatchSet, spec: ModelSpec, say: Say) -> None:
+    """Say so where slides will be shown to the model at another scale than its patches were."""
+    if patches.mpp is None:
+        return
+    patch = patches.split("train")[0]
+    height, width = patches.read(patch)[1].shape
+    seen = patches.mpp * (height * width) ** 0.5 / spec.tile
+    if abs(seen / spec.mpp - 1) > _MPP_TOLERANCE:
+        say(
+            f"note: patches of {width} x {height} px at {patches.mpp:g} um fill the tile of "
+            f"{spec.tile} px at {seen:.3g} um per pixel, but slides would be read at the model's "
+            f"{spec.mpp:g}; mpp={seen:.3g} mends that"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and hints off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
