@@ -12,8 +12,8 @@ from stub import CLASSES, Stub
 
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.spec import ClassSpec, ModelSpec
 from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.spec import ClassSpec, ModelSpec
 
 parser = argparse.ArgumentParser()
 parser.add_argument("slide")
