@@ -1,5 +1,6 @@
-import importlib.util
+import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -7,41 +8,72 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.checkpoints import build_model, file_sha256
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.models.zoo import load_model
-from wsi_sampath.training.mosaic import paste
+from wsi_sampath.models.zoo import bundled_models, load_model
+from wsi_sampath.training.mosaic import Mosaics, Patch, Source, paste
+from wsi_sampath.training.retile import with_tile
 
 ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "benchmarks" / "results" / "gland_mini.json"
+CARD = ROOT / "docs" / "gland-mini.md"
 LEAST_DICE = 0.8
-CANVASES = 3
+OF_THE_TEST_PATIENTS = 12
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    path = ROOT / "pipelines" / "train_gland_mini.py"
-    spec = importlib.util.spec_from_file_location("train_gland_mini", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def pipelines():
+    sys.path.insert(0, str(ROOT / "pipelines"))
+    yield
+    sys.path.remove(str(ROOT / "pipelines"))
+
+
+@pytest.fixture(scope="module")
+def data_of(pipelines):
+    import gland_mini_data
+
+    return gland_mini_data
+
+
+@pytest.fixture(scope="module")
+def figures(pipelines):
+    import gland_mini_figures
+
+    return gland_mini_figures
 
 
 @pytest.fixture
-def patches(pipeline):
+def source():
     rng = np.random.default_rng(0)
     mask = np.repeat([1, 2], 20).astype(np.uint8)[:, None].repeat(40, axis=1)
     image = rng.integers(0, 80, (40, 40, 3), dtype=np.uint8) + mask[..., None] * np.uint8(80)
-    return [pipeline.Patch(image, mask, 1.3)]
+    return Source([Patch(image, mask, 1.3)], 0.3)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_canvases(pipeline, patches, seed):
-    data = pipeline.Mosaics(patches, patches, 96, seed)
-    image, mask = data.canvas(np.random.default_rng(seed))
-    assert image.shape == (96, 96, 3)
-    assert image.dtype == mask.dtype == np.uint8
-    assert set(np.unique(mask)) <= {1, 2}
+@pytest.mark.parametrize("side", [96, 512])
+def test_canvases(source, side):
+    data = Mosaics([source, source], side, 0, 8)
+    for i in range(len(data)):
+        image, mask = data[i]
+        assert image.shape == (side, side, 3)
+        assert mask.shape == (side, side)
+        assert image.dtype == mask.dtype == torch.uint8
+        assert set(mask.unique().tolist()) <= {1, 2}
+    with pytest.raises(IndexError):
+        data[8]
+
+
+def test_a_canvas_depends_on_its_number_alone(source):
+    one, two = Mosaics([source], 96, 5, 4), Mosaics([source], 96, 5, 9)
+    assert torch.equal(two[3][0], one[3][0])
+    assert not torch.equal(one[2][0], one[3][0])
+
+
+def test_rare_sources_are_drawn_rarely(source):
+    other = Source([Patch(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8), 1.0)], 0.1)
+    data = Mosaics([source, other], 64, 0, 300)
+    share = np.mean([not data[i][1].all() for i in range(len(data))])
+    assert 0.15 < share < 0.45
 
 
 def test_a_paste_keeps_picture_and_labels_together():
@@ -54,12 +86,14 @@ def test_a_paste_keeps_picture_and_labels_together():
         assert np.array_equal(image[..., 0] == 0, mask == 2)
 
 
-def test_held_out_patients_are_about_one_in_eight(pipeline):
-    share = np.mean([pipeline.held_out(str(2010000 + i)) for i in range(4000)])
-    assert 0.1 < share < 0.15
+def test_parts_are_by_patient_and_of_the_sizes_said(data_of):
+    parts = [data_of.part_of(str(2010000 + i)) for i in range(4000)]
+    assert 0.1 < parts.count("test") / len(parts) < 0.15
+    assert 0.04 < parts.count("validation") / len(parts) < 0.09
+    assert data_of.held_out("2013109") == (data_of.part_of("2013109") == "test")
 
 
-def test_widened_position_tables_keep_known_distances(pipeline):
+def test_widened_position_tables_keep_known_distances():
     values = {
         "name": "tiny",
         "classes": [{"name": "a", "color": "#000000"}],
@@ -74,30 +108,83 @@ def test_widened_position_tables_keep_known_distances(pipeline):
         },
         "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16},
     }
-    model = build_model(ModelSpec.model_validate(values))
+    model, wide, narrow = (
+        build_model(ModelSpec.model_validate({**values, "tile": tile})) for tile in (64, 128, 64)
+    )
     table = model.sam_encoder.blocks[0].attn.rel_pos_h
     torch.nn.init.normal_(table)
-    wide = pipeline.with_tile(model, 128)
-    widened = wide.sam_encoder.blocks[0].attn.rel_pos_h
+    widened = with_tile(model, wide).sam_encoder.blocks[0].attn.rel_pos_h
     assert len(widened) == 15
     assert torch.equal(widened[4:11], table)
     assert torch.equal(widened[0], table[0])
-    narrow = pipeline.with_tile(wide, 64)
-    assert torch.equal(narrow.sam_encoder.blocks[0].attn.rel_pos_h, table)
+    assert torch.equal(with_tile(wide, narrow).sam_encoder.blocks[0].attn.rel_pos_h, table)
 
 
-def test_learning_rate(pipeline):
-    rates = [pipeline.learning_rate(step, 100, 1.0, 10) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
-    assert np.argmax(rates) in (9, 10)
-    assert rates[-1] < 0.01
-
-
-def test_the_bundled_model_on_patients_it_never_saw(pipeline):
-    data = os.environ.get("WSI_SAMPATH_DATA")
-    if not data:
+@pytest.fixture(scope="module")
+def data():
+    named = os.environ.get("WSI_SAMPATH_DATA")
+    if not named:
         pytest.skip("WSI_SAMPATH_DATA names no folder with EBHI-Seg")
-    _, held = pipeline.read_ebhi(Path(data))
-    score = pipeline.evaluate(load_model("gland-mini").module, held[:: len(held) // (9 * CANVASES)])
+    return Path(named)
+
+
+@pytest.fixture(scope="module")
+def glands(data, data_of):
+    return data_of.read_ebhi(data)
+
+
+def test_no_patient_is_in_two_parts(glands, data, data_of):
+    train, validation, test, full = (
+        {patch.patient for patch in patches} for patches in vars(glands).values()
+    )
+    assert not train & validation
+    assert not (train | validation) & (test | full)
+    rings, held = data_of.read_rings(data)
+    assert not {patch.patient[:2] for patch in rings} & {patch.patient[:2] for patch in held}
+
+
+def test_unannotated_glands_beside_a_tumour_are_unlabelled(data, data_of):
+    patches = [*data_of.read_rings(data)[0], *data_of.read_rings(data)[1]]
+    kinds = {tuple(np.unique(patch.mask).tolist()) for patch in patches}
+    assert kinds == {(0, 2), (1, 2)}
+
+
+@pytest.mark.slow
+def test_the_bundled_model_on_patients_it_never_saw(glands, figures):
+    model = load_model("gland-mini").module
+
+    def build(side):
+        return build_model(model.spec.model_copy(update={"tile": side}))
+
+    some = glands.test[:: len(glands.test) // OF_THE_TEST_PATIENTS]
+    score = figures.judge(figures.in_small_squares(model, build), some)
     assert score["dice"] >= LEAST_DICE
+    assert score["precision"] >= LEAST_DICE
+
+
+def test_a_perfect_answer_scores_one(source, figures):
+    def truth(patches):
+        return [patch.mask for patch in patches]
+
+    def everything(patches):
+        return [np.full_like(patch.mask, 2) for patch in patches]
+
+    assert figures.judge(truth, source.patches)["dice"] == 1
+    assert figures.judge(everything, source.patches)["dice"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_the_card_tells_the_stored_figures(pipelines):
+    """Every line of the tables between the markers is the one made from the JSON."""
+    stored = json.loads(FIGURES.read_text())
+    told = re.search(r"<!-- figures -->\n(.*)<!-- end -->", CARD.read_text(), re.DOTALL)
+    from gland_mini_card import tables
+
+    assert told
+    assert told[1] == tables(stored)
+
+
+def test_the_figures_are_of_the_bundled_file():
+    stored = json.loads(FIGURES.read_text())["packaged"]
+    path = bundled_models()["gland-mini"]
+    assert stored["weights_sha256"] == file_sha256(path)
+    assert stored["bytes"] == path.stat().st_size < 10_000_000

@@ -1,92 +1,128 @@
-"""Training canvases from small labelled pictures, pasted onto glass and onto each other."""
+"""Training canvases from small labelled pictures, side by side, on glass and onto each other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset
 
 from wsi_sampath.training.augment import (
     Mask,
     Rgb,
     blob,
-    colour_jittered,
+    noisy,
+    recoloured,
     rescaled,
-    stain_jittered,
     turned,
 )
 
 GLASS = 1
 """Label of the ground that nothing was pasted on: the first class."""
+_LOG_SCALES = (math.log(0.68), math.log(1.45))
+_CELL_PX = 256
+_WHITE = 200
+_MOSTLY = 0.7
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A labelled image and the factor that brings it to one micron per pixel."""
+    """A labelled image, its microns per pixel, and the patient it comes from."""
 
     image: Rgb
     mask: Mask
     um: float
+    patient: str = ""
 
 
-class Mosaics(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless random canvases: uint8 (side, side, 3) and labels (side, side)."""
+@dataclass(frozen=True)
+class Source:
+    """Patches of one kind and how often, relative to other kinds, one of them is drawn."""
 
-    def __init__(self, glands: list[Patch], others: list[Patch], side: int, seed: int) -> None:
-        self.glands, self.others, self.side, self.seed = glands, others, side, seed
+    patches: Sequence[Patch]
+    share: float
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        while True:
-            image, mask = self.canvas(rng)
-            yield torch.from_numpy(image), torch.from_numpy(mask)
+
+class Mosaics(Dataset[tuple[Tensor, Tensor]]):
+    """Random canvases: uint8 (side, side, 3) and labels (side, side).
+
+    Canvas i depends on `seed`, `side` and i alone, so that an interrupted training goes on with the
+    same ones.
+    """
+
+    def __init__(self, sources: Sequence[Source], side: int, seed: int, length: int) -> None:
+        self.sources, self.side, self.seed, self.length = sources, side, seed, length
+        shares = np.array([source.share for source in sources])
+        self._shares = shares / shares.sum()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        image, mask = self.canvas(np.random.default_rng((self.seed, self.side, index)))
+        return torch.from_numpy(image), torch.from_numpy(mask)
 
     def canvas(self, rng: np.random.Generator) -> tuple[Rgb, Mask]:
-        """Return one canvas, colours jittered."""
-        image, mask, pastes, share = self._ground(rng)
+        """Return one canvas, colours changed."""
+        image, mask, pastes = self._ground(rng)
         for _ in range(pastes):
-            source = self.glands if rng.random() < share else self.others
-            paste(rng, image, mask, *self._piece(rng, source))
-        colour = image.astype(np.float32)
-        if rng.random() < 0.8:
-            colour = stain_jittered(rng, colour)
-        colour = colour_jittered(rng, colour)
-        colour += rng.standard_normal(colour.shape, dtype=np.float32) * rng.uniform(0, 5)
-        return np.clip(colour, 0, 255).astype(np.uint8), mask
+            paste(rng, image, mask, *self._piece(rng))
+        return noisy(rng, recoloured(rng, image)), mask
 
-    def _ground(self, rng: np.random.Generator) -> tuple[Rgb, Mask, int, float]:
-        area = max(1, self.side // 512) ** 2
-        kind = rng.random()
-        if kind < 0.45:
-            return *self._filled(rng, self.glands), int(rng.integers(0, 2 + 2 * area)), 0.7
-        if kind < 0.6:
-            return *self._filled(rng, self.others), int(rng.integers(0, 1 + 2 * area)), 0.7
-        pastes = int(rng.integers(2, 3 + 6 * area))
-        return glass(rng, self.side), np.full((self.side,) * 2, GLASS, np.uint8), pastes, 0.75
+    def _ground(self, rng: np.random.Generator) -> tuple[Rgb, Mask, int]:
+        cells = max(1, self.side // _CELL_PX)
+        if rng.random() < 0.2:
+            pastes = int(rng.integers(1, 1 + 2 * cells**2))
+            return glass(rng, self.side), np.full((self.side,) * 2, GLASS, np.uint8), pastes
+        image = np.empty((self.side, self.side, 3), np.uint8)
+        mask = np.empty((self.side, self.side), np.uint8)
+        for box in _boxes(rng, self.side, cells if rng.random() < 0.5 else 1):
+            image[box], mask[box] = self._filled(rng, *mask[box].shape)
+        return image, mask, int(rng.integers(0, 2)) if rng.random() < 0.5 else 0
 
-    def _filled(self, rng: np.random.Generator, source: list[Patch]) -> tuple[Rgb, Mask]:
-        image, mask = self._piece(rng, source)
-        short = [max(0, self.side - size) for size in mask.shape]
-        before = [int(rng.integers(0, size + 1)) for size in short]
-        pad = [(one, size - one) for one, size in zip(before, short, strict=True)]
+    def _filled(self, rng: np.random.Generator, height: int, width: int) -> tuple[Rgb, Mask]:
+        image, mask = self._piece(rng)
+        lacking = [max(0, b - a) for a, b in zip(mask.shape, (height, width), strict=True)]
+        before = [int(rng.integers(0, size + 1)) for size in lacking]
+        pad = [(one, size - one) for one, size in zip(before, lacking, strict=True)]
         image = np.pad(image, [*pad, (0, 0)], mode="symmetric")
         mask = np.pad(mask, pad, mode="symmetric")
-        return image[: self.side, : self.side].copy(), mask[: self.side, : self.side].copy()
+        return image[:height, :width], mask[:height, :width]
 
-    def _piece(self, rng: np.random.Generator, source: list[Patch]) -> tuple[Rgb, Mask]:
-        patch = source[int(rng.integers(len(source)))]
-        factor = patch.um * float(np.exp(rng.uniform(math.log(0.65), math.log(1.45))))
+    def _piece(self, rng: np.random.Generator) -> tuple[Rgb, Mask]:
+        """Return a piece of a patch; a second one where the first is mostly the hole of a gland."""
+        image, mask = self._any_piece(rng)
+        thinned, labels = image[::8, ::8], mask[::8, ::8]
+        hole = (thinned.min(axis=2) > _WHITE) & (labels != GLASS)
+        return self._any_piece(rng) if hole.mean() > _MOSTLY else (image, mask)
+
+    def _any_piece(self, rng: np.random.Generator) -> tuple[Rgb, Mask]:
+        patches = self.sources[int(rng.choice(len(self.sources), p=self._shares))].patches
+        patch = patches[int(rng.integers(len(patches)))]
+        factor = patch.um * math.exp(rng.uniform(*_LOG_SCALES))
         reach = max(32, math.ceil(self.side / factor))
-        top, left = (int(rng.integers(0, max(1, size - reach))) for size in patch.mask.shape)
+        top, left = (int(rng.integers(0, max(1, size - reach + 1))) for size in patch.mask.shape)
         window = np.s_[top : top + reach, left : left + reach]
         return turned(rng, *rescaled(patch.image[window], patch.mask[window], factor))
+
+
+def _boxes(rng: np.random.Generator, side: int, cells: int) -> list[tuple[slice, slice]]:
+    """Cut a square into cells x cells boxes of about the same size."""
+    step = side / cells
+    inner = rng.uniform(-0.2, 0.2, (2, cells - 1)) * step + np.arange(1, cells) * step
+    ys, xs = ([0, *map(int, line), side] for line in inner)
+    return [
+        np.s_[y0:y1, x0:x1]
+        for y0, y1 in zip(ys, ys[1:], strict=False)
+        for x0, x1 in zip(xs, xs[1:], strict=False)
+    ]
 
 
 def glass(rng: np.random.Generator, side: int) -> Rgb:
