@@ -15,6 +15,8 @@ Reason = Literal[
     "disk-full",
     "busy",
     "interrupted",
+    # A defect of the program or a crash of a library, which a batch survives; its log has more.
+    "internal",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
@@ -52,6 +54,10 @@ class WsiError(Exception):
         where = f"{self.subject}: " if self.subject else ""
         return f"error: {where}{self.reason}: {self.message}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors travel between processes: by what they were made of.
+        return _again, (type(self), self.reason, self.message, self.subject)
+
     def __str__(self) -> str:
         return self.line().removeprefix("error: ")
 
@@ -61,3 +67,9 @@ class UsageError(WsiError):
 
     def __init__(self, message: str, *, subject: str = "") -> None:
         super().__init__("bad-input", message, subject=subject)
+
+
+def _again(kind: type[WsiError], reason: Reason, message: str, subject: str) -> WsiError:
+    if issubclass(kind, UsageError):
+        return kind(message, subject=subject)
+    return kind(reason, message, subject=subject)

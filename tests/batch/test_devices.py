@@ -20,7 +20,7 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 
 from wsi_sampath.batch.devices import parse_devices, run_on_devices
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.runner import BatchOptions
+from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.errors import UsageError
 
 

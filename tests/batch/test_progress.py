@@ -30,6 +30,14 @@ def test_counts_and_the_time_left():
     assert line == "batch: 3/10 slides, 1 failed, 7 left, 5.0 tiles/s, about 1 min 10 s to go"
 
 
+def test_tiles_of_slides_that_ran_elsewhere():
+    counts = BatchCounts(2)
+    attributes = {"tiles": {"analysed": 7}}
+    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes)), with_tiles=True)
+    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes, True)), with_tiles=True)
+    assert counts.tiles == 7
+
+
 def test_spoken_times():
     assert [spoken(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,14 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 )
 from stub_network import StubNetwork, make_stub
 
+from wsi_sampath.batch import page
+from wsi_sampath.batch import runner as runner_module
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.runner import BatchOptions, run_batch
+from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.slides.slide import Slide
 
 WORK = """
@@ -36,7 +42,8 @@ sys.path[:0] = [{here!r}, {tests!r}]
 from pathlib import Path
 from batch_stub import load_slow, settings
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.runner import BatchOptions, run_batch
+from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.runner import run_batch
 print("ready", flush=True)
 out = Path({out!r})
 jobs = plan_jobs([Path({cohort!r})], out)
@@ -90,6 +97,16 @@ def test_page_shows_failures_first_and_its_links_lead_somewhere(serial):
     links = re.findall(r'(?:src|href)="([^"]+)"', text)
     assert sum(link.endswith(".jpg") for link in links) == 5
     assert all((serial.out / link).is_file() for link in links)
+
+
+def test_a_page_of_very_many_slides_names_the_first(serial, monkeypatch):
+    monkeypatch.setattr(page, "MOST_ROWS", 2)
+    folder = BatchFolder(serial.out, [outcome.job for outcome in serial.outcomes])
+    records = list(folder.journal.latest().values())
+    text = page.render_page(records, [], lambda _: None)
+    assert "5 done, 1 failed, 0 waiting" in text
+    assert text.count("slide.zarr</a>") == 2
+    assert "and 3 more in <a" in text
 
 
 def test_logs(serial):
@@ -217,6 +234,101 @@ def test_the_next_slide_is_opened_while_the_current_one_runs(cohort, tmp_path, m
     assert "slide-2.svs" in next(seen for seen in Watching.seen[::-1] if len(seen) == 3)
     assert any(len(seen) == 2 for seen in Watching.seen)
     assert len(opened) == 6
+
+
+def publishing(monkeypatch, before) -> None:
+    """Have `before` called with the target of every zarr that is put in its place."""
+    original = WorkFolder.publish
+
+    def publish(self, target):
+        before(target)
+        original(self, target)
+
+    monkeypatch.setattr(WorkFolder, "publish", publish)
+
+
+def test_a_slide_is_finished_while_the_next_one_runs(cohort, tmp_path, monkeypatch, serial):
+    def wait_for_the_next(target):
+        deadline = time.monotonic() + 60
+        while target.parent.name == "uuid-1" and not present(tmp_path, "slide-2.zarr.partial"):
+            assert time.monotonic() < deadline, "the network waits for the files"
+            time.sleep(0.01)
+
+    publishing(monkeypatch, wait_for_the_next)
+    outcomes = batch(cohort, tmp_path, report=False)
+    assert [outcome.job for outcome in outcomes] == plan_jobs([cohort], tmp_path)
+    assert contents(tmp_path) == serial.maps
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("odd"), "internal"), (OSError(5, "I/O"), "bad-input")]
+)
+def test_a_failure_while_finishing_is_that_slides_failure(
+    cohort, tmp_path, monkeypatch, serial, error, reason
+):
+    def fail_once(target):
+        if target.parent.name == "uuid-1" and not (tmp_path / "failed").exists():
+            (tmp_path / "failed").touch()
+            raise error
+
+    publishing(monkeypatch, fail_once)
+    outcomes = batch(cohort, tmp_path, report=False)
+    assert [outcome.reason for outcome in outcomes] == ["", reason, "", "", "", "unreadable"]
+    assert not list(tmp_path.rglob("*.claim"))
+    model = load_stub()
+    batch(cohort, tmp_path, model, report=False)
+    assert model.module.calls == [], "all strips were in the ledger"
+    assert contents(tmp_path) == serial.maps
+
+
+def test_stopped_while_a_slide_is_finished(cohort, tmp_path, monkeypatch, serial):
+    finishing = threading.Event()
+
+    class Stopping(StubNetwork):
+        def forward(self, images):
+            if finishing.is_set():
+                raise KeyboardInterrupt
+            return super().forward(images)
+
+    def say(target):
+        if target.parent.name == "uuid-1":
+            finishing.set()
+            time.sleep(0.2)
+
+    publishing(monkeypatch, say)
+    outcomes = batch(cohort, tmp_path, make_stub(network=Stopping()), report=False)
+    reasons = [outcome.reason for outcome in outcomes]
+    # The network may be through with the third slide when the second one's files are put in place.
+    assert reasons in (["", "", "interrupted"], ["", "", "", "interrupted"])
+    assert not list(tmp_path.rglob("*.claim"))
+    monkeypatch.undo()
+    batch(cohort, tmp_path, report=False)
+    assert contents(tmp_path) == serial.maps
+
+
+def test_stopped_while_waiting_for_files(cohort, tmp_path, monkeypatch):
+    """The user's signal comes while the batch itself has nothing to do but to wait."""
+    original = Future.result
+    interrupts = iter([KeyboardInterrupt()])
+
+    def result(self, *arguments):
+        for interrupt in interrupts:
+            raise interrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Future, "result", result)
+    outcomes = batch(cohort, tmp_path, report=False)
+    assert [outcome.reason for outcome in outcomes][-1] == "interrupted"
+    assert all(outcome.done for outcome in outcomes[:-1])
+    assert not list(tmp_path.rglob("*.claim"))
+
+
+def test_one_predictor_serves_all_slides(cohort, tmp_path, monkeypatch):
+    made = []
+    original = runner_module.make_predictor
+    monkeypatch.setattr(runner_module, "make_predictor", lambda *a: made.append(1) or original(*a))
+    batch(cohort, tmp_path, report=False)
+    assert made == [1]
 
 
 @pytest.mark.processes

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.outcome import Outcome, Record
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
-from wsi_sampath.batch.runner import BatchOptions, run_batch
+from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
 from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.zoo import LoadedModel, load_model
+from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.zoo import load_model
 from wsi_sampath.outputs.pyramid import read_attributes
 
 _STOP_S = 60.0
@@ -169,12 +171,8 @@ class _Team:
 
     def _tell_one(self, job: Job, record: Record) -> None:
         outcome = outcome_of(record, job, self._settings, since=self._started)
-        if record.time >= self._started and record.tiles_analysed:
-            self._progress.begin(job.slide.name, record.tiles_analysed)
-            self._progress.advance(record.tiles_analysed)
-            self._progress.end()
         self.outcomes.append(outcome)
-        self._progress.finish_slide(outcome)
+        self._progress.finish_slide(outcome, elsewhere=True)
         self._tell(outcome)
 
 

@@ -17,7 +17,7 @@ from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.run import PreparedSlide, prepare_slide, segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.slides.mpp import Mpp
 
 # Tiles of the trial runs; the longer one only where the first was quick.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wsi_sampath.batch.discover import Job
@@ -13,12 +14,20 @@ from wsi_sampath.batch.page import write_page
 from wsi_sampath.batch.slide_log import SlideLog
 from wsi_sampath.batch.table import write_table
 from wsi_sampath.batch.thumbnails import write_thumbnail
+from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.explain import explained
+from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.progress import Progress
+from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.zoo import LoadedModel
+from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.outputs.pyramid import read_attributes
 
-# Pages of ten thousand slides take a while to write: at most one part in twenty of the time.
-_REST = 20.0
+# Failures that lie in the slide: with the same file, settings and model they come again.
+_LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
+# Pages of ten thousand slides take a while to write: at most one part in fifty of the time.
+_REST = 50.0
+_OFTEN_ENOUGH_S = 2.0
 
 
 class BatchFolder:
@@ -54,17 +63,50 @@ class BatchFolder:
         """Open a slide's log."""
         return SlideLog(job.zarr.with_suffix(".log"), onward)
 
-    def keep(self, outcome: Outcome, settings: SegmentSettings, model: LoadedModel) -> None:
-        """Record an outcome, unless it says nothing new, and renew the pages if they are due."""
-        key = attempt_key(outcome.job, settings, model)
+    def before(
+        self, job: Job, settings: SegmentSettings, model: LoadedModel, *, retry_failed: bool
+    ) -> Outcome | None:
+        """Return how a slide ended before, in any process, where it need not be opened again."""
+        record = self.latest(job)
+        if record is None or record.key != attempt_key(job, settings, model):
+            return None
+        if record.status == "done":
+            return _done_before(job, settings)
+        if record.reason not in _LASTING or retry_failed:
+            return None
+        values = (record.reason, record.message, str(job.slide), record.seconds)
+        return Outcome(job, None, *values, failed_before=True)
+
+    def keep(
+        self, outcome: Outcome, settings: SegmentSettings, model: LoadedModel, onward: Progress
+    ) -> None:
+        """Record an outcome, unless it says nothing new, and renew the pages if they are due.
+
+        Raises
+        ------
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
+        with explained(str(self.out)):
+            if not outcome.failed_before:
+                self.log(outcome.job, onward).finish(outcome)
+            self._record(outcome, attempt_key(outcome.job, settings, model))
+            if outcome.result is not None:
+                self.draw(outcome.job, outcome.result)
+            self.write_pages_if_due()
+
+    def draw(self, job: Job, result: SegmentResult) -> None:
+        """Make the thumbnail of a result, unless it is there."""
+        # Nobody should lose a slide for want of its picture on the page.
+        with suppress(OSError, WsiError):
+            write_thumbnail(result, self._thumbnail(self.name(job)))
+
+    def _record(self, outcome: Outcome, key: str) -> None:
         before = self.latest(outcome.job)
         news = before is None or before.key != key or (before.status == "done") != outcome.done
         ran = not outcome.failed_before and not (outcome.result and outcome.result.reused)
         if news or ran:
             self.journal.add(Record.of(outcome, self.name(outcome.job), key))
-        if outcome.result is not None:
-            write_thumbnail(outcome.result, self._thumbnail(self.name(outcome.job)))
-        self.write_pages_if_due()
 
     def write_pages_if_due(self) -> None:
         """Renew the pages unless they took much of the time lately."""
@@ -81,7 +123,7 @@ class BatchFolder:
         write_table(self.out / "slides.csv", records.values(), waiting)
         write_page(self.out / "report.html", list(records.values()), waiting, self._picture)
         finished = time.monotonic()
-        self._next_pages = finished + _REST * (finished - started)
+        self._next_pages = finished + max(_OFTEN_ENOUGH_S, _REST * (finished - started))
 
     def _thumbnail(self, name: str) -> Path:
         return self._own / "thumbnails" / f"{name}.jpg"
@@ -89,3 +131,14 @@ class BatchFolder:
     def _picture(self, record: Record) -> str | None:
         path = self._thumbnail(record.zarr)
         return path.relative_to(self.out).as_posix() if path.exists() else None
+
+
+def _done_before(job: Job, settings: SegmentSettings) -> Outcome | None:
+    files = plan_files(job.zarr, settings)
+    if settings.force or not files.are_tidy():
+        return None
+    wanted = [path for path in (files.geojson, files.report) if path is not None]
+    attributes = read_attributes(files.zarr)
+    if attributes is None or not all(path.exists() for path in wanted):
+        return None
+    return Outcome(job, SegmentResult(files.zarr, files.geojson, attributes, True, files.report))

@@ -15,10 +15,7 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.predictor import resolve_device, resolve_precision
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings, result_settings
-from wsi_sampath.models.zoo import LoadedModel
-
-# Not one of `errors.REASONS`: a defect of the program, which only a batch survives.
-INTERNAL = "internal"
+from wsi_sampath.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -32,8 +29,7 @@ class Outcome:
     result
         What was made of it; None where it failed.
     reason, message, subject
-        Of a failure: one of `wsi_sampath.errors.REASONS` or ``"internal"``, what is wrong, and
-        where.
+        Of a failure: one of `wsi_sampath.errors.REASONS`, what is wrong, and where.
     seconds
         Spent on it here.
     failed_before

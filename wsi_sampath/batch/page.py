@@ -13,6 +13,9 @@ from wsi_sampath.batch.progress import spoken
 from wsi_sampath.batch.table import replace_text
 from wsi_sampath.outputs.report import number
 
+# More rows than these no browser shows gladly; the table has all of them.
+MOST_ROWS = 5000
+
 
 def write_page(
     path: Path,
@@ -55,9 +58,11 @@ def render_page(
     failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
     done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
     return environment.get_template("batch.html.j2").render(
-        failed=failed,
+        n_failed=len(failed),
+        failed=failed[:MOST_ROWS],
         reasons=Counter(record.reason for record in failed).most_common(),
-        slides=[_entry(record, picture(record)) for record in done],
+        n_done=len(done),
+        slides=[_entry(record, picture(record)) for record in done[:MOST_ROWS]],
         classes=list(dict.fromkeys(name for record in done for name in record.area_mm2)),
         areas=_sums(done),
         tiles=sum(record.tiles_analysed for record in done),

@@ -18,8 +18,8 @@ class BatchProgress(Progress, Protocol):
         """Start a batch."""
         ...
 
-    def finish_slide(self, outcome: Outcome) -> None:
-        """Tell how a slide ended."""
+    def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
+        """Tell how a slide ended; one that ran `elsewhere` was not told of before."""
         ...
 
     def end_batch(self) -> None:
@@ -33,7 +33,7 @@ class SilentBatch(Silent):
     def begin_batch(self, n_slides: int) -> None:
         """See `BatchProgress`."""
 
-    def finish_slide(self, outcome: Outcome) -> None:
+    def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
 
     def end_batch(self) -> None:
@@ -64,12 +64,15 @@ class BatchCounts:
     def __post_init__(self) -> None:
         self._started = self.clock()
 
-    def count(self, outcome: Outcome) -> None:
-        """Take an outcome into account."""
+    def count(self, outcome: Outcome, *, with_tiles: bool = False) -> None:
+        """Take an outcome into account; its tiles only where nobody counted them before."""
+        made = outcome.result
+        reused = made is not None and made.reused
         self.done += outcome.done
         self.failed += not outcome.done
-        reused = outcome.result is not None and outcome.result.reused
         self._worked += not (reused or outcome.failed_before)
+        if with_tiles and made is not None and not reused:
+            self.tiles += made.attributes["tiles"]["analysed"]
 
     @property
     def left(self) -> int:

@@ -6,51 +6,40 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.folder import BatchFolder
 from wsi_sampath.batch.lookahead import LookAhead
-from wsi_sampath.batch.outcome import INTERNAL, Outcome, attempt_key
+from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.handover import blending_thread
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.run import PreparedSlide, SegmentResult, prepare_slide, run_prepared
+from wsi_sampath.inference.predictor import Predictor
+from wsi_sampath.inference.run import (
+    Finish,
+    PreparedSlide,
+    SegmentResult,
+    analyse_prepared,
+    prepare_slide,
+)
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.zoo import LoadedModel
-from wsi_sampath.outputs.pyramid import read_attributes
+from wsi_sampath.inference.slide_run import make_predictor
+from wsi_sampath.models.loaded import LoadedModel
 
-# Failures that lie in the slide: with the same file, settings and model they come again.
-_LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
 # After these no other slide could be done either.
-_ENDING = frozenset({"interrupted", "disk-full"})
+ENDING = frozenset({"interrupted", "disk-full"})
 _INTERNAL_IN_A_ROW = 3
 
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a batch goes about its slides.
-
-    Attributes
-    ----------
-    fail_fast
-        Stop at the first slide that fails.
-    retry_failed
-        Try slides again whose own fault was recorded before.
-    poll_s
-        Seconds between looks at slides that another process holds.
-    pages
-        Keep ``slides.csv`` and ``report.html`` up to date; a cluster's task leaves that to the
-        process that sees all slides.
-    """
-
-    fail_fast: bool = False
-    retry_failed: bool = False
-    poll_s: float = 2.0
-    pages: bool = True
+Made = TypeVar("Made")
 
 
 def run_batch(
@@ -63,10 +52,12 @@ def run_batch(
     progress: BatchProgress | None = None,
     tell: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Segment slides one after the other; the next is opened while the current one runs.
+    """Segment slides, one at a time in the network.
 
-    Any number of processes, on any number of machines, may run the same batch into the same
-    folder: a slide that another one holds is left to it, and taken over should it die.
+    The next slide is opened, and the one before is finished (last polygons, pyramid, report),
+    while the current one runs. Any number of processes, on any number of machines, may run the
+    same batch into the same folder: a slide that another one holds is left to it, and taken over
+    should it die.
 
     Parameters
     ----------
@@ -85,80 +76,112 @@ def run_batch(
     Returns
     -------
     list of Outcome
-        One a slide in the order of their ends; fewer than `jobs` where the batch was stopped.
+        One a slide, in the order of their beginnings; fewer than `jobs` where the batch was
+        stopped.
 
     Raises
     ------
     UsageError
         Where the settings fit no slide.
     """
-    runner = _Runner(jobs, settings, model, out, options or BatchOptions(), progress, tell)
-    return runner.run()
+    options = options or BatchOptions()
+    folder = None if out is None else BatchFolder(out, jobs, pages=options.pages)
+    return BatchRunner(settings, model, folder, options, progress, tell).run(jobs)
 
 
-class _Runner:
+class BatchRunner:
+    """Runs slides with one model and one predictor; see `run_batch` for parameters and errors."""
+
     def __init__(
         self,
-        jobs: Sequence[Job],
         settings: SegmentSettings,
         model: LoadedModel,
-        out: Path | None,
+        folder: BatchFolder | None,
         options: BatchOptions,
-        progress: BatchProgress | None,
-        tell: Callable[[Outcome], None],
+        progress: BatchProgress | None = None,
+        tell: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        self._waiting, self._busy = deque(jobs), deque[Job]()
         self._settings, self._model, self._options = settings, model, options
         self._progress = progress or SilentBatch()
         self._tell = tell
-        self._folder = _folder(out, jobs, options)
-        self._outcomes: list[Outcome] = []
-        self._ahead = LookAhead(self._prepare)
+        self._folder = folder
 
-    def run(self) -> list[Outcome]:
-        self._progress.begin_batch(len(self._waiting))
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return make_predictor(self._model, self._settings)
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run some slides; returns and errors are those of `run_batch`."""
+        self._waiting, self._busy = deque(jobs), deque[Job]()
+        self._current: Job | None = None
+        self._endings: deque[_Ending] = deque()
+        self._outcomes: list[Outcome] = []
+        self._stopped = False
+        self._progress.begin_batch(len(jobs))
         with ExitStack() as at_end:
             if self._folder is not None and self._options.pages:
                 at_end.callback(self._folder.write_pages)
             at_end.callback(self._progress.end_batch)
-            with self._ahead:
-                self._run_all()
+            self._finisher = at_end.enter_context(
+                ThreadPoolExecutor(1, "finish", initializer=self._prepare_finisher)
+            )
+            self._ahead = at_end.enter_context(LookAhead(self._prepare))
+            self._run_all()
         return self._outcomes
 
     def _run_all(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                outcome = self._one(job)
-            except KeyboardInterrupt:
-                outcome = _interrupted(job)
-            if outcome.reason == "busy" and self._folder is not None:
-                self._busy.append(job)
-                continue
-            self._keep(outcome)
-            if self._is_last(outcome):
-                return
+        try:
+            while not self._stopped and (job := self._next()) is not None:
+                self._current = job
+                self._take(job)
+                self._current = None
+                self._settle()
+        except KeyboardInterrupt:
+            self._interrupt()
+        self._settle(everything=True)
 
     def _next(self) -> Job | None:
         if not self._waiting and self._busy:
+            self._settle(everything=True)
             self._waiting, self._busy = self._busy, deque()
-            try:
-                time.sleep(self._options.poll_s)
-            except KeyboardInterrupt:
-                self._keep(_interrupted(self._waiting[0]))
-                return None
+            time.sleep(self._options.poll_s)
         return self._waiting.popleft() if self._waiting else None
 
-    def _one(self, job: Job) -> Outcome:
-        before = self._known(job)
+    def _take(self, job: Job) -> None:
+        """Take a slide through the network, and leave the rest to the thread that finishes."""
+        started = time.perf_counter()
+        begun = self._begin(job, started)
+        if isinstance(begun, Outcome):
+            self._end(begun)
+        elif self._waiting and not self._options.fail_fast:
+            future = self._finisher.submit(self._finish, job, begun)
+            self._endings.append(_Ending(job, started, future))
+        else:
+            # Nothing is to run beside it.
+            finish = begun
+            made = self._guard(job, started, lambda: self._finish(job, finish))
+            self._end(made if isinstance(made, Outcome) else Outcome(job, made))
+
+    def _end(self, outcome: Outcome) -> None:
+        if outcome.reason == "busy" and self._folder is not None and self._options.wait:
+            self._busy.append(outcome.job)
+            return
+        self._endings.append(_Ending(outcome.job, 0.0, _known(outcome)))
+        self._stopped |= self._is_last(outcome)
+
+    def _begin(self, job: Job, started: float) -> Finish | Outcome:
+        before = self._before(job)
         if before is not None:
             self._ahead.drop(job)
             return before
         if self._folder is not None and self._is_held(job):
             self._ahead.drop(job)
-            return Outcome(job, reason="busy")
-        started = time.perf_counter()
+            return Outcome(job, reason="busy", message="another run is writing this output")
+        return self._guard(job, started, lambda: self._analyse(job))
+
+    def _guard(self, job: Job, started: float, work: Callable[[], Made]) -> Made | Outcome:
         try:
-            return self._segment(job)
+            return work()
         except UsageError:
             raise
         except WsiError as error:
@@ -167,14 +190,27 @@ class _Runner:
             # A defect that one slide brings to light must not cost the night's other slides.
             return self._unexpected(job, error)
 
-    def _segment(self, job: Job) -> Outcome:
+    def _analyse(self, job: Job) -> Finish:
         prepared = self._ahead.take(job)
         following = next(filter(self._is_free, self._waiting), None)
         if following is not None:
             self._ahead.start(following)
-        log = self._folder.log(job, self._progress) if self._folder else self._progress
-        result = run_prepared(prepared, settings=self._settings, model=self._model, progress=log)
-        return Outcome(job, result)
+        return analyse_prepared(
+            prepared,
+            settings=self._settings,
+            model=self._model,
+            progress=self._folder.log(job, self._progress) if self._folder else self._progress,
+            predictor=self._predictor,
+        )
+
+    def _prepare_finisher(self) -> None:
+        blending_thread(self._predictor.device)()
+
+    def _finish(self, job: Job, finish: Finish) -> SegmentResult:
+        result = finish()
+        if self._folder is not None:
+            self._folder.draw(job, result)
+        return result
 
     def _prepare(self, job: Job) -> PreparedSlide:
         return prepare_slide(
@@ -185,60 +221,64 @@ class _Runner:
         return Claim(plan_files(job.zarr, self._settings).claim).is_held()
 
     def _is_free(self, job: Job) -> bool:
-        return not self._is_held(job) and self._known(job) is None
+        return not self._is_held(job) and self._before(job) is None
 
-    def _known(self, job: Job) -> Outcome | None:
-        """Return how a slide ended before, in any process, where it need not be opened again."""
-        record = self._folder.latest(job) if self._folder is not None else None
-        if record is None or record.key != attempt_key(job, self._settings, self._model):
+    def _before(self, job: Job) -> Outcome | None:
+        if self._folder is None:
             return None
-        if record.status == "done":
-            return self._done_before(job)
-        if record.reason not in _LASTING or self._options.retry_failed:
-            return None
-        values = (record.reason, record.message, str(job.slide), record.seconds)
-        return Outcome(job, None, *values, failed_before=True)
+        retry = self._options.retry_failed
+        return self._folder.before(job, self._settings, self._model, retry_failed=retry)
 
-    def _done_before(self, job: Job) -> Outcome | None:
-        files = plan_files(job.zarr, self._settings)
-        if not files.are_tidy():
-            return None
-        wanted = [path for path in (files.geojson, files.report) if path is not None]
-        attributes = read_attributes(files.zarr)
-        if attributes is None or self._settings.force or not all(p.exists() for p in wanted):
-            return None
-        made = SegmentResult(files.zarr, files.geojson, attributes, True, files.report)
-        return Outcome(job, made)
+    def _settle(self, *, everything: bool = False) -> None:
+        """Keep the outcomes that are known, in order; wait for all but the last one, or for all."""
+        while self._endings and (everything or self._endings[0].future.done() or self._crowded()):
+            ending = self._endings[0]
+            made = self._guard(ending.job, ending.started, ending.future.result)
+            self._endings.popleft()
+            self._keep(made if isinstance(made, Outcome) else Outcome(ending.job, made))
+
+    def _crowded(self) -> bool:
+        return sum(not ending.future.done() for ending in self._endings) > 1
+
+    def _keep(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        if self._folder is not None and outcome.reason != "busy":
+            self._folder.keep(outcome, self._settings, self._model, self._progress)
+        self._progress.finish_slide(outcome)
+        self._tell(outcome)
+        self._stopped |= self._is_last(outcome)
+
+    def _is_last(self, outcome: Outcome) -> bool:
+        return not outcome.done and (self._options.fail_fast or outcome.reason in ENDING)
+
+    def _interrupt(self) -> None:
+        self._stopped = True
+        job = self._current or next(iter([*self._waiting, *self._busy]), None)
+        if job is not None:
+            error = WsiError("interrupted", "stopped by the user; run again to go on")
+            self._end(Outcome.failed(job, error))
 
     def _unexpected(self, job: Job, error: Exception) -> Outcome:
         recent = self._outcomes[1 - _INTERNAL_IN_A_ROW :]
-        row = [outcome.reason for outcome in recent] == [INTERNAL] * (_INTERNAL_IN_A_ROW - 1)
+        row = [outcome.reason for outcome in recent] == ["internal"] * (_INTERNAL_IN_A_ROW - 1)
         if self._folder is None or row:
             raise error
         log = self._folder.log(job, self._progress)
         log.write("".join(traceback.format_exception(error)))
-        message = " ".join(f"{type(error).__name__}: {error}; see the slide's log".split())
-        return Outcome(job, None, INTERNAL, message, str(job.slide))
-
-    def _keep(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
-        if self._folder is not None:
-            if not outcome.failed_before:
-                self._folder.log(outcome.job, self._progress).finish(outcome)
-            self._folder.keep(outcome, self._settings, self._model)
-        self._progress.finish_slide(outcome)
-        self._tell(outcome)
-
-    def _is_last(self, outcome: Outcome) -> bool:
-        if outcome.done:
-            return False
-        return self._options.fail_fast or outcome.reason in _ENDING
+        message = f"{type(error).__name__}: {error}; see the slide's log, and please report it"
+        return Outcome.failed(job, WsiError("internal", message))
 
 
-def _folder(out: Path | None, jobs: Sequence[Job], options: BatchOptions) -> BatchFolder | None:
-    return None if out is None else BatchFolder(out, jobs, pages=options.pages)
+@dataclass(frozen=True)
+class _Ending:
+    """A slide that is past the network: its outcome, or its result, once it is there."""
+
+    job: Job
+    started: float
+    future: Future[Any]
 
 
-def _interrupted(job: Job) -> Outcome:
-    error = WsiError("interrupted", "stopped by the user; run again to go on")
-    return Outcome.failed(job, error)
+def _known(outcome: Outcome) -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future

@@ -122,7 +122,8 @@ def segment(
     from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import parse_devices, run_on_devices
     from wsi_sampath.batch.discover import is_single, plan_jobs, with_mpp
-    from wsi_sampath.batch.runner import BatchOptions, run_batch
+    from wsi_sampath.batch.options import BatchOptions
+    from wsi_sampath.batch.runner import run_batch
     from wsi_sampath.cli.progress import batch_progress
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device

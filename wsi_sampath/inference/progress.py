@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the course of a run; all calls come from one thread."""
+    """Receives the course of a run; all calls come from one thread, but for `warn`."""
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """Start a slide that has `n_tiles` tiles to analyse."""
