@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -308,15 +309,21 @@ def test_stopped_while_a_slide_is_finished(cohort, tmp_path, monkeypatch, serial
 
 def test_stopped_while_waiting_for_files(cohort, tmp_path, monkeypatch):
     """The user's signal comes while the batch itself has nothing to do but to wait."""
-    original = Future.result
-    interrupts = iter([KeyboardInterrupt()])
 
-    def result(self, *arguments):
-        for interrupt in interrupts:
-            raise interrupt
-        return original(self, *arguments)
+    class Interrupting(ThreadPoolExecutor):
+        interrupts = iter([KeyboardInterrupt()])
 
-    monkeypatch.setattr(Future, "result", result)
+        def submit(self, *arguments):
+            future = super().submit(*arguments)
+            future.result = partial(self.wait, future.result)
+            return future
+
+        def wait(self, result):
+            for interrupt in self.interrupts:
+                raise interrupt
+            return result()
+
+    monkeypatch.setattr(runner_module, "ThreadPoolExecutor", Interrupting)
     outcomes = batch(cohort, tmp_path, report=False)
     assert [outcome.reason for outcome in outcomes][-1] == "interrupted"
     assert all(outcome.done for outcome in outcomes[:-1])
