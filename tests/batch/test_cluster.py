@@ -91,6 +91,29 @@ def test_a_cluster_that_is_there_already(cohort, serial, tmp_path, address):
     assert len(journals) == 1, "one a worker, not one a slide"
 
 
+def test_a_stop_is_told_and_can_be_continued(cohort, serial, tmp_path, address):
+    told = []
+
+    def stop_after_the_first(outcome):
+        told.append(outcome)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    outcomes = run_on_cluster(
+        plan_jobs([cohort], tmp_path),
+        settings(report=False),
+        address,
+        out=tmp_path,
+        options=BatchOptions(poll_s=0.2),
+        load=load_stub,
+        tell=stop_after_the_first,
+    )
+    assert told == outcomes
+    assert [outcome.reason for outcome in outcomes][1:] == ["interrupted"]
+    run(cohort, tmp_path, address)
+    assert contents(tmp_path) == serial.maps
+
+
 def test_a_slide_that_a_run_outside_holds(cohort, tmp_path, address):
     claim = tmp_path / "uuid-1" / "slide.zarr.claim"
     claim.parent.mkdir()

@@ -99,12 +99,25 @@ def run_on_cluster(
                 if not outcome.done and (options.fail_fast or outcome.reason in ENDING):
                     break
         except KeyboardInterrupt:
-            # What the workers did is on disk; slides without an outcome tell of the stop.
-            pass
+            # What the workers did is on disk.
+            outcomes += _interrupted(jobs, outcomes, tell)
         finally:
             progress.end_batch()
             folder.write_pages()
     return outcomes
+
+
+def _interrupted(
+    jobs: Sequence[Job], outcomes: Sequence[Outcome], tell: Callable[[Outcome], None]
+) -> list[Outcome]:
+    ended = {outcome.job.zarr for outcome in outcomes}
+    left = next((job for job in jobs if job.zarr not in ended), None)
+    if left is None:
+        return []
+    error = WsiError("interrupted", "stopped by the user; run again to go on")
+    outcome = Outcome.failed(left, error)
+    tell(outcome)
+    return [outcome]
 
 
 def _check_paths(scheduler: str, settings: SegmentSettings) -> None:
