@@ -82,8 +82,18 @@ def present(out: Path, pattern: str) -> list[Path]:
 
 def holders(out: Path) -> list[int]:
     """Processes that hold a slide."""
+    return _owners(present(out, "*.claim"))
+
+
+def holders_with_strips(out: Path) -> list[int]:
+    """Processes that hold a slide of which some strips are finished."""
+    ledgers = {path.parent for path in present(out, "*.partial/ledger/*.strip")}
+    return _owners([ledger.parent.with_suffix(".claim") for ledger in sorted(ledgers)])
+
+
+def _owners(claims: list[Path]) -> list[int]:
     found = []
-    for path in present(out, "*.claim"):
+    for path in claims:
         try:
             found.append(json.loads(path.read_text())["pid"])
         except (OSError, ValueError):

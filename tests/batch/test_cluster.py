@@ -11,10 +11,9 @@ import pytest
 from batch_stub import (  # noqa: F401 - some are fixtures
     cohort,
     contents,
-    holders,
+    holders_with_strips,
     load_slow,
     load_stub,
-    present,
     serial,
     settings,
     two,
@@ -62,7 +61,7 @@ def test_a_worker_killed_in_the_middle_of_a_slide(cohort, serial, tmp_path):
         deadline = time.monotonic() + 300
         while not killed and time.monotonic() < deadline:
             time.sleep(0.02)
-            if present(tmp_path, "*.partial/ledger/*.strip") and (held_by := holders(tmp_path)):
+            if held_by := holders_with_strips(tmp_path):
                 os.kill(held_by[0], signal.SIGKILL)
                 killed.append(held_by[0])
 
