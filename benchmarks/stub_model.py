@@ -9,9 +9,13 @@ from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.models.spec import ClassSpec, ModelSpec
 
 
-def load_stub(_settings: SegmentSettings | None = None) -> LoadedModel:
+def stub_model(*, pool: int, tile: int) -> LoadedModel:
     classes = tuple(ClassSpec(name=name, color="#808080") for name in CLASSES)
     spec = ModelSpec(
-        name="stub", architecture="sam_path", classes=classes, mpp=0.5, tile=256, sam="vit_b"
+        name="stub", architecture="sam_path", classes=classes, mpp=0.5, tile=tile, sam="vit_b"
     )
-    return LoadedModel(Stub(4).eval(), spec, "0" * 64, "stub")
+    return LoadedModel(Stub(pool).eval(), spec, "0" * 64, "stub")
+
+
+def load_stub(_settings: SegmentSettings | None = None) -> LoadedModel:
+    return stub_model(pool=4, tile=256)

@@ -58,15 +58,16 @@ UNET_WIDTH = 25
 """Makes the U-Net as large as gland-mini, within three per cent."""
 
 
-def sam_path(spec: ModelSpec, side: int, **without: None) -> SamPath:
+def sam_path(spec: ModelSpec, side: int, *, without: str | None = None) -> SamPath:
     """Return gland-mini for another tile, with random weights and maybe `without` an encoder."""
-    return SamPath(spec.model_copy(update={"tile": side, **without}))
+    lacking = {} if without is None else {without: None}
+    return SamPath(spec.model_copy(update={"tile": side, **lacking}))
 
 
 VARIANTS: dict[str, Callable[[ModelSpec, int], nn.Module]] = {
     "gland-mini": sam_path,
-    "no-pathology-encoder": lambda spec, side: sam_path(spec, side, pathology=None),
-    "no-sam-encoder": lambda spec, side: sam_path(spec, side, sam=None),
+    "no-pathology-encoder": lambda spec, side: sam_path(spec, side, without="pathology"),
+    "no-sam-encoder": lambda spec, side: sam_path(spec, side, without="sam"),
     "no-class-prompts": lambda spec, side: without_class_prompts(
         spec.model_copy(update={"tile": side})
     ),

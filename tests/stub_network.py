@@ -45,6 +45,19 @@ class StubNetwork(nn.Module):
         return logits[:, 1:].softmax(1)
 
 
+class FailingNetwork(StubNetwork):
+    """Answers `after` batches, then raises."""
+
+    def __init__(self, error: BaseException, after: int = 0) -> None:
+        super().__init__()
+        self.error, self.after = error, after
+
+    def forward(self, images: Tensor) -> StubOutput:
+        if len(self.calls) >= self.after:
+            raise self.error
+        return super().forward(images)
+
+
 def make_stub(
     *, n_classes: int = 3, mpp: float = 0.5, tile: int = 256, network: nn.Module | None = None
 ) -> LoadedModel:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stub import CLASSES, Stub
+from stub_model import stub_model
 
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.models.spec import ClassSpec, ModelSpec
 
 parser = argparse.ArgumentParser()
 parser.add_argument("slide")
@@ -23,11 +21,7 @@ parser.add_argument("--polygons", action="store_true")
 parser.add_argument("--probabilities", action="store_true")
 arguments = parser.parse_args()
 
-classes = tuple(ClassSpec(name=name, color="#808080") for name in CLASSES)
-spec = ModelSpec(
-    name="stub", architecture="sam_path", classes=classes, mpp=0.5, tile=1024, sam="vit_b"
-)
-model = LoadedModel(Stub(arguments.stride).eval(), spec, "0" * 64, "stub")
+model = stub_model(pool=arguments.stride, tile=1024)
 settings = SegmentSettings(
     tissue="none",
     output_mpp=0.5 * arguments.stride,

@@ -25,7 +25,7 @@ from batch_stub import (  # noqa: F401 - some are fixtures
     settings,
     two,
 )
-from stub_network import StubNetwork, make_stub
+from stub_network import FailingNetwork, StubNetwork, make_stub
 
 from wsi_sampath.batch import page
 from wsi_sampath.batch import runner as runner_module
@@ -176,17 +176,6 @@ def test_fail_fast(two, tmp_path):
     assert table["good.zarr"]["status"] == "waiting"
 
 
-class Raising(StubNetwork):
-    def __init__(self, error: BaseException, after: int = 0) -> None:
-        super().__init__()
-        self.error, self.after = error, after
-
-    def forward(self, images):
-        if len(self.calls) >= self.after:
-            raise self.error
-        return super().forward(images)
-
-
 def test_a_defect_of_the_program_costs_one_slide_and_is_logged(cohort, tmp_path):
     class Once(StubNetwork):
         def forward(self, images):
@@ -205,12 +194,12 @@ def test_a_defect_of_the_program_costs_one_slide_and_is_logged(cohort, tmp_path)
 
 def test_a_defect_in_every_slide_ends_the_batch(cohort, tmp_path):
     with pytest.raises(ValueError, match="always"):
-        batch(cohort, tmp_path, make_stub(network=Raising(ValueError("always"))))
+        batch(cohort, tmp_path, make_stub(network=FailingNetwork(ValueError("always"))))
     assert sum(row["reason"] == "internal" for row in rows(tmp_path).values()) == 2
 
 
 def test_stopped_and_continued(cohort, tmp_path, serial):
-    stopping = Raising(KeyboardInterrupt(), after=12)
+    stopping = FailingNetwork(KeyboardInterrupt(), after=12)
     outcomes = batch(cohort, tmp_path, make_stub(network=stopping))
     assert outcomes[-1].reason == "interrupted"
     assert len(outcomes) < 5

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import yaml
+from command_line import quick_help
 from PIL import Image
 
 from wsi_sampath.cli import evaluate
@@ -27,15 +26,8 @@ SIZES = [(40, 50), (64, 64), (100, 70), (64, 64), (30, 30), (64, 64)]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wsi-evaluate", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            evaluate.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+def run(command):
+    return command(evaluate.main, "wsi-evaluate")
 
 
 @pytest.fixture
@@ -144,16 +136,8 @@ def test_faults_of_the_data_are_named(run, data, tiny, tmp_path):
 
 
 def test_help_is_quick():
-    code = (
-        "import sys; sys.argv = ['wsi-evaluate', '-h']\n"
-        "from wsi_sampath.cli.evaluate import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--split" in done.stdout
+    text = quick_help("wsi-evaluate", without={"torch", "numpy", "PIL"})
+    assert "--split" in text
 
 
 @pytest.mark.slow

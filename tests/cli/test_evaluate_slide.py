@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -21,15 +20,8 @@ HEIGHT, WIDTH = 150, 130
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wsi-evaluate", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            evaluate.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+def run(command):
+    return command(evaluate.main, "wsi-evaluate")
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from command_line import quick_help
 from PIL import Image
 
 from wsi_sampath.cli import prepare
@@ -12,15 +10,8 @@ from wsi_sampath.training.datasets import open_patches
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wsi-prepare", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            prepare.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+def run(command):
+    return command(prepare.main, "wsi-prepare")
 
 
 @pytest.fixture
@@ -112,13 +103,5 @@ def test_wrong_usage_is_one_line(run, tmp_path, monkeypatch, words, expected):
 
 
 def test_help_is_quick():
-    code = (
-        "import sys; sys.argv = ['wsi-prepare', 'patches', '-h']\n"
-        "from wsi_sampath.cli.prepare import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--masks" in done.stdout
+    text = quick_help("wsi-prepare", "patches", without={"torch", "numpy", "PIL"})
+    assert "--masks" in text

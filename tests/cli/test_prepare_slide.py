@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -17,15 +16,8 @@ TUMOR = shapely.Point(1500, 1100).buffer(500).difference(shapely.Point(1500, 110
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wsi-prepare", "slide", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            prepare.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+def run(command):
+    return command(prepare.main, "wsi-prepare", "slide")
 
 
 def write(path, *areas):

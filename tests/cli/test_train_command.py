@@ -25,15 +25,8 @@ MODEL = {
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wsi-train", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            train.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+def run(command):
+    return command(train.main, "wsi-train")
 
 
 @pytest.fixture

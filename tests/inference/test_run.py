@@ -11,7 +11,7 @@ import shapely
 import zarr
 from ome_zarr_models.v04.image import Image as Image04
 from ome_zarr_models.v04.image_label import ImageLabel as ImageLabel04
-from stub_network import StubNetwork, dense_reference, make_stub
+from stub_network import FailingNetwork, StubNetwork, dense_reference, make_stub
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference import run as run_module
@@ -252,17 +252,6 @@ def test_what_is_not_ours_is_never_touched(painted, tmp_path, force):
     assert (out / "precious.txt").read_text() == "mine"
 
 
-class Failing(StubNetwork):
-    def __init__(self, error: BaseException, after: int = 3) -> None:
-        super().__init__()
-        self.error, self.after = error, after
-
-    def forward(self, images):
-        if len(self.calls) >= self.after:
-            raise self.error
-        return super().forward(images)
-
-
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -280,7 +269,7 @@ def test_a_run_that_fails_leaves_nothing_that_looks_finished(painted, tmp_path, 
             painted.path,
             out,
             settings=settings(tissue="none", batch_size=1),
-            model=make_stub(network=Failing(error)),
+            model=make_stub(network=FailingNetwork(error, after=3)),
         )
     assert caught.value.reason == reason
     assert caught.value.subject == str(painted.path)
@@ -319,7 +308,7 @@ def test_an_error_of_the_program_is_not_dressed_up(painted, tmp_path):
             painted.path,
             tmp_path / "a.zarr",
             settings=settings(),
-            model=make_stub(network=Failing(RuntimeError("shape mismatch"))),
+            model=make_stub(network=FailingNetwork(RuntimeError("shape mismatch"), after=3)),
         )
 
 

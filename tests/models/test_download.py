@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import xxhash
+from command_line import ended
 
 from wsi_sampath.cli.models import main
 from wsi_sampath.errors import WsiError
@@ -242,10 +243,7 @@ def test_the_catalogue():
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["wsi-models", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return stopped.value.code
+    return ended(monkeypatch, main, "wsi-models", *words)
 
 
 @pytest.fixture

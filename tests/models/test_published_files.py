@@ -3,10 +3,10 @@
 import argparse
 import collections
 import datetime
-import sys
 
 import pytest
 import torch
+from command_line import ended
 from safetensors.torch import load_file
 
 from wsi_sampath.cli.models import main
@@ -339,10 +339,7 @@ def test_safe_globals_are_not_left_behind(tiny_model, put):
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["wsi-models", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return stopped.value.code
+    return ended(monkeypatch, main, "wsi-models", *words)
 
 
 @pytest.mark.parametrize("half", [False, True])

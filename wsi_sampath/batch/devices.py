@@ -18,10 +18,9 @@ from wsi_sampath.batch.progress import BatchProgress, SilentBatch
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.run import SegmentResult, load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.models.zoo import load_model
 from wsi_sampath.outputs.pyramid import read_attributes
 
 _STOP_S = 60.0
@@ -41,15 +40,6 @@ def parse_devices(text: str) -> tuple[str, ...]:
     if not all(names) or len(set(gpus)) < len(gpus):
         raise UsageError(f"--gpus {text!r} is not a list of different GPUs such as 0,1")
     return devices
-
-
-def load_from_settings(settings: SegmentSettings) -> LoadedModel:
-    """Load the model that the settings name."""
-    return load_model(
-        settings.model,
-        weights=settings.weights,
-        allow_random_weights=settings.allow_random_weights,
-    )
 
 
 def run_on_devices(

@@ -139,8 +139,8 @@ def _trial(
 
 def _middle(plan: RunPlan, n_tiles: int) -> tuple[float, float, float, float]:
     """Return a level-0 box over about `n_tiles` tiles, around the middle one with tissue."""
-    grid, sampling = plan.grid, plan.sampling
-    zoom_x, zoom_y = sampling.zoom_x * grid.stride, sampling.zoom_y * grid.stride
+    grid = plan.grid
+    zoom_x, zoom_y = plan.level0_per_px
     places = np.argwhere(grid.selected)
     row, column = places[len(places) // 2]
     side = round(n_tiles**0.5)

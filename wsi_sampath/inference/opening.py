@@ -80,8 +80,8 @@ def pyramid_spec(
 
 def plane_to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
     """Say where the window's pixels lie on the slide, as QuPath counts."""
-    stride, window = plan.grid.stride, plan.grid.window
-    scale_x, scale_y = plan.sampling.zoom_x * stride, plan.sampling.zoom_y * stride
+    window = plan.grid.window
+    scale_x, scale_y = plan.level0_per_px
     return PlaneToSlide(
         scale_x=scale_x,
         scale_y=scale_y,

@@ -82,6 +82,12 @@ class RunPlan:
         stride = self.grid.stride
         return self.sampling.mpp_x * stride, self.sampling.mpp_y * stride
 
+    @property
+    def level0_per_px(self) -> tuple[float, float]:
+        """Level-0 pixels per output pixel, (x, y)."""
+        stride = self.grid.stride
+        return self.sampling.zoom_x * stride, self.sampling.zoom_y * stride
+
 
 def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     """Name the output files.

@@ -94,12 +94,20 @@ def segment_slide(
     settings = settings or SegmentSettings()
     if model is None:
         with explained(str(slide)):
-            model = _load(settings)
+            model = load_from_settings(settings)
     prepared = prepare_slide(slide, out, settings=settings, model=model, csv_mpp=csv_mpp)
     return run_prepared(prepared, settings=settings, model=model, progress=progress)
 
 
-def _load(settings: SegmentSettings) -> LoadedModel:
+def load_from_settings(settings: SegmentSettings) -> LoadedModel:
+    """Load the model that the settings name.
+
+    Raises
+    ------
+    WsiError
+        As of `load_model`.
+    """
+    # Importing the networks takes seconds, which a caller with one of its own need not wait for.
     from wsi_sampath.models.zoo import load_model
 
     return load_model(

@@ -95,8 +95,8 @@ def tile_counts(plan: RunPlan, tally: Tally) -> dict[str, Any]:
 
 def level0_box(plan: RunPlan, tile: Tile) -> list[int]:
     """Return a tile's (x, y, width, height) in level-0 pixels."""
-    grid, sampling = plan.grid, plan.sampling
-    zoom_x, zoom_y = sampling.zoom_x * grid.stride, sampling.zoom_y * grid.stride
+    grid = plan.grid
+    zoom_x, zoom_y = plan.level0_per_px
     x, y = grid.xs[tile.column], grid.ys[tile.row]
     edges = (x * zoom_x, y * zoom_y, grid.tile * zoom_x, grid.tile * zoom_y)
     return [round(edge) for edge in edges]
