@@ -185,7 +185,10 @@ def test_a_painted_release(tmp_path):
 def test_large_pixels_are_told(tmp_path):
     name = "TCGA-AO-A124-DX1_xmin16436_ymin1748_MPP-0.2500"
     region_files(tmp_path, name, np.ones((3193, 2268), np.uint8))
-    told = warnings_about(plan_bcss(tmp_path, tmp_path / "out"))
+    plan = plan_bcss(tmp_path, tmp_path / "out")
+    list(prepare(plan))
+    assert open_patches(tmp_path / "out").mpp == 0.3
+    told = warnings_about(plan)
     assert "scanned at 20x" in told[0]
     assert "about 0.3 um per pixel" in told[1]
 

@@ -140,10 +140,8 @@ def plan_bcss(
     """
     pairs = pair_up([images or _image_folder(root)], [masks or root / "masks"])
     regions = {name: parse_region(name) for name in pairs}
-    tiles = {
-        name: region_patches(regions[name], *load_image(image, decode=False).size)
-        for name, (image, _) in pairs.items()
-    }
+    sizes = {name: load_image(image, decode=False).size for name, (image, _) in pairs.items()}
+    tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
     cases = {one: regions[name].case for name, found in tiles.items() for one in found}
     drawn = split_patches(cases, folds=folds, seed=seed, paper_compatible=paper_compatible)
     chosen = grouping or read_grouping("bcss")
@@ -151,7 +149,9 @@ def plan_bcss(
         _source(pairs[name], {Patch(i, drawn[i], cases[i]): at for i, at in found.items()}, chosen)
         for name, found in tiles.items()
     )
-    return Plan(out, chosen, sources, MPP, image_format)
+    measured = measured_mpp(sizes)
+    mpp = measured if measured is not None and differs(measured, MPP) else MPP
+    return Plan(out, chosen, sources, mpp, image_format)
 
 
 def warnings_about(plan: Plan) -> list[str]:
@@ -167,13 +167,10 @@ def warnings_about(plan: Plan) -> list[str]:
         )
     if other:
         told.append(f"{len(other)} regions are not at {MPP} um per pixel, as {other[0]}")
-    measured = measured_mpp(
-        {one.mask.stem: load_image(one.image, decode=False).size for one in plan.sources}
-    )
-    if measured is not None and differs(measured, MPP):
+    if plan.mpp != MPP:
         told.append(
-            f"the regions have about {measured} um per pixel, by what they cover on their slides, "
-            f"not the {MPP} of their names: a model trained on them is one for {measured} um"
+            f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
+            f"not the {MPP} of their names: the patches, and models trained on them, say {plan.mpp}"
         )
     return told
 
