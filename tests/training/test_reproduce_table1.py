@@ -13,6 +13,7 @@ from wsi_sampath.training.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs" / "train").rglob("*.yaml"))
+BCSS = ModelSpec.from_yaml(ROOT / "configs" / "models" / "sam-path-bcss.yaml").classes
 CRAG = (ClassSpec(name="background", color="#9aa0a6"), ClassSpec(name="gland", color="#c83264"))
 
 
@@ -76,21 +77,23 @@ def test_the_published_figures_are_consistent(pipeline):
             assert iou == pytest.approx(row.dice / (2 - row.dice), abs=3e-4)
 
 
-def test_all_rows_of_crag_end_to_end(pipeline, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "classes", "side", "published"),
+    [("crag", CRAG, 128 * 3 // 2, ("0.8841", "0.7923")), ("bcss", BCSS, 128, ("0.7949", "0.6596"))],
+)
+def test_all_rows_end_to_end(name, classes, side, published, pipeline, tmp_path, capsys):
     data = tmp_path / "data"
-    paint_patches(data / "crag", classes=CRAG)
+    paint_patches(data / name, classes=classes)
     words = [str(data), "--out", str(tmp_path / "out"), "--small", "--set", "device=cpu"]
     assert pipeline.main([*words, "epochs=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = [line for line in lines if line.startswith("crag ")]
+    rows = [line for line in lines if line.startswith(f"{name} ")]
     assert len(rows) == 5
-    assert "[0.8841]" in rows[-1]
-    assert "[0.7923]" in rows[-1]
+    assert all(f"[{figure}]" in rows[-1] for figure in published)
     assert not any(line.split("[")[0].rstrip().endswith("-") for line in rows)
     files = sorted((tmp_path / "out" / "rows").glob("*.json"))
     assert len(files) == 5
-    scores = json.loads((tmp_path / "out" / "rows" / "crag-sam-path.json").read_text())
-    side = 128 * 3 // 2
+    scores = json.loads((tmp_path / "out" / "rows" / f"{name}-sam-path.json").read_text())
     labelled = np.sum(scores["confusion"])
     assert labelled == pytest.approx(2 * side * side * 64 / 72, rel=0.02)
     before = [path.stat().st_mtime_ns for path in files]
