@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import UsageError, WsiError
 
 
@@ -45,9 +45,13 @@ def test_an_error_is_one_line_and_a_code(monkeypatch, capsys, error, code, line)
     assert end(monkeypatch, capsys, error) == (code, [line])
 
 
-def test_every_error_may_count_as_wrong_use(monkeypatch, capsys):
-    code, _ = end(monkeypatch, capsys, WsiError("disk-full", "free some"), wrong_use=None)
-    assert code == 2
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [("unreadable", 2), ("bad-model", 2), ("no-mpp", 2), ("disk-full", 1), ("internal", 1)],
+)
+def test_before_any_slide_all_but_mishaps_is_wrong_use(monkeypatch, capsys, reason, expected):
+    error = WsiError(reason, "mend it")
+    assert end(monkeypatch, capsys, error, wrong_use=BEFORE_ANY_SLIDE)[0] == expected
 
 
 def test_an_unknown_option_points_to_the_help(monkeypatch, capsys):

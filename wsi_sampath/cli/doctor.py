@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 app = new_app()
@@ -58,4 +58,4 @@ def _check_machine(out: Path | None) -> bool:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    run(app, "wsi-doctor", wrong_use=None)
+    run(app, "wsi-doctor", wrong_use=BEFORE_ANY_SLIDE)

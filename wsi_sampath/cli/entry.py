@@ -9,12 +9,15 @@ from collections.abc import Collection
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, Reason, UsageError, WsiError
+from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, REASONS, Reason, UsageError, WsiError
 
 _INTERRUPTED = 130
 """What Typer makes of an interruption inside a command, without a word."""
 
 WRONG_USE: frozenset[Reason] = frozenset({"bad-model", "bad-input"})
+MISHAPS: frozenset[Reason] = frozenset({"out-of-memory", "disk-full", "interrupted", "internal"})
+BEFORE_ANY_SLIDE = frozenset(REASONS) - MISHAPS
+"""What is wrong usage where a failing slide has its own way out."""
 
 
 def new_app(description: str | None = None) -> typer.Typer:
@@ -32,7 +35,7 @@ def run(
     app: typer.Typer,
     command: str,
     *,
-    wrong_use: Collection[Reason] | None = WRONG_USE,
+    wrong_use: Collection[Reason] = WRONG_USE,
 ) -> None:
     """Run a command to its exit code; every known failure is one line on stderr.
 
@@ -43,7 +46,7 @@ def run(
     command
         Its name, for the hint at ``--help``.
     wrong_use
-        Reasons that end with the code of wrong usage, all others with that of failure; None: all.
+        Reasons that end with the code of wrong usage, all others with that of failure.
     """
     signal.signal(signal.SIGTERM, _terminate)
     # What is wrong with a file is said once, by us.
@@ -57,7 +60,7 @@ def run(
         code = EXIT_USAGE
     except WsiError as error:
         _tell(error)
-        code = EXIT_USAGE if wrong_use is None or error.reason in wrong_use else EXIT_FAILED
+        code = EXIT_USAGE if error.reason in wrong_use else EXIT_FAILED
     except KeyboardInterrupt:
         _tell(WsiError("interrupted", "stopped by the user; run the command again"))
         code = EXIT_FAILED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -294,4 +294,4 @@ def _whole(text: str) -> int:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
-    run(app, "wsi-segment", wrong_use=None)
+    run(app, "wsi-segment", wrong_use=BEFORE_ANY_SLIDE)
