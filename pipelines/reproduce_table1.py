@@ -28,12 +28,13 @@ from wsi_sampath.models.importing import load_sam
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec, PathologySpec, SamSpec, VitSpec
 from wsi_sampath.models.zoo import load_model
+from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.datasets import PatchSet, open_patches
 from wsi_sampath.training.evaluation import summarise
 from wsi_sampath.training.folder import read_json, write_json
 from wsi_sampath.training.loader import PatchReader, label_table
 from wsi_sampath.training.scoring import count_stretched
-from wsi_sampath.training.settings import TrainSettings, read_settings
+from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.train import train
 from wsi_sampath.training.vanilla import evaluate_vanilla
 

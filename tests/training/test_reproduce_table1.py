@@ -9,7 +9,7 @@ import yaml
 from training_stub import paint_patches
 
 from wsi_sampath.models.spec import ClassSpec, ModelSpec
-from wsi_sampath.training.settings import read_settings
+from wsi_sampath.training.configuration import read_settings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs" / "train").rglob("*.yaml"))

@@ -16,12 +16,12 @@ from wsi_sampath.models.checkpoints import PROVENANCE_KEY, build_model, save_che
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
+from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.datasets import open_patches
 from wsi_sampath.training.evaluation import overlaps
 from wsi_sampath.training.folder import RunFolder, held
 from wsi_sampath.training.metrics import confusion
 from wsi_sampath.training.prepare import plan_patches, prepare
-from wsi_sampath.training.settings import read_settings
 from wsi_sampath.training.train import train
 
 LONGEST_WAIT_S = 120

@@ -3,7 +3,8 @@ import yaml
 from training_stub import write_config
 
 from wsi_sampath.errors import UsageError
-from wsi_sampath.training.settings import TrainSettings, deciding, read_settings
+from wsi_sampath.training.configuration import read_settings
+from wsi_sampath.training.settings import TrainSettings, deciding
 
 GIVEN = ("data=d", "out=o")
 

@@ -29,8 +29,8 @@ def train(
 ) -> None:
     """Train a model; run it again to go on after an interruption."""
     _check_installed()
+    from wsi_sampath.training.configuration import read_settings
     from wsi_sampath.training.folder import is_first_process
-    from wsi_sampath.training.settings import read_settings
 
     chosen = read_settings(config, settings or [])
     try:

@@ -1,17 +1,11 @@
-"""Everything that decides a training, in one frozen object read from YAML."""
+"""Everything that decides a training, in one frozen object."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 
-from wsi_sampath.errors import UsageError
 from wsi_sampath.models.spec import Frozen
 from wsi_sampath.training.losses import LossWeights
 
@@ -19,9 +13,6 @@ Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-_BASE = "base"
-_PATHS = ("model", "data", "out", "weights", "cache_folder")
 
 
 class PublishedWeights(Frozen):
@@ -219,117 +210,3 @@ def deciding(settings: TrainSettings) -> dict[str, Any]:
     Files are left out: what is in them counts, not where they are.
     """
     return settings.model_dump(mode="json", exclude=_IRRELEVANT)
-
-
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
-    """Read settings from a YAML file and ``key=value`` texts, which come last.
-
-    The file may name another one as its ``base`` and then only says what differs. Paths in a file
-    are relative to its folder, those in `overrides` to the current one.
-
-    Parameters
-    ----------
-    path
-        The YAML file.
-    overrides
-        As ``epochs=3`` or ``loss.iou=0``; values are YAML.
-
-    Raises
-    ------
-    UsageError
-        If a file cannot be read or a setting is wrong or missing; for unknown ones the nearest
-        known name is told.
-    """
-    values = _read(path, ())
-    for text in overrides:
-        key, value = _override(text)
-        values = merged(values, _nested(key.split("."), value))
-    try:
-        return TrainSettings.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(_explained(error.errors()[0], values), subject=str(path)) from None
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with `changes` put in; mappings are merged, all else is replaced.
-
-    Examples
-    --------
-    >>> merged({"loss": {"dice": 1, "iou": 2}}, {"loss": {"iou": 0}})
-    {'loss': {'dice': 1, 'iou': 0}}
-    """
-    out = dict(values)
-    for name, change in changes.items():
-        old = out.get(name)
-        if isinstance(old, Mapping) and isinstance(change, Mapping):
-            out[name] = merged(old, change)
-        else:
-            out[name] = change
-    return out
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot be read: {error}", subject=str(path)) from error
-    if not isinstance(values, dict):
-        raise UsageError("holds no settings (key: value lines)", subject=str(path))
-    own = _resolved(values, path.parent)
-    base = own.pop(_BASE, None)
-    if base is None:
-        return own
-    parent = path.parent / str(base)
-    if parent.resolve() in seen or parent.resolve() == path.resolve():
-        raise UsageError(f"its base {base} leads back to itself", subject=str(path))
-    return merged(_read(parent, (*seen, path.resolve())), own)
-
-
-def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values with the paths that exist beside the file made independent of where."""
-
-    def beside(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: beside(one) for name, one in value.items()}
-        here = folder / value if isinstance(value, str) else None
-        return str(here) if here is not None and here.exists() else value
-
-    return {name: beside(value) if name in _PATHS else value for name, value in values.items()}
-
-
-def _override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not all(key.split(".")):
-        raise UsageError(f"{text!r} is not of the form key=value, as epochs=3 or loss.iou=0")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"{text!r}: the value is no YAML; put it in quotes") from None
-
-
-def _nested(keys: list[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
-
-
-def _explained(error: ErrorDetails, values: Mapping[str, Any]) -> str:
-    where = [str(part) for part in error["loc"]]
-    if error["type"] == "missing":
-        return f"setting {where[-1]} is missing: add {where[-1]}=... to the command"
-    if error["type"] != "extra_forbidden":
-        return f"setting {'.'.join(where) or 'file'}: {error['msg']}"
-    near = difflib.get_close_matches(where[-1], _known(where[:-1]), n=1, cutoff=0.0)
-    return f"unknown setting '{'.'.join(where)}'; did you mean '{'.'.join([*where[:-1], *near])}'?"
-
-
-_PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
-    "loss": LossWeights,
-    "optimiser": Optimiser,
-    "augmentation": Augmentation,
-    "weights": PublishedWeights,
-    "PublishedWeights": PublishedWeights,
-}
-
-
-def _known(where: list[str]) -> list[str]:
-    part = _PARTS.get(where[-1], TrainSettings) if where else TrainSettings
-    return list(part.model_fields)
