@@ -1,17 +1,12 @@
 """OME-Zarr written while the slide streams: every chunk once, all levels in one pass.
 
-Rows arrive from the top. Each level gathers them into a band one chunk high, writes the band when
-it is full, and passes its halved rows down to the next level. What is held is one band a level:
-memory grows with the width of the plane, not with its height.
+Rows arrive from the top and go through the bands of every level (see ``bands.py``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
+from wsi_sampath.outputs.bands import CHUNK, BandWriter
 from wsi_sampath.outputs.downsample import halve_mean, halve_mode, pyramid_shapes
 from wsi_sampath.outputs.ngff import (
     PlaneScale,
@@ -30,9 +26,6 @@ from wsi_sampath.outputs.ngff import (
     ome_xml,
     omero,
 )
-
-CHUNK = 1024
-Halve = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -62,86 +55,6 @@ class PyramidSpec:
     classes: tuple[tuple[str, str], ...]
     zarr_format: int = 2
     probabilities: bool = True
-
-
-class BandWriter:
-    """One multiscale image that grows downwards.
-
-    Parameters
-    ----------
-    arrays
-        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), uint8. A level may be
-        written to several equal arrays.
-    halve
-        How rows become rows of the next level.
-    """
-
-    def __init__(self, arrays: Sequence[Sequence[Any]], halve: Halve) -> None:
-        self._copies = arrays[0]
-        self._array = self._copies[0]
-        self._halve = halve
-        self._next = BandWriter(arrays[1:], halve) if len(arrays) > 1 else None
-        *lead, height, width = self._array.shape
-        self._height = height
-        self._band = np.zeros((*lead, min(CHUNK, height), width), np.uint8)
-        self._y = 0
-
-    @property
-    def y(self) -> int:
-        """Rows taken so far."""
-        return self._y
-
-    def append(self, rows: NDArray[np.uint8]) -> None:
-        """Take the next rows, uint8 (..., n, width)."""
-        while rows.shape[-2]:
-            start = self._y % CHUNK
-            part = rows[..., : CHUNK - start, :]
-            rows = rows[..., CHUNK - start :, :]
-            self._band[..., start : start + part.shape[-2], :] = part
-            self._y += part.shape[-2]
-            if self._y % CHUNK == 0 or self._y == self._height:
-                self._flush()
-
-    def _flush(self) -> None:
-        first = (self._y - 1) // CHUNK * CHUNK
-        rows = self._band[..., : self._y - first, :]
-        for place, columns in _full_chunks(rows):
-            inside: tuple[Any, ...] = (*place, ..., columns)
-            for array in self._copies:
-                array[(*place, slice(first, self._y), columns)] = rows[inside]
-        if self._next is not None:
-            self._next.append(self._halve(rows))
-
-    def restore(self, y: int) -> None:
-        """Go on after `y` rows, a whole number of chunks that are on disk."""
-        self._y = y
-        if self._next is not None:
-            self._next._restore_from(self._array, y // CHUNK * CHUNK // 2)
-
-    def _restore_from(self, finer: Any, y: int) -> None:
-        first = y // CHUNK * CHUNK
-        if y > first:
-            rows = self._halve(np.asarray(finer[..., 2 * first : 2 * y, :]))
-            self._band[..., : y - first, :] = rows
-        self.restore(y)
-
-    def finish(self) -> None:
-        """Fill up with zeros to the last row, so that every level is complete."""
-        while self._y < self._height:
-            missing = min(CHUNK, self._height - self._y)
-            shape = (*self._band.shape[:-2], missing, self._band.shape[-1])
-            self.append(np.zeros(shape, np.uint8))
-
-
-def _full_chunks(rows: NDArray[np.uint8]) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """Find the stretches of chunk columns that hold anything; empty chunks stay unwritten."""
-    starts = range(0, rows.shape[-1], CHUNK)
-    for place in np.ndindex(rows.shape[:-2]):
-        full = [bool(rows[(*place, ..., slice(x, x + CHUNK))].any()) for x in starts]
-        for filled, group in groupby(zip(full, starts, strict=True), key=itemgetter(0)):
-            columns = [x for _, x in group]
-            if filled:
-                yield place, slice(columns[0], min(columns[-1] + CHUNK, rows.shape[-1]))
 
 
 class PyramidWriter:
