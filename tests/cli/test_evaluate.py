@@ -10,6 +10,8 @@ from command_line import quick_help
 from PIL import Image
 
 from wsi_sampath.cli import evaluate
+from wsi_sampath.cli.class_names import match
+from wsi_sampath.errors import UsageError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import Patch, write_classes, write_table
 from wsi_sampath.training.prepare import plan_patches, prepare
@@ -104,11 +106,64 @@ def test_classes_are_matched_by_name(run, tiny, tmp_path):
     assert "the model has other, gland, the data stroma, gland" in told
 
 
+def test_several_names_may_mean_one_class(run, tiny, tmp_path):
+    data, out = painted(tmp_path / "data", ("Tumor", "other", "adenoma")), tmp_path / "out.json"
+    pairs = ("GLAND=tumor", "--same", "gland=Adenoma"), ("gland=adenoma", "--same", "gland=tumor")
+    found = []
+    for words in pairs:
+        assert run(data, *tiny, "--json", out, "--same", *words)[0] == 0
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert list(found[0]["per_class"]) == ["Tumor + adenoma", "other"]
+    masks = [np.asarray(Image.open(data / "mask" / f"i{i}.png")) for i in range(4)]
+    pixels = sum(int(np.isin(mask, (1, 3)).sum()) for mask in masks)
+    assert found[0]["per_class"]["Tumor + adenoma"]["pixels"] == pixels
+    code, _, told = run(data, *tiny, "--same", "gland=Tumour")
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "no 'Tumour' (but Tumor, other, adenoma); did you mean 'Tumor'?" in told
+    code, _, told = run(data, *tiny, "--same", "glands=tumor")
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "did you mean 'gland'?" in told
+
+
+@pytest.mark.parametrize(
+    ("theirs", "pairs", "names", "of_data", "of_model"),
+    [
+        (["b", "A"], [], ["b", "A"], [0, 1, 2], [0, 2, 1]),
+        # A finer model: two of its classes are one of the data.
+        (["a"], [("b", "a")], ["a"], [0, 1], [0, 1, 1]),
+        # Its own name means a class still, unless both sides are spoken of.
+        (["a", "c", "b"], [("a", "c")], ["a + c", "b"], [0, 1, 1, 2], [0, 1, 2]),
+        (["a", "c"], [("a", "c"), ("b", "a")], ["a", "c"], [0, 1, 2], [0, 2, 1]),
+        (["x", "y", "z"], [("a", "x"), ("b", "y")], ["x", "y", "z"], [0, 1, 2, 3], [0, 1, 2]),
+    ],
+)
+def test_which_classes_are_scored(theirs, pairs, names, of_data, of_model):
+    found = match(["a", "b"], theirs, pairs, "")
+    assert found.names == names
+    assert (found.of_data.tolist(), found.of_model.tolist()) == (of_data, of_model)
+
+
+@pytest.mark.parametrize("names", [("gland", "gland"), ("gland", "Gland")])
+def test_classes_of_one_name_are_refused(run, data, tiny, names):
+    with pytest.raises(UsageError, match="several classes of one name"):
+        match(["gland"], names, [], "")
+    listed = [{"name": name, "color": "#112233"} for name in ("other", *names)]
+    (data / "classes.yaml").write_text(yaml.safe_dump({"classes": listed}))
+    code, _, told = run(data, *tiny)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "classes.yaml" in told
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (("--split", "none"), "--split"),
         (("--mpp", "0"), "--mpp"),
+        (("--mpp", "nan"), "--mpp"),
+        (("--mpp", "inf"), "--mpp"),
+        (("--seed", "-1"), "--seed"),
+        (("--json", "."), "is no file"),
         (("--bootstrap", "-1"), "--bootstrap"),
         (("--batch-size", "x"), "--batch-size"),
         (("--precision", "int8"), "--precision"),
@@ -123,6 +178,15 @@ def test_wrong_usage_is_one_line(run, data, tiny, words, expected):
     assert code == 2
     assert expected in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_folder_for_the_scores_is_refused_at_once(run, tmp_path):
+    (tmp_path / "scores").mkdir()
+    # The data are not looked at: there are none.
+    code, _, told = run(tmp_path / "none", "--json", tmp_path / "scores")
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "scores: bad-input: is no file" in told
+    assert not (tmp_path / "scores.partial").exists()
 
 
 def test_faults_of_the_data_are_named(run, data, tiny, tmp_path):

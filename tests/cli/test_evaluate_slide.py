@@ -96,7 +96,11 @@ def test_only_what_is_annotated_counts_and_smaller_areas_win(
     assert "some model on case 7.mrxs, against drawn.geojson" in said
     assert "4 x 3 um per pixel" in said
     assert scores["per_class"]["gland"]["dice_ci"] is None
-    assert "paper Dice" in said
+    for name, score in (("Dice", "dice"), ("IOU_Jaccard", "iou")):
+        assert f"{scores['micro'][score]:.4f}  (micro " in said
+        assert scores["paper"][name]["value"] == pytest.approx(scores["micro"][score])
+    assert scores["micro"]["dice"] > scores["micro"]["pixel_accuracy"]
+    assert "are one number" not in scores["micro"]["is"]
 
 
 def test_names_that_differ(run, result, plane, tmp_path):
@@ -112,9 +116,29 @@ def test_names_that_differ(run, result, plane, tmp_path):
     pixels = np.concatenate([plane[:10, :10], plane[:10, 20:30]])
     found = json.loads(out.read_text())["confusion"]
     assert found == [[0, 0, 0], [0, int((pixels == 1).sum()), int((pixels == 2).sum())]]
-    code, _, told = run(*words, "--same", "glands=Tumor", "--leave-out", "Fat")
-    assert code == 2
-    assert "'glands'" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--same", "glands=Tumor"), "no 'glands' (but other, gland); did you mean 'gland'?"),
+        (("--same", "gland=Tumour"), "no 'Tumour' (but Tumor); did you mean 'Tumor'?"),
+        (("--leave-out", "Ignor*"), "did you mean 'Ignore*'?"),
+        (("--same", "gland=Tumor", "--same", "other=tumor"), "'tumor' two meanings"),
+        (("--same", "gland=Tumor", "--leave-out", "tumor"), "'tumor' two meanings"),
+    ],
+)
+def test_names_that_nobody_has_are_refused(run, result, tmp_path, words, expected):
+    areas = ("Tumor", box(0, 0, 10, 10)), ("Ignore*", box(20, 0, 10, 10))
+    drawn = write(tmp_path / "drawn.geojson", *areas)
+    code, _, told = run(result, "--annotations", drawn, *words)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert expected in told
+    code, _, told = run(
+        *(result, "--annotations", drawn),
+        *("--same", "Gland=TUMOR", "--same", "gland=Tumor", "--leave-out", "ignore*"),
+    )
+    assert code == 0, told
 
 
 def test_wrong_usage_is_one_line(run, result, tmp_path):

@@ -43,8 +43,22 @@ def test_scores_by_set_arithmetic(images):
             assert (score["dice"], score["dice_ci"]) == (None, None)
         assert score["pixels"] == true.sum()
     assert found["macro"]["dice"] == (pytest.approx(np.mean(dices)) if dices else None)
-    share = (truth == predicted)[known].mean() if known.any() else None
-    assert found["micro"]["pixel_accuracy"] == (None if share is None else pytest.approx(share))
+    micro = found["micro"]
+    if not known.any():
+        assert (micro["pixel_accuracy"], micro["dice"], micro["iou"]) == (None, None, None)
+        return
+    share = (truth == predicted)[known].mean()
+    missed = (predicted == 0)[known].mean()
+    assert micro["pixel_accuracy"] == pytest.approx(share)
+    assert micro["dice"] == pytest.approx(2 * share / (2 - missed))
+    assert micro["iou"] == pytest.approx(share / (2 - missed - share))
+    assert found["paper"]["Dice"]["value"] == pytest.approx(micro["dice"])
+    assert found["paper"]["IOU_Jaccard"]["value"] == pytest.approx(micro["iou"])
+    assert found["paper"]["F1"]["value"] == pytest.approx(share)
+    one_number = missed == 0
+    assert ("are one number" in micro["is"]) == one_number
+    assert ("pixel accuracy" in found["paper"]["Dice"]["is"]) == one_number
+    assert ("a / (2 - a)" in found["paper"]["IOU_Jaccard"]["is"]) == one_number
 
 
 @given(pairs)
@@ -134,10 +148,20 @@ def test_means_over_images_are_drawn_by_case(images, seed):
     assert found["dice_ci"] == (bounds if bounds is None else pytest.approx(bounds))
 
 
-def test_the_published_iou_of_crag_is_recall():
+def test_pixels_not_analysed_are_misses_and_no_false_positives():
+    counts = np.array([[20, 6, 2], [10, 1, 3]])
+    found = summarise([counts], ["slide"], ["a", "b"], draws=0)
+    micro = found["micro"]
+    assert micro["pixel_accuracy"] == pytest.approx(9 / 42)
+    assert micro["dice"] == pytest.approx(18 / (42 + 12))
+    assert micro["iou"] == pytest.approx(9 / (42 + 12 - 9))
+
+
+@pytest.mark.parametrize("background", ["background", "Background"])
+def test_the_published_iou_of_crag_is_recall(background):
     rng = np.random.default_rng(0)
     truth, predicted = rng.integers(1, 3, (2, 50, 50), np.uint8)
-    found = scored([(truth, predicted)], names=["background", "gland"])
+    found = scored([(truth, predicted)], names=[background, "gland"])
     gland = found["per_class"]["gland"]
     assert found["paper"]["IOU_Jaccard"]["value"] == pytest.approx(gland["recall"])
     assert found["paper"]["Dice"]["value"] == pytest.approx(gland["dice"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def evaluate(
     ] = False,
     same: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=DATA", help="A class of the model that DATA names otherwise."),
+        typer.Option(metavar="MODEL=DATA", help="A class of the model, and a name that means it."),
     ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help="QuPath's GeoJSON of the slide, for a result NAME.zarr.")
@@ -68,7 +69,8 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
 ) -> None:
     """Score a model on labelled patches, or a result: one confusion matrix, Dice, IoU."""
-    _check(json_file, mpp, bootstrap, batch_size, precision)
+    _check_json(json_file)
+    _check(mpp, bootstrap, seed, batch_size, precision)
     renamed = [_renaming(one) for one in same or []]
     if annotations is not None:
         _check_for_slide(context)
@@ -81,7 +83,7 @@ def evaluate(
             data,
             split,
             model,
-            renamed=dict(renamed),
+            renamed=renamed,
             weights=weights,
             allow_random_weights=allow_random_weights,
             draws=bootstrap,
@@ -130,13 +132,20 @@ def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
         raise UsageError("--leave-out is for --annotations; patches have 0 where nothing is scored")
 
 
-def _check(
-    json_file: Path | None, mpp: float | None, bootstrap: int, batch_size: str, precision: str
-) -> None:
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise UsageError("its folder does not exist", subject=str(json_file))
-    if mpp is not None and mpp <= 0:
-        raise UsageError(f"--mpp {mpp} must be above 0")
+def _check_json(path: Path | None) -> None:
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise UsageError("its folder does not exist", subject=str(path))
+    if path.exists() and not path.is_file():
+        raise UsageError("is no file: --json takes the name of one", subject=str(path))
+
+
+def _check(mpp: float | None, bootstrap: int, seed: int, batch_size: str, precision: str) -> None:
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UsageError(f"--mpp {mpp} must be a number above 0")
+    if seed < 0:
+        raise UsageError(f"--seed {seed} must be 0 or more")
     if bootstrap < 0:
         raise UsageError(f"--bootstrap {bootstrap} must be 0 or more")
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size)):

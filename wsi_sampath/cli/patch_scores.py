@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from wsi_sampath.cli.class_names import Matched, Pairs, match
 from wsi_sampath.cli.counting import counted
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.patches import PatchPredictor
 from wsi_sampath.inference.settings import Precision
-from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.datasets import SPLITS, Patch, PatchSet, open_patches
 from wsi_sampath.training.evaluation import summarise
@@ -25,7 +23,7 @@ def score_patches(
     split: str,
     model: str,
     *,
-    renamed: Mapping[str, str],
+    renamed: Pairs,
     weights: Path | None,
     allow_random_weights: bool,
     draws: int,
@@ -45,7 +43,7 @@ def score_patches(
     model, weights, allow_random_weights
         As in `load_model`.
     renamed
-        Classes of the model that the data name otherwise.
+        Classes of the model that the data name otherwise, as in `match`.
     draws, seed
         As in `summarise`.
     mpp, stretch, device, precision, batch_size
@@ -64,7 +62,8 @@ def score_patches(
     opened = open_patches(data)
     chosen = _chosen(opened, split)
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
-    table = _class_table(loaded, opened, renamed)
+    ours, theirs = ([one.name for one in part] for part in (loaded.spec.classes, opened.classes))
+    matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
         loaded,
         mpp=mpp or opened.mpp,
@@ -78,7 +77,7 @@ def score_patches(
         "split": split,
         "model": loaded.source,
         "weights_sha256": loaded.weights_sha256,
-        **_scores(opened, chosen, predictor, table, draws=draws, seed=seed),
+        **_scores(opened, chosen, predictor, matched, draws=draws, seed=seed),
     }
 
 
@@ -86,20 +85,19 @@ def _scores(
     opened: PatchSet,
     chosen: Sequence[Patch],
     predictor: PatchPredictor,
-    table: list[int],
+    matched: Matched,
     *,
     draws: int,
     seed: int,
 ) -> dict[str, Any]:
     hows: set[str] = set()
-    counts = list(_count(opened, chosen, predictor, table, hows))
+    counts = list(_count(opened, chosen, predictor, matched, hows))
     cases = [patch.case for patch in chosen]
-    names = [one.name for one in opened.classes]
     return {
         "patches": len(chosen),
         "cases": len(set(cases)),
         "scale": sorted(hows),
-        **summarise(counts, cases, names, draws=draws, seed=seed),
+        **summarise(counts, cases, matched.names, draws=draws, seed=seed),
     }
 
 
@@ -114,30 +112,13 @@ def _chosen(opened: PatchSet, split: str) -> tuple[Patch, ...]:
     return chosen
 
 
-def _class_table(model: LoadedModel, opened: PatchSet, renamed: Mapping[str, str]) -> list[int]:
-    """Return the label in the data of every label of the model."""
-    theirs = {one.name.casefold(): i for i, one in enumerate(opened.classes, start=1)}
-    ours = [one.name for one in model.spec.classes]
-    unknown = sorted(set(renamed) - set(ours))
-    lacking = [name for name in ours if renamed.get(name, name).casefold() not in theirs]
-    if unknown or lacking:
-        names = ", ".join(one.name for one in opened.classes)
-        raise UsageError(
-            f"the model has {', '.join(ours)}, the data {names}: "
-            f"say what {(unknown or lacking)[0]!r} is by --same MODEL=DATA",
-            subject=str(opened.root),
-        )
-    return [0, *(theirs[renamed.get(name, name).casefold()] for name in ours)]
-
-
 def _count(
     opened: PatchSet,
     chosen: Sequence[Patch],
     predictor: PatchPredictor,
-    table: list[int],
+    matched: Matched,
     hows: set[str],
 ) -> Iterator[Counts]:
-    to_data = np.array(table, np.uint8)
     step = predictor.batch_size
     batches = (chosen[start : start + step] for start in range(0, len(chosen), step))
 
@@ -146,7 +127,8 @@ def _count(
         hows.update(predictor.how(mask.shape) for _, mask in pairs)
         found = predictor([image for image, _ in pairs])
         for (_, mask), labels in zip(pairs, found, strict=True):
-            yield confusion(mask, to_data[labels], len(opened.classes))
+            truth, predicted = matched.of_data[mask], matched.of_model[labels]
+            yield confusion(truth, predicted, len(matched.names))
 
     scored = chain.from_iterable(score(batch) for batch in batches)
     yield from counted(scored, "patches", len(chosen))

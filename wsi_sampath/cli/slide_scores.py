@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wsi_sampath.cli.class_names import Pairs, check_known, labels_by_name
 from wsi_sampath.cli.counting import counted
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.outputs.result import Result, open_result
@@ -22,7 +23,7 @@ _BLOCK = 1024, 4096
 
 
 def score_slide(
-    zarr: Path, drawn: Path, renamed: Sequence[tuple[str, str]], left_out: Collection[str]
+    zarr: Path, drawn: Path, renamed: Pairs, left_out: Collection[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Score the class map of a slide, at its finest level, where annotations are.
 
@@ -81,24 +82,36 @@ def _placement(result: Result) -> Placement:
 def _labels(
     annotations: Annotations,
     names: Sequence[str],
-    renamed: Sequence[tuple[str, str]],
+    renamed: Pairs,
     left_out: Collection[str],
     subject: str,
 ) -> dict[str, int]:
     """Return the class of the result for every annotation name; 0 where it is not scored."""
-    value = {name.casefold(): label for label, name in enumerate(names, start=1)}
-    absent = sorted({ours for ours, _ in renamed if ours.casefold() not in value})
-    meant = {theirs.casefold(): value.get(ours.casefold(), 0) for ours, theirs in renamed}
-    known = {**value, **meant, **{name.casefold(): 0 for name in left_out}}
-    unknown = sorted(name for name in annotations.colors() if name.casefold() not in known)
-    if absent or unknown:
+    drawn, value = [*annotations.colors()], labels_by_name(names, "the result has", subject)
+    # What QuPath itself ignores may be left out by name, too.
+    areas = [*dict.fromkeys(one.name for one in annotations.areas)]
+    check_known([ours for ours, _ in renamed], names, "--same: the result has")
+    check_known([theirs for _, theirs in renamed], drawn, "--same: the annotations have")
+    check_known(left_out, areas, "--leave-out: the annotations have")
+    meant = {(theirs.casefold(), value[ours.casefold()]) for ours, theirs in renamed}
+    known = value | _said(meant | {(name.casefold(), 0) for name in left_out})
+    unknown = sorted(name for name in drawn if name.casefold() not in known)
+    if unknown:
         raise UsageError(
-            f"the result has {', '.join(names)}, the annotations "
-            f"{', '.join(annotations.colors())}: say what {(absent or unknown)[0]!r} is by "
-            "--same MODEL=ANNOTATION, or --leave-out ANNOTATION",
+            f"the result has {', '.join(names)}, the annotations {', '.join(drawn)}: "
+            f"say what {unknown[0]!r} is by --same MODEL=ANNOTATION, or --leave-out ANNOTATION",
             subject=subject,
         )
-    return {name: known[name.casefold()] for name in annotations.colors()}
+    return {name: known[name.casefold()] for name in drawn}
+
+
+def _said(meant: set[tuple[str, int]]) -> dict[str, int]:
+    """Return the label of every name; a name with several is refused."""
+    names = sorted(name for name, _ in meant)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"--same and --leave-out give annotations of {twice[0]!r} two meanings")
+    return dict(meant)
 
 
 def _count(result: Result, painter: LabelPainter) -> Counts:

@@ -19,13 +19,25 @@ _WHAT_PAPER_SCORES_ARE = {
     "IOU_Jaccard": "pixel accuracy a again, as a / (2 - a)",
     "IOU_Jaccard_Bal": "sum of the classes' IoU divided by one more than there are classes",
 }
+_WITH_NOT_ANALYSED = _WHAT_PAPER_SCORES_ARE | {
+    "Dice": "micro Dice: pixels not analysed are misses, but no false positives",
+    "F1": "share of right pixels (pixel accuracy), pixels not analysed among the wrong ones",
+    "IOU_Jaccard": "micro IoU: pixels not analysed are misses, but no false positives",
+}
 _WITHOUT_BACKGROUND = {
     "Dice": "Dice of what is no background, pooled over all pixels",
     "Dice_Bal": "macro Dice over the classes that occur, without background",
     "F1": "recall of what is no background: false positives on background are not seen",
-    "IOU_Jaccard": "recall of what is no background, published as IOU (true IoU: per_class)",
+    "IOU_Jaccard": "micro IoU blind to false positives on background: of one class its recall, "
+    "published as IOU (true IoU: per_class)",
     "IOU_Jaccard_Bal": "sum of the classes' recall-like IoU divided by one more than all classes",
 }
+_WHAT_MICRO_IS = {
+    False: "micro Dice, micro F1 and pixel accuracy are one number: the share of right pixels",
+    True: "pixel accuracy is the share of right pixels; Dice (and F1, the same) and IoU pool all "
+    "classes; pixels not analysed are misses in all three, but no false positives",
+}
+"""By whether there are pixels that were not analysed."""
 
 
 def summarise(
@@ -93,6 +105,14 @@ def accuracy(counts: Counts) -> NDArray[np.float64]:
     pixels = counts.sum(axis=(-2, -1))
     share: NDArray[np.float64] = hit / np.where(pixels > 0, pixels, np.nan)
     return share
+
+
+def _pooled(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Dice and IoU over all classes at once; what is not analysed is a miss of its class."""
+    hit = np.float64(np.trace(counts[:, 1:]))
+    mass = counts.sum() + counts[:, 1:].sum()
+    mass = np.where(mass > 0, mass, np.nan)
+    return 2 * hit / mass, hit / (mass - hit)
 
 
 Intervals = dict[str, NDArray[np.float64]]
@@ -171,11 +191,12 @@ def _macro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
 
 
 def _micro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
-    share = accuracy(total)
+    dice, iou = _pooled(total)
     return {
-        "is": "micro Dice, micro F1 and pixel accuracy are one number: the share of right pixels",
-        "pixel_accuracy": _plain(share),
-        "iou": _plain(share / (2 - share)),
+        "is": _WHAT_MICRO_IS[bool(total[:, 0].any())],
+        "pixel_accuracy": _plain(accuracy(total)),
+        "dice": _plain(dice),
+        "iou": _plain(iou),
         "pixel_accuracy_ci": _interval(ci, "accuracy"),
     }
 
@@ -206,8 +227,11 @@ def _per_image(stacked: Counts, names: Sequence[str], ci: Intervals | None) -> d
 
 
 def _paper(total: Counts, names: Sequence[str]) -> dict[str, Any]:
-    background = names.index(_BACKGROUND) + 1 if _BACKGROUND in names else None
-    meanings = _WHAT_PAPER_SCORES_ARE if background is None else _WITHOUT_BACKGROUND
+    lower = [name.casefold() for name in names]
+    background = lower.index(_BACKGROUND) + 1 if _BACKGROUND in lower else None
+    meanings = _WITHOUT_BACKGROUND
+    if background is None:
+        meanings = _WITH_NOT_ANALYSED if total[:, 0].any() else _WHAT_PAPER_SCORES_ARE
     scores = paper_scores_of(total, background)
     values: dict[str, Any] = dict(scores)
     return {

@@ -69,8 +69,10 @@ def paper_scores(
 ) -> PaperScores:
     """Compute what SAM-Path's code computes, for comparison with the paper and for nothing else.
 
-    Its F1 is the share of right pixels, its IOU follows from that, and with a background class only
-    its Dice sees false positives: IOU and F1 are then the recall of what is no background.
+    Its F1 is the share of right pixels; where every pixel has a prediction its Dice is the same and
+    its IOU follows from that. Labelled pixels that were not analysed are misses in all of them and
+    false positives in none. With a background class only its Dice sees false positives there: F1,
+    and with one other class IOU, are then the recall of what is no background.
 
     Parameters
     ----------
