@@ -2,11 +2,13 @@ import hashlib
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import (
     HEADER_KEY,
+    PROVENANCE_KEY,
     file_sha256,
     load_checkpoint,
     save_checkpoint,
@@ -44,6 +46,15 @@ def test_a_saved_model_comes_back(tiny_model, tmp_path, dtype):
         assert back.dtype == torch.float32
         assert torch.equal(back, weight.to(dtype).float())
     assert [one.name for one in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_equal_models_make_equal_files(tiny_model, tmp_path):
+    paths = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for path in paths:
+        save_checkpoint(tiny_model, path, provenance='{"what": "µ"}')
+    assert len({path.read_bytes() for path in paths}) == 1
+    with safe_open(paths[0], framework="pt") as file:
+        assert file.metadata()[PROVENANCE_KEY] == '{"what": "µ"}'
 
 
 def test_a_saved_file_has_the_usual_permissions(saved):

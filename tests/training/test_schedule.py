@@ -26,3 +26,10 @@ def test_up_flat_and_down_in_steps(warm_up, until, gap, peak):
 
 def test_without_warm_up():
     assert learning_rate(0, 0.5, warm_up=0, drops=()) == 0.5
+
+
+def test_drops_may_come_in_any_order():
+    for step in (9, 10, 20, 30):
+        one, other = (learning_rate(step, 1.0, warm_up=0, drops=d) for d in ((10, 30), (30, 10)))
+        assert one == other
+    assert learning_rate(15, 1.0, warm_up=0, drops=(30, 10)) == pytest.approx(0.1)

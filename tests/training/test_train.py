@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
-from training_stub import TINY, paint_patches, write_config
+from training_stub import CLASSES, TINY, paint_patches, write_config
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import PROVENANCE_KEY, build_model, save_checkpoint
@@ -22,9 +24,11 @@ from wsi_sampath.training.evaluation import overlaps
 from wsi_sampath.training.folder import RunFolder, held
 from wsi_sampath.training.metrics import confusion
 from wsi_sampath.training.prepare import plan_patches, prepare
+from wsi_sampath.training.start import spec_for
 from wsi_sampath.training.train import train
 
 LONGEST_WAIT_S = 120
+GIVEN = ("data=d", "out=o")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path, data, settin
     assert "going on after epoch" in said[0]
     assert len([line for line in said if "loss" in line]) < 8
     assert same(whole.model, resumed.model)
+    assert whole.result == resumed.result
     assert (whole.model.parent / "curve.csv").read_text() == (out / "curve.csv").read_text()
 
 
@@ -143,6 +148,86 @@ def test_a_finished_training_is_left_alone(settings):
 def test_it_stops_early(settings):
     still = ("optimiser.learning_rate=1e-12", "patience=2", "epochs=9")
     assert train(settings("run", *still), quiet).result["epochs"] == 3
+
+
+def test_stopped_early_it_stays_stopped(tmp_path, data):
+    """Killed after the last epoch and before the model was written, it only finishes."""
+    config = write_config(tmp_path)
+    still = ("optimiser.learning_rate=1e-12", "patience=2", "epochs=9")
+    given = read_settings(config, [f"data={data}", f"out={tmp_path / 'run'}", *still])
+    whole = train(given, quiet)
+    before = whole.model.read_bytes()
+    whole.model.unlink()
+    (tmp_path / "run" / "result.json").unlink()
+    said = []
+    again = train(given, said.append)
+    assert len(said) == 1
+    assert said[0].endswith("going on after epoch 3")
+    assert again.result == whole.result
+    assert again.model.read_bytes() == before
+
+
+def test_a_validation_rarer_than_there_are_epochs(settings):
+    trained = train(settings("run", "epochs=2", "validate_every=5"), quiet)
+    assert trained.result["epoch"] == 2
+    assert trained.result["validation_macro_dice"] is not None
+
+
+def test_other_data_under_the_same_names_is_noticed(tmp_path):
+    data = paint_patches(tmp_path / "data")
+    config = write_config(tmp_path, epochs=1)
+    given = read_settings(config, [f"data={data}", f"out={tmp_path / 'run'}"])
+    train(given, quiet)
+    for change in (swap_labels, fill_image):
+        before = change(data)
+        with pytest.raises(UsageError, match="another data_sha256"):
+            train(given, quiet)
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert train(given, quiet).result["epoch"] == 1
+
+
+def swap_labels(data):
+    path = data / "mask" / "i0.png"
+    before = path.read_bytes()
+    mask = np.asarray(Image.open(path))
+    Image.fromarray(np.where(mask, 3 - mask, 0).astype(np.uint8)).save(path)
+    return {path: before}
+
+
+def fill_image(data):
+    path = data / "img" / "i0.png"
+    before = path.read_bytes()
+    Image.new("RGB", (72, 72), "white").save(path)
+    return {path: before}
+
+
+def test_the_data_may_be_renamed(tmp_path):
+    data = paint_patches(tmp_path / "data")
+    config = write_config(tmp_path, epochs=1)
+    first = train(read_settings(config, [f"data={data}", f"out={tmp_path / 'run'}"]), quiet)
+    moved = data.rename(tmp_path / "renamed")
+    again = train(read_settings(config, [f"data={moved}", f"out={tmp_path / 'run'}"]), quiet)
+    assert again.result == first.result
+
+
+def test_a_failed_start_may_be_mended_in_the_same_folder(settings):
+    with pytest.raises(WsiError, match="loss of epoch 1"):
+        train(settings("run", "optimiser.learning_rate=1e30", "optimiser.warm_up=0"), quiet)
+    trained = train(settings("run", "epochs=1"), quiet)
+    assert trained.result["epoch"] == 1
+    (trained.model.parent / "last.ckpt").unlink()
+    with pytest.raises(UsageError, match=r"another settings\.epochs"):
+        train(settings("run", "epochs=2"), quiet)
+
+
+def test_a_model_that_could_not_be_read_back_is_not_trained(tmp_path, data):
+    spec = spec_for(read_settings(write_config(tmp_path), GIVEN), open_patches(data))
+    assert [one.name for one in spec.classes] == ["other", "gland"]
+    twice = replace(open_patches(data), classes=(CLASSES[1], CLASSES[1]))
+    for wrong, patches in (("name=''", open_patches(data)), ("classes=data", twice)):
+        with pytest.raises(UsageError, match=r"tiny\.yaml: bad-input"):
+            spec_for(read_settings(write_config(tmp_path), [*GIVEN, wrong]), patches)
 
 
 def test_published_training_with_kept_features(settings):
@@ -262,7 +347,7 @@ def test_a_patch_that_cannot_be_read_is_named(tmp_path, workers, number):
 
 
 def test_devices_that_are_not_there(settings):
-    for wrong in ("device=tpu", "device=cuda:99", "devices=999"):
+    for wrong in ("device=tpu", "device=cuda:99", "device=cpu:3", "devices=999"):
         with pytest.raises(UsageError):
             train(settings("run", wrong, *(["device=auto"] if "devices" in wrong else [])), quiet)
 

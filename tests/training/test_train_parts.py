@@ -79,6 +79,12 @@ def test_labels_are_matched_by_name(tmp_path):
         label_table(other, swapped)
 
 
+def test_classes_of_a_model_that_differ_in_capitals_alone_are_refused(patches):
+    alike = [*TINY["classes"], {"name": "Gland", "color": "#000000"}]
+    with pytest.raises(UsageError, match="nothing but capitals"):
+        label_table(ModelSpec.model_validate(TINY | {"classes": alike}), patches)
+
+
 @given(st.integers(1, 40), st.integers(1, 5))
 def test_devices_share_all_patches_equally(count, world):
     shares = [share_of([*range(count)], rank, world) for rank in range(world)]

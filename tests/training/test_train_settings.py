@@ -36,6 +36,17 @@ def test_paths_of_a_file_are_beside_it(tmp_path, monkeypatch):
         ("epochs={", "no YAML"),
         ("cache_features=true", "cache_features needs"),
         ("keep=first", "setting keep"),
+        ("learning_rate=3", "'learning_rate'; did you mean 'optimiser.learning_rate'"),
+        ("optimiser.epochs=3", "'optimiser.epochs'; did you mean 'epochs'"),
+        ("weights={sma: x}", "'weights.sma'; did you mean 'weights.sam'"),
+        ("weights=3", "setting weights: "),
+        ("weights={pathology: x}", "setting weights"),
+        ("seed=5000000000", "setting seed: "),
+        ("loss.dice=-1", "setting loss.dice: "),
+        ("augmentation.crop_scale=[1.0, 0.3]", "setting augmentation.crop_scale: "),
+        ("augmentation.crop_scale=[0, 0]", "setting augmentation.crop_scale.0: "),
+        ("augmentation.crop_ratio=[2, 1]", "setting augmentation.crop_ratio: "),
+        ("optimiser.warm_up=.inf", "setting optimiser.warm_up: "),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(tmp_path, override, said):
@@ -63,6 +74,17 @@ def test_a_base_is_changed_only_where_said(tmp_path):
     assert read.model == str(below / ".." / "tiny.yaml")
 
 
+def test_what_is_made_is_beside_the_file_from_the_start(tmp_path, monkeypatch):
+    write_config(tmp_path, out="run", cache_folder="kept", data="patches")
+    monkeypatch.chdir("/")
+    for _ in range(2):
+        read = read_settings(tmp_path / "train.yaml")
+        assert read.out == str(tmp_path / "run")
+        assert read.cache_folder == str(tmp_path / "kept")
+        (tmp_path / "run").mkdir(exist_ok=True)
+    assert read_settings(tmp_path / "train.yaml", ["out=run"]).out == "run"
+
+
 def test_a_base_that_is_its_own(tmp_path):
     for one, other in (("a", "b"), ("b", "a")):
         (tmp_path / f"{one}.yaml").write_text(f"base: {other}.yaml\n")
@@ -81,3 +103,12 @@ def test_the_defaults_are_the_papers():
 def test_where_files_are_decides_nothing():
     one, other = (TrainSettings(model="m", data="d", out=out) for out in "ab")
     assert deciding(one) == deciding(other)
+
+
+def test_kept_features_are_rounded_and_so_decide():
+    given = {"model": "m", "data": "d", "out": "o", "augmentation": None}
+    one, other, moved = (
+        deciding(TrainSettings(**given, cache_features=kept, cache_folder=folder))
+        for kept, folder in ((False, None), (True, None), (True, "f"))
+    )
+    assert one != other == moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
 _KEYS_SHOWN = 3
 _BLOCK_BYTES = 1 << 20
+_LENGTH_BYTES = 8
+_HEADER_UNIT = 8
 
 
 def build_model(spec: ModelSpec) -> SamPath:
@@ -37,6 +40,8 @@ def save_checkpoint(
     provenance: str = "",
 ) -> Path:
     """Write weights and specification to one ``.safetensors`` file, atomically.
+
+    Equal content makes equal bytes.
 
     Parameters
     ----------
@@ -61,7 +66,8 @@ def save_checkpoint(
     header = {HEADER_KEY: model.spec.to_json(), "format": "pt"}
     if provenance:
         header[PROVENANCE_KEY] = provenance
-    part.write_bytes(save(tensors, metadata=header))
+    with part.open("wb") as file:
+        file.writelines(_in_order(save(tensors, metadata=header)))
     os.replace(part, path)
     return path
 
@@ -141,6 +147,19 @@ def file_sha256(path: str | Path) -> str:
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu()
     return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """Return header and tensors of a safetensors file, the keys of the header sorted.
+
+    The library writes metadata in a random order. The format is the length of the header (64 bit,
+    little endian), the header as JSON, filled up with spaces, and the tensors.
+    """
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    values = json.loads(content[_LENGTH_BYTES:end])
+    header = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % _HEADER_UNIT)
+    return len(header).to_bytes(_LENGTH_BYTES, "little") + header, memoryview(content)[end:]
 
 
 @contextmanager

@@ -22,14 +22,19 @@ from wsi_sampath.training.settings import (
 )
 
 _BASE = "base"
-_PATHS = ("model", "data", "out", "weights", "cache_folder")
+_PATHS = ("model", "data", "weights")
+_MADE = ("out", "cache_folder")
+_UNKNOWN = "extra_forbidden"
+_KINDS = ("str", PublishedWeights.__name__)
+"""What `weights` may be; pydantic counts them to the place of an error."""
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read settings from a YAML file and ``key=value`` texts, which come last.
 
     The file may name another one as its ``base`` and then only says what differs. Paths in a file
-    are relative to its folder, those in `overrides` to the current one.
+    are relative to its folder (``model``, ``data`` and ``weights`` where there is such a file, for
+    they may also be names), those in `overrides` to the current one.
 
     Parameters
     ----------
@@ -51,7 +56,9 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     try:
         return TrainSettings.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explained(error.errors()[0], values), subject=str(path)) from None
+        # A misspelt key of `weights` is also no string, which is told first and helps nobody.
+        found = sorted(error.errors(), key=lambda one: one["type"] != _UNKNOWN)
+        raise UsageError(_explained(found[0]), subject=str(path)) from None
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +97,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values with the paths that exist beside the file made independent of where."""
+    """Return the values with their paths made independent of the current folder."""
 
     def beside(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -98,7 +105,9 @@ def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         here = folder / value if isinstance(value, str) else None
         return str(here) if here is not None and here.exists() else value
 
-    return {name: beside(value) if name in _PATHS else value for name, value in values.items()}
+    out = {name: beside(value) if name in _PATHS else value for name, value in values.items()}
+    made = {name: out[name] for name in _MADE if isinstance(out.get(name), str)}
+    return out | {name: str(folder / value) for name, value in made.items()}
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -115,14 +124,13 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
     return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
 
 
-def _explained(error: ErrorDetails, values: Mapping[str, Any]) -> str:
-    where = [str(part) for part in error["loc"]]
+def _explained(error: ErrorDetails) -> str:
+    where = [str(part) for part in error["loc"] if part not in _KINDS]
     if error["type"] == "missing":
         return f"setting {where[-1]} is missing: add {where[-1]}=... to the command"
-    if error["type"] != "extra_forbidden":
+    if error["type"] != _UNKNOWN:
         return f"setting {'.'.join(where) or 'file'}: {error['msg']}"
-    near = difflib.get_close_matches(where[-1], _known(where[:-1]), n=1, cutoff=0.0)
-    return f"unknown setting '{'.'.join(where)}'; did you mean '{'.'.join([*where[:-1], *near])}'?"
+    return f"unknown setting '{'.'.join(where)}'; did you mean '{_nearest(where)}'?"
 
 
 _PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
@@ -130,10 +138,18 @@ _PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
     "optimiser": Optimiser,
     "augmentation": Augmentation,
     "weights": PublishedWeights,
-    "PublishedWeights": PublishedWeights,
 }
 
 
-def _known(where: list[str]) -> list[str]:
-    part = _PARTS.get(where[-1], TrainSettings) if where else TrainSettings
-    return list(part.model_fields)
+def _nearest(where: list[str]) -> str:
+    """Return the setting with the most similar name; of equals the one in the same part."""
+    *parts, name = where
+    fields = [[one] for one in TrainSettings.model_fields]
+    fields += [[part, one] for part, model in _PARTS.items() for one in model.model_fields]
+    fields.sort(key=lambda one: one[:-1] != parts)
+
+    def similarity(field: list[str]) -> float:
+        return difflib.SequenceMatcher(None, field[-1], name).ratio()
+
+    nearest = max(fields, key=similarity)
+    return ".".join(nearest)

@@ -47,6 +47,11 @@ class RunFolder:
         return self.root / "result.json"
 
     @property
+    def holds_weights(self) -> bool:
+        """Whether there is something to go on from, or to keep."""
+        return self.last.is_file() or self.model.is_file()
+
+    @property
     def is_complete(self) -> bool:
         """Whether the training is finished."""
         return self.result.is_file() and self.model.is_file()
@@ -88,14 +93,17 @@ def held(folder: RunFolder) -> Iterator[None]:
 def begin(folder: RunFolder, identity: Mapping[str, Any]) -> None:
     """Note what decides the weights, or check that it is what the folder was begun with.
 
+    A folder without a checkpoint or model holds nothing to go on from, and is begun anew.
+
     Raises
     ------
     UsageError
         If the folder holds another training; names what differs.
     """
     given = json.loads(json.dumps(identity))
-    if not folder.identity.is_file():
-        write_json(folder.identity, given)
+    if not (folder.identity.is_file() and folder.holds_weights):
+        if is_first_process():
+            write_json(folder.identity, given)
         return
     begun = read_json(folder.identity)
     differing = sorted(_differing(begun, given))

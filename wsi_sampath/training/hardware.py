@@ -25,6 +25,8 @@ def check_hardware(settings: TrainSettings) -> None:
     kind, colon, index = settings.device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not index.isdecimal()):
         raise UsageError(f"device={settings.device!r}; use auto, cpu, cuda, cuda:N or mps")
+    if colon and kind != "cuda":
+        raise UsageError(f"device={settings.device!r}: only cuda takes a number; use {kind}")
     if colon and settings.devices > 1:
         raise UsageError("device names one device, devices asks for several; set device=cuda")
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}

@@ -12,8 +12,8 @@ from wsi_sampath.training.task import SCORE
 ensure_torchvision_imports()
 
 from lightning.fabric.plugins import CheckpointIO  # noqa: E402
-from lightning.pytorch import Trainer  # noqa: E402
-from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch import LightningModule, Trainer  # noqa: E402
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
 
 
 def keeper(folder: RunFolder, name: str, monitor: str | None) -> ModelCheckpoint:
@@ -33,6 +33,18 @@ def best_keeper(trainer: Trainer) -> ModelCheckpoint | None:
     """Return what keeps the best epoch, or None where the last one is kept."""
     found = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
     return next((one for one in found if one.monitor == SCORE), None)
+
+
+class Patience(EarlyStopping):
+    """Stops after so many validations without a better one; stopped, it stays so when resumed."""
+
+    def __init__(self, validations: int) -> None:
+        super().__init__(SCORE, mode="max", patience=validations, check_on_train_epoch_end=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop again: Lightning forgets with every `fit` that it was told to."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class WholeFiles(CheckpointIO):

@@ -138,10 +138,13 @@ def label_table(spec: ModelSpec, patches: PatchSet) -> NDArray[np.uint8]:
     Raises
     ------
     UsageError
-        If they have other classes.
+        If they have other classes, or the model two that differ in nothing but capitals.
     """
     ours = {one.name.casefold(): i for i, one in enumerate(spec.classes, start=1)}
     theirs = [one.name.casefold() for one in patches.classes]
+    if len(ours) < len(spec.classes):
+        message = "has two classes whose names differ in nothing but capitals; rename one of them"
+        raise UsageError(message, subject=spec.name)
     if set(ours) != set(theirs):
         raise UsageError(
             f"has the classes {', '.join(theirs)}, the model {', '.join(ours)}: take a model with "

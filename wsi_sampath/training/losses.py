@@ -6,10 +6,10 @@ of which channel 0 belongs to the unlabelled pixels and is never scored.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +17,7 @@ _DICE_SMOOTH = 1e-5
 _IOU_EPSILON = 1e-7
 _FOCUS = 2
 _HARD = 0.5
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class LossWeights(BaseModel):
@@ -24,10 +25,10 @@ class LossWeights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    focal: float = 0.25
-    dice: float = 0.75
-    cross_entropy: float = 0.0
-    iou: float = 0.0625
+    focal: _Weight = 0.25
+    dice: _Weight = 0.75
+    cross_entropy: _Weight = 0.0
+    iou: _Weight = 0.0625
 
 
 class LossParts(NamedTuple):

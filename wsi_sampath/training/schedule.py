@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 _DROP = 0.1
@@ -20,7 +19,7 @@ def learning_rate(step: int, peak: float, *, warm_up: int, drops: Sequence[int])
     warm_up
         Steps of the linear rise; the first one has rate 0.
     drops
-        Steps, ascending, from which on the rate is a tenth of what it was.
+        Steps from which on the rate is a tenth of what it was.
     """
     rise = min(1.0, step / warm_up) if warm_up else 1.0
-    return peak * rise * _DROP ** bisect_right(drops, step)
+    return peak * rise * _DROP ** sum(drop <= step for drop in drops)

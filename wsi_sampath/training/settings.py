@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wsi_sampath.models.spec import Frozen
 from wsi_sampath.training.losses import LossWeights
 
 Positive = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+_SEEDS = 1 << 32
+"""Numpy's old generator, which Lightning seeds too, knows no more."""
 
 
 class PublishedWeights(Frozen):
@@ -42,7 +45,7 @@ class Augmentation(Frozen):
         makes a new one every epoch.
     """
 
-    crop_scale: tuple[Share, Share] = (0.08, 1.0)
+    crop_scale: tuple[PositiveShare, PositiveShare] = (0.08, 1.0)
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     flip: Share = 0.75
     rotate: Share = 0.5
@@ -50,6 +53,13 @@ class Augmentation(Frozen):
     colour_probability: Share = 0.5
     stain: Annotated[float, Field(ge=0, lt=1)] = 0.0
     variants: Positive | None = None
+
+    @field_validator("crop_scale", "crop_ratio")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("the lower end comes first")
+        return value
 
 
 class Optimiser(Frozen):
@@ -62,7 +72,7 @@ class Optimiser(Frozen):
     warm_up
         Length of the linear rise from 0.
     drops
-        When the rate falls to a tenth.
+        When the rate falls to a tenth; in any order.
     unit
         Of `warm_up` and `drops`: optimiser steps, or epochs.
     gradient_clip
@@ -122,7 +132,8 @@ class TrainSettings(Frozen):
         Of the network; fp16 and bf16 are mixed. The loss is always in fp32.
     cache_features, cache_precision, cache_folder
         Keep the features of frozen encoders on disk; needs `augmentation` None or its `variants`.
-        The folder (``OUT/features`` by default) may be shared by several trainings.
+        Kept in fp16 they are rounded, so that the weights come out a little different. The folder
+        (``OUT/features`` by default) may be shared by several trainings.
     device, devices
         Where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; and on how many.
     workers
@@ -165,7 +176,7 @@ class TrainSettings(Frozen):
     device: str = "auto"
     devices: Positive = 1
     workers: Annotated[int, Field(ge=0)] = 4
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=_SEEDS)] = 0
     deterministic: bool = False
     pictures: Annotated[int, Field(ge=0)] = 6
     store: Literal["fp16", "fp32"] = "fp16"
@@ -193,7 +204,6 @@ class TrainSettings(Frozen):
 _IRRELEVANT = {
     "data",
     "out",
-    "cache_features",
     "cache_folder",
     "device",
     "workers",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from wsi_sampath.errors import UsageError, WsiError
@@ -62,7 +63,13 @@ def start_model(settings: TrainSettings, patches: PatchSet) -> Start:
 
 
 def spec_for(settings: TrainSettings, patches: PatchSet) -> ModelSpec:
-    """Return the specification of the model to train."""
+    """Return the specification of the model to train.
+
+    Raises
+    ------
+    UsageError
+        If settings and data do not make a valid one.
+    """
     spec = model_spec(settings.model)
     changes: dict[str, object] = {"training_data": _credit(patches)}
     if settings.name is not None:
@@ -75,7 +82,12 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> ModelSpec:
         if settings.tile % spec.patch:
             raise UsageError(f"tile={settings.tile} must be a multiple of {spec.patch}")
         changes["tile"] = settings.tile
-    return spec.model_copy(update=changes)
+    try:
+        return ModelSpec.model_validate(spec.model_dump() | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "model"
+        raise UsageError(f"{where}: {first['msg']}", subject=settings.model) from None
 
 
 def _credit(patches: PatchSet) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import signal
@@ -32,9 +31,10 @@ from wsi_sampath.training.folder import (
     write_json,
 )
 from wsi_sampath.training.hardware import accelerator_of, check_hardware, strategy_of
-from wsi_sampath.training.keeping import WholeFiles, best_keeper, keeper
+from wsi_sampath.training.identity import identity_of
+from wsi_sampath.training.keeping import Patience, WholeFiles, best_keeper, keeper
 from wsi_sampath.training.loader import PatchReader, label_table
-from wsi_sampath.training.settings import TrainSettings, deciding
+from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.start import Start, start_model
 from wsi_sampath.training.task import SCORE, SegmentationTask
 from wsi_sampath.training.watch import Curve, Lines, Pictures, spread_out
@@ -42,10 +42,7 @@ from wsi_sampath.training.watch import Curve, Lines, Pictures, spread_out
 ensure_torchvision_imports()
 
 from lightning.pytorch import Callback, Trainer, seed_everything  # noqa: E402
-from lightning.pytorch.callbacks import (  # noqa: E402
-    EarlyStopping,
-    RichProgressBar,
-)
+from lightning.pytorch.callbacks import RichProgressBar  # noqa: E402
 from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
 
 Say = Callable[[str], None]
@@ -98,7 +95,7 @@ def train(settings: TrainSettings, say: Say = print) -> Trained:
     folder = RunFolder(Path(settings.out))
     with held(folder), _quiet():
         start = start_model(settings, patches)
-        identity = _identity(settings, patches, start)
+        identity = identity_of(settings, patches, start)
         begin(folder, identity)
         if not folder.is_complete:
             _run(settings, patches, start, folder, identity, say)
@@ -193,7 +190,8 @@ def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: 
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optimiser.gradient_clip,
-        check_val_every_n_epoch=settings.validate_every,
+        # At least once: without any score there would be no best epoch.
+        check_val_every_n_epoch=min(settings.validate_every, settings.epochs),
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
@@ -221,24 +219,11 @@ def _callbacks(
     if terminal:
         found.append(RichProgressBar())
     if settings.patience is not None and validation:
-        patience = settings.patience
-        found.append(
-            EarlyStopping(SCORE, mode="max", patience=patience, check_on_train_epoch_end=False)
-        )
+        found.append(Patience(settings.patience))
     if validation and not settings.keeps_last:
         found.append(keeper(folder, "best", SCORE))
     found.append(keeper(folder, "last", None))
     return found
-
-
-def _identity(settings: TrainSettings, patches: PatchSet, start: Start) -> dict[str, Any]:
-    tables = [(patches.root / name).read_bytes() for name in ("classes.yaml", "patches.csv")]
-    return {
-        "settings": deciding(settings),
-        "model": start.model.spec.model_dump(mode="json"),
-        "data_sha256": hashlib.sha256(b"\0".join(tables)).hexdigest(),
-        "start": start.digests or "random",
-    }
 
 
 def _check_data(patches: PatchSet) -> None:
