@@ -47,6 +47,9 @@ def test_what_the_user_should_know(run, folders, tmp_path):
     code, _, told = run("patches", *folders, "--out", tmp_path / "one", "--case", "^p")
     assert code == 0
     assert "the test split is empty" in told
+    code, _, told = run("patches", *folders, "--out", tmp_path / "all", "--test-cases", ".")
+    assert code == 0
+    assert "the train split is empty: the test split has 10 of 10 cases" in told
 
 
 def test_crag_and_bcss(run, tmp_path):

@@ -80,9 +80,10 @@ def test_tiles_show_what_was_drawn(run, painted, drawn, tmp_path, mpp):
     whole = labels_at(0, 0, round(3000 * 0.5 / mpp), mpp / 0.5)
     assert 0.98 * np.count_nonzero(whole) < seen <= np.count_nonzero(whole)
     assert run(*words)[0] == 0
-    code, _, told = run(*words[:-1], 0.7)
-    assert code == 2
-    assert "was begun with other" in told
+    for other in ((*words[:-1], 0.7), (*words, "--slide-mpp", 0.4)):
+        code, _, told = run(*other)
+        assert code == 2
+        assert "was begun with other" in told
 
 
 def test_a_slide_with_bounds(run, painted, drawn, tmp_path, monkeypatch):
@@ -155,6 +156,7 @@ def test_wrong_usage_is_one_line(run, painted, drawn, tmp_path):
         (painted.path, drawn, *out, "--min-labelled", 2): "--min-labelled",
         (painted.path, drawn, *out, "--min-labelled", 1): "no tile has enough labelled pixels",
         (painted.path, drawn, *out, "--mpp", -1): "--mpp",
+        (painted.path, drawn, *out, "--mpp", "nan"): "--mpp",
         (painted.path, drawn, *out, "--image-format", "gif"): "--image-format",
         (painted.path, drawn, *out, "--classes", tmp_path / "no.yaml"): "cannot be read",
         (painted.path, drawn, painted.path, drawn, *out): "two slides have the name painted",

@@ -189,6 +189,13 @@ def test_tiles_are_centred_on_what_is_labelled():
     assert {one.x for one in boxes} == {51}
 
 
+def test_an_area_far_beyond_the_slide_costs_nothing():
+    far = area("a", -1e12, 20, 1e12, 40)
+    boxes = list(labelled_boxes(LabelPainter([far], {"a": 1}, PLAIN), (300, 200), 100, 0.0))
+    assert len(boxes) in (3, 4)
+    assert all(-100 < one.x < 300 for one in boxes)
+
+
 def test_what_is_on_the_plane():
     on = within(Box(-1, 2, 4, 3), (2, 4))
     assert on.tolist() == [[False, True, True, False]] * 2 + [[False] * 4]

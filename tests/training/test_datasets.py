@@ -11,12 +11,17 @@ from wsi_sampath.training.datasets import (
     check_patches,
     load_image,
     open_patches,
+    read_rgb,
     write_classes,
     write_table,
 )
 
 CLASSES = (ClassSpec(name="other", color="#000000"), ClassSpec(name="gland", color="#ff0000"))
 PATCHES = [Patch("a", -1, "p,1"), Patch("b", 0, "p2"), Patch("c", 1, "p3"), Patch("d", 4, "p3")]
+
+
+def write_text(folder, text):
+    (folder / "classes.yaml").write_text(text)
 
 
 @pytest.fixture
@@ -61,6 +66,16 @@ def test_what_is_written_is_read(folder):
             "names a twice",
         ),
         (lambda f: (f / "classes.yaml").write_text("classes: []\n"), "classes"),
+        (
+            lambda f: write_text(f, "classes: [{name: a, color: '#000000'}]\nmpps: 1"),
+            "unknown key 'mpps'; did you mean 'mpp'",
+        ),
+        (
+            lambda f: write_text(
+                f, "classes: [{name: A, color: '#000000'}, {name: a, color: '#000000'}]"
+            ),
+            "not 'A' and 'a'",
+        ),
         (lambda f: (f / "classes.yaml").write_text("a: [\n"), "cannot be read"),
         (lambda f: (f / "classes.yaml").unlink(), "cannot be read"),
     ],
@@ -96,3 +111,19 @@ def test_large_images_come_without_a_warning(folder, monkeypatch, recwarn):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(WsiError, match="cannot be read"):
         load_image(folder / "img" / "a.png")
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_more_than_eight_bits_are_refused(tmp_path, kind):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.full((4, 5), 999, kind)).save(path)
+    with pytest.raises(WsiError, match=r"deep\.tif.*more than 8 bits; save it as 8 bits"):
+        read_rgb(path)
+
+
+def test_a_damaged_header_is_one_line(folder):
+    path = folder / "img" / "a.png"
+    # The length of the first chunk, which must be 13.
+    path.write_bytes(path.read_bytes()[:11] + b"\x05" + path.read_bytes()[12:])
+    with pytest.raises(WsiError, match=r"a\.png: bad-input: cannot be read"):
+        load_image(path)

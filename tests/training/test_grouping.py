@@ -69,6 +69,18 @@ def test_colours_and_their_tolerance(tmp_path):
         read_grouping(path).labels(Image.fromarray(pixels))
 
 
+def test_the_nearest_colour_wins(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(
+        "classes:\n"
+        '- {name: a, color: "#123456", values: ["#ff0000"]}\n'
+        '- {name: b, color: "#123456", values: ["#c80000"]}\n'
+        "tolerance: 60\n"
+    )
+    pixels = np.array([[[255, 0, 0], [200, 0, 0], [228, 0, 0], [227, 9, 0]]], np.uint8)
+    assert read_grouping(path).labels(Image.fromarray(pixels)).tolist() == [[1, 2, 1, 2]]
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "I;16", "I", "P", "RGB", "RGBA", "LA"])
 def test_kinds_of_files(mode):
     grey = Image.fromarray(np.array([[0, 255]], np.uint8))
@@ -92,7 +104,18 @@ def test_instances_of_sixteen_bits():
         ('classes: [{name: a, color: "#000000", values: ["x"]}]', "'x' is no number"),
         ('classes: [{name: a, color: "#000000", values: [70000]}]', "0..65535"),
         ('classes: [{name: a, color: "#000000", values: [1, "#00ff00"]}]', "all colours"),
-        ('clases: [{name: a, color: "#000000", values: [1]}]', "clas"),
+        ('clases: [{name: a, color: "#000000", values: [1]}]', "'clases'; did you mean 'classes'"),
+        ("classes: [{name: a, colour: x, values: [1]}]", "did you mean 'classes.0.color'"),
+        ('classes: [{name: a, color: "#000000", values: ["#0f0"]}]', "'#0f0' is no colour"),
+        (
+            'classes: [{name: a, color: "#000000", values: ["#00ff00"]}]\nignored: ["#00FF00"]',
+            "two classes: #00ff00",
+        ),
+        (
+            'classes: [{name: Fat, color: "#000000", values: [1]}, '
+            '{name: fat, color: "#000000", values: [2]}]',
+            "not 'Fat' and 'fat'",
+        ),
         ("a: [", "cannot be read"),
     ],
 )
@@ -124,3 +147,28 @@ def test_only_plain_masks_are_guessed():
         guessed([[0]])
     with pytest.raises(UsageError, match=r"coloured.*--classes"):
         guessed([[[255, 0, 0]]])
+
+
+def test_every_mask_is_looked_at():
+    with pytest.raises(UsageError, match="labels up to 3"):
+        guessed([[0, 1]], [[0, 1, 2, 3]], [[0, 255]])
+    with pytest.raises(UsageError, match=r"m\.png.*different values; say what.*--classes"):
+        guessed([[0, 1]], [[0]], [[0, 255]])
+    with pytest.raises(UsageError, match="labels up to 7"):
+        guessed([[0, 255]], [[0, 7]])
+
+
+def test_areas_of_grey_are_labels_and_soft_edges_are_not():
+    labels = np.arange(201).repeat(16).reshape(-1, 4)
+    with pytest.raises(UsageError, match="areas of 1, 2, 3 and"):
+        guessed(labels)
+    with pytest.raises(UsageError, match="areas of 1, not only black, white"):
+        guessed(np.array([0, 1, 255]).repeat(16).reshape(-1, 4))
+    y, x = np.indices((60, 60))
+    distance = np.hypot(y - 30, x - 29)
+    soft = np.clip(128 + 40 * (20 - distance), 0, 255)
+    assert guessed(soft) == read_grouping("glands")
+    # EBHI-Seg has masks whose white is 253 with a few pixels of 255.
+    assert guessed(np.where(distance < 20, 253 + 2 * (x == 29), 0)) == read_grouping("glands")
+    noisy = np.where(distance < 20, 250, 5)
+    assert guessed(noisy, name="m.jpg") == read_grouping("glands")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -169,6 +171,9 @@ def test_several_folders_keep_their_names_apart(tmp_path):
         ({"test_cases": "z"}, "is found in no case"),
         ({"folds": 1}, "--folds"),
         ({"test": 1.0}, "--test"),
+        ({"mpp": -1.0}, "--mpp"),
+        ({"mpp": float("nan")}, "--mpp"),
+        ({"mpp": float("inf")}, "--mpp"),
     ],
 )
 def test_bad_options(tmp_path, options, words):
@@ -210,3 +215,89 @@ def test_real_rings_and_ocdc(data_folder, tmp_path):
         for patch in found.patches:
             seen |= set(np.unique(found.read(patch)[1]).tolist())
         assert seen == labels
+
+
+def test_equal_names_at_old_times_elsewhere_are_another_source(tmp_path):
+    out = tmp_path / "out"
+    for values in ((0, 255), (255, 255)):
+        images, masks = paint(tmp_path / f"{values[0]}", ["a", "b"], values=values)
+        for path in (*images[0].iterdir(), *masks[0].iterdir()):
+            os.utime(path, (1e9, 1e9))
+        run(plan_patches(images, masks, out))
+    assert (np.asarray(Image.open(out / "mask" / "a.png")) == 2).all()
+
+
+def test_an_image_that_is_lost_or_empty_is_done_again(tmp_path):
+    images, masks = paint(tmp_path, ["a", "b", "c"])
+    out = tmp_path / "out"
+    run(plan_patches(images, masks, out))
+    before = written(out)
+    (out / "img" / "a.png").unlink()
+    (out / "img" / "b.png").write_bytes(b"")
+    (out / "mask" / "c.png").write_bytes(b"")
+    run(plan_patches(images, masks, out))
+    assert written(out) == before
+
+
+def test_without_a_finished_patch_other_classes_begin_anew(tmp_path):
+    images, masks = paint(tmp_path, ["a", "b"], values=(0, 7))
+    out = tmp_path / "out"
+    with pytest.raises(WsiError, match="mask holds #070707"):
+        run(plan_patches(images, masks, out, grouping=read_grouping("rings")))
+    run(plan_patches(images, masks, out, grouping=read_grouping("instances")))
+    assert len(open_patches(out).patches) == 2
+
+
+def test_folders_of_the_same_parts_have_different_names(tmp_path):
+    folders = [paint(tmp_path / one / other, ["x"]) for one, other in ("pq", "qp")]
+    images, masks = ([one[kind][0] for one in folders] for kind in (0, 1))
+    plan = plan_patches(images, masks, tmp_path / "out")
+    assert [patch.img_id for patch in plan.patches] == ["p__q__x", "q__p__x"]
+    more = paint(tmp_path / "p__q", ["x"])
+    with pytest.raises(WsiError, match=r"p__q__x would be the names of two images"):
+        plan_patches([*images, *more[0]], [*masks, *more[1]], tmp_path / "out")
+
+
+def test_a_folder_within_another_keeps_a_name(tmp_path):
+    one, two = paint(tmp_path / "a", ["x"]), paint(tmp_path / "a" / "b", ["x"])
+    plan = plan_patches(one[0] + two[0], one[1] + two[1], tmp_path / "out")
+    assert [patch.img_id for patch in plan.patches] == ["images__x", "b__images__x"]
+
+
+def test_no_image_is_taken_twice(tmp_path):
+    images, masks = paint(tmp_path, ["a", "b"])
+    with pytest.raises(UsageError, match="already among those of"):
+        plan_patches(images * 2, masks * 2, tmp_path / "out")
+    paint(tmp_path / "images", ["c"])
+    within = [tmp_path / "images" / "images"]
+    with pytest.raises(UsageError, match="already among those of"):
+        plan_patches(images + within, masks * 2, tmp_path / "out")
+
+
+def test_images_masks_and_output_lie_apart(tmp_path):
+    images, masks = paint(tmp_path, ["a", "b"])
+    for out in (images[0], images[0] / "out", masks[0] / "out"):
+        with pytest.raises(UsageError, match="--out lies in"):
+            plan_patches(images, masks, out)
+    with pytest.raises(UsageError, match="--mask-suffix"):
+        plan_patches(images, images, tmp_path / "out")
+    images[0].rename(tmp_path / "img")
+    masks[0].rename(tmp_path / "mask")
+    before = written(tmp_path)
+    with pytest.raises(UsageError, match="the sources .* themselves"):
+        run(plan_patches([tmp_path / "img"], [tmp_path / "mask"], tmp_path))
+    assert written(tmp_path) == before
+
+
+def test_sixteen_bits_are_not_made_white(tmp_path):
+    images, masks = paint(tmp_path, ["a", "b"])
+    Image.fromarray(np.full((9, 7), 4000, np.uint16)).save(images[0] / "b.png")
+    with pytest.raises(WsiError, match=r"b\.png.*more than 8 bits"):
+        run(plan_patches(images, masks, tmp_path / "out"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no file can have such a name")
+def test_a_name_that_is_no_text_is_one_line(tmp_path):
+    images, masks = paint(tmp_path, [os.fsdecode(b"a\xff")])
+    with pytest.raises(WsiError, match=r"a\?\.png: bad-input: its name is not UTF-8"):
+        plan_patches(images, masks, tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,8 @@ class Tiling:
 
     def __post_init__(self) -> None:
         for name, value in (("--mpp", self.mpp), ("--tile", self.tile)):
-            if value <= 0:
-                raise UsageError(f"{name} {value} must be above 0")
+            if not 0 < value < math.inf:
+                raise UsageError(f"{name} {value} must be a number above 0")
         if not 0 <= self.least <= 1:
             raise UsageError(f"--min-labelled {self.least} must be a share from 0 to 1")
 

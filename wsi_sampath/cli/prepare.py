@@ -14,7 +14,7 @@ from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
     from wsi_sampath.training.grouping import Grouping
-    from wsi_sampath.training.prepare import ImageFormat, Plan
+    from wsi_sampath.training.plan import ImageFormat, Plan
 
 app = new_app("Turn data sets into labelled patches: patches, slide, bcss, crag.")
 
@@ -73,7 +73,7 @@ def patches(
     )
     if not case:
         _warn("without --case every image is a patient of its own, which flatters all scores")
-    _write(plan)
+    _write(plan, test_cases=test_cases)
 
 
 @app.command()
@@ -123,7 +123,7 @@ def slide(
         out,
         classes=named,
         mpp=mpp,
-        options={"tile": tile, "min_labelled": min_labelled},
+        options={"tile": tile, "min_labelled": min_labelled, "slide_mpp": slide_mpp},
         blocks=blocks,
         test_cases=test_cases,
         test=test,
@@ -133,7 +133,8 @@ def slide(
     )
     if blocks:
         _warn("all splits show the same patients, which flatters all scores")
-    _write(plan, "" if blocks else "; --blocks splits within slides instead")
+    hint = "" if blocks else "; --blocks splits within slides instead"
+    _write(plan, hint, test_cases)
 
 
 @app.command()
@@ -204,7 +205,7 @@ def _at_least_two(folds: int) -> int:
     return folds
 
 
-def _write(plan: Plan, hint: str = "") -> None:
+def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
     from wsi_sampath.cli.counting import counted
     from wsi_sampath.training.prepare import prepare
 
@@ -212,9 +213,13 @@ def _write(plan: Plan, hint: str = "") -> None:
         pass
     found = Counter(patch.split for patch in plan.patches)
     cases = len({patch.case for patch in plan.patches})
+    left = len({patch.case for patch in plan.patches if patch.split != "test"})
+    why = f"there are only {cases} cases{hint}"
+    if test_cases or not left:
+        why = f"the test split has {cases - left} of {cases} cases"
     for name in ("train", "validation", "test"):
         if not found[name]:
-            _warn(f"the {name} split is empty: there are only {cases} cases{hint}")
+            _warn(f"the {name} split is empty: {why}")
     counts = ", ".join(f"{found[name]} {name}" for name in ("train", "validation", "test"))
     names = ", ".join(one.name for one in plan.grouping.plain_classes)
     print(f"{plan.out}: {len(plan.patches)} patches of {cases} cases: {counts}; classes: {names}")

@@ -232,7 +232,9 @@ def _starts(first: int, length: int, tile: int, limit: int) -> Iterable[int]:
     start = first - (count * tile - length) // 2
     if count * tile <= limit:
         start = min(max(start, 0), limit - count * tile)
-    return (start + index * tile for index in range(count))
+    # An area may reach far beyond the slide, where there is nothing to look at.
+    seen = range(max(0, -start // tile), min(count, -((start - limit) // tile)))
+    return (start + index * tile for index in seen)
 
 
 def _bad(path: Path, message: str) -> WsiError:

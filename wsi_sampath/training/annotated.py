@@ -16,8 +16,9 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import Patch, several
 from wsi_sampath.training.folds import draw_folds
-from wsi_sampath.training.grouping import read_table
-from wsi_sampath.training.prepare import ImageFormat, Piece, Plan, Source
+from wsi_sampath.training.pairing import check_name
+from wsi_sampath.training.plan import ImageFormat, Piece, Plan, Source
+from wsi_sampath.training.tables import check_class_names, read_table
 
 BLOCK_TILES = 3
 """Side of the blocks that stand for cases where a slide is split within itself."""
@@ -58,9 +59,7 @@ class NamedClasses(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [one.name.casefold() for one in self.classes]
-        if len(set(names)) < len(names):
-            raise ValueError("classes must have different names")
+        check_class_names(one.name for one in self.classes)
         taken = [name.casefold() for one in self.classes for name in one.names]
         taken += [name.casefold() for name in self.ignored]
         twice = sorted({name for name in taken if taken.count(name) > 1})
@@ -159,7 +158,7 @@ def plan_slides(
     *,
     classes: NamedClasses,
     mpp: float,
-    options: Mapping[str, float],
+    options: Mapping[str, float | None],
     blocks: bool = False,
     test_cases: str = "",
     test: float = 0.2,
@@ -230,6 +229,8 @@ def _case(slide: AnnotatedSlide, tile: SlideTile, blocks: bool) -> str:
 
 
 def _check_stems(slides: Sequence[AnnotatedSlide]) -> None:
+    for slide in slides:
+        check_name(slide.image)
     stems = [slide.image.stem for slide in slides]
     twice = sorted({one for one in stems if stems.count(one) > 1})
     if twice:

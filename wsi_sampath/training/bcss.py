@@ -12,11 +12,12 @@ import numpy as np
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.training.bcss_scale import differs, measured_mpp
-from wsi_sampath.training.datasets import TEST_FOLD, Patch, load_image
+from wsi_sampath.training.datasets import TEST_FOLD, Patch, load_image, read_rgb
 from wsi_sampath.training.folds import case_folds
 from wsi_sampath.training.grouping import Grouping, read_grouping
-from wsi_sampath.training.pairing import pair_up
-from wsi_sampath.training.prepare import ImageFormat, Piece, Plan, Source, check_sizes
+from wsi_sampath.training.pairing import check_out, pair_up
+from wsi_sampath.training.plan import ImageFormat, Piece, Plan, Source
+from wsi_sampath.training.prepare import check_sizes
 
 SIDE_PX = 1024
 MPP = 0.25
@@ -138,7 +139,9 @@ def plan_bcss(
     WsiError
         ``bad-input`` for pairs that miss a half or a name that is no region's.
     """
-    pairs = pair_up([images or _image_folder(root)], [masks or root / "masks"])
+    image_folder, mask_folder = images or _image_folder(root), masks or root / "masks"
+    check_out(out, [image_folder, mask_folder])
+    pairs = pair_up([image_folder], [mask_folder])
     regions = {name: parse_region(name) for name in pairs}
     sizes = {name: load_image(image, decode=False).size for name, (image, _) in pairs.items()}
     tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
@@ -181,7 +184,7 @@ def _source(
     image, mask = pair
 
     def cut() -> Iterator[Piece]:
-        rgb = np.asarray(load_image(image).convert("RGB"))
+        rgb = read_rgb(image)
         labels = grouping.labels(load_image(mask), subject=str(mask))
         check_sizes(rgb, labels, mask)
         for patch, (y, x) in tiles.items():

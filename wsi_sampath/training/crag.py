@@ -9,7 +9,8 @@ from wsi_sampath.training.datasets import TEST_FOLD, Patch
 from wsi_sampath.training.folds import case_folds
 from wsi_sampath.training.grouping import Grouping, read_grouping
 from wsi_sampath.training.pairing import pair_up
-from wsi_sampath.training.prepare import Plan, Source, whole
+from wsi_sampath.training.plan import Plan, Source
+from wsi_sampath.training.prepare import whole
 
 MPP = 0.5
 _TRAIN, _TEST = "train", "valid"

@@ -19,11 +19,12 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.spec import ClassSpec
+from wsi_sampath.training.tables import check_class_names, explained
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -57,7 +58,13 @@ class ClassList(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
-    mpp: Annotated[float, Field(gt=0)] | None = None
+    mpp: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _check(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        check_class_names(one.name for one in classes)
+        return classes
 
 
 @dataclass(frozen=True)
@@ -170,9 +177,23 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     WsiError
-        ``bad-input`` if it cannot be decoded.
+        ``bad-input`` if it cannot be decoded, or has more than 8 bits.
     """
-    return np.asarray(load_image(path).convert("RGB"))
+    return as_rgb(load_image(path), path)
+
+
+def as_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """Return a decoded image as uint8 (height, width, 3).
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for more than 8 bits, which Pillow would cut off rather than scale.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        message = "is grey with more than 8 bits; save it as 8 bits (ImageJ: Image > Type > 8-bit)"
+        raise WsiError("bad-input", message, subject=str(path))
+    return np.asarray(image.convert("RGB"))
 
 
 def load_image(path: Path, *, decode: bool = True) -> Image.Image:
@@ -191,7 +212,7 @@ def load_image(path: Path, *, decode: bool = True) -> Image.Image:
                 if decode:
                     opened.load()
                 return opened
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise WsiError("bad-input", f"cannot be read: {error}", subject=str(path)) from error
 
 
@@ -230,9 +251,7 @@ def _read_classes(path: Path) -> ClassList:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _bad(path, f"cannot be read: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _bad(path, f"{where or 'file'}: {first['msg']}") from error
+        raise _bad(path, explained(error, ClassList)) from error
 
 
 def _read_table(path: Path) -> Iterator[Patch]:

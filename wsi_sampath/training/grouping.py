@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import several
+from wsi_sampath.training.tables import check_class_names, read_table
 
 _FOLDER = Path(__file__).parent / "groupings"
 _VALUES = 65536
@@ -25,9 +26,10 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 _GREY_TOLERANCE = 8
 """JPEG leaves the channels of a grey mask this far apart."""
 _JPEG_NOISE = 16
+_LEAST_AREAS = 0.05
+"""Share of a mask's greys that lie in even areas: of soft edges none do, of labels most."""
 
 Value = int | str
-Table = TypeVar("Table", bound=BaseModel)
 
 
 class MaskClass(ClassSpec):
@@ -61,14 +63,14 @@ class Grouping(BaseModel):
         coloured = [isinstance(value, str) and value.startswith("#") for value in values]
         if any(coloured) and not all(coloured):
             raise ValueError("values are either all colours or all numbers")
-        if not any(coloured):
-            taken = [one for value in values for one in numbers(value)]
-            if len(set(taken)) < len(taken):
-                twice = sorted({one for one in taken if taken.count(one) > 1})
-                raise ValueError(f"mask values in two classes: {several([*map(str, twice)])}")
-        names = [one.name for one in self.classes]
-        if len(set(names)) < len(names):
-            raise ValueError("classes must have different names")
+        if any(coloured):
+            taken = [_colour(value) for value in values]
+        else:
+            taken = [str(one) for value in values for one in numbers(value)]
+        twice = [one for one, count in Counter(taken).items() if count > 1]
+        if twice:
+            raise ValueError(f"mask values in two classes: {several(twice)}")
+        check_class_names(one.name for one in self.classes)
         return self
 
     @property
@@ -110,10 +112,13 @@ class Grouping(BaseModel):
 
     def _from_colours(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         found = np.full(rgb.shape[:2], _UNKNOWN, np.uint8)
+        nearest = np.full(rgb.shape[:2], np.iinfo(np.int16).max, np.int16)
         for label, value in self._pairs():
-            colour = np.frombuffer(bytes.fromhex(str(value)[1:]), np.uint8).astype(np.int16)
-            near = (np.abs(rgb.astype(np.int16) - colour) <= self.tolerance).all(axis=-1)
-            found[near] = label
+            colour = np.frombuffer(bytes.fromhex(_colour(value)[1:]), np.uint8).astype(np.int16)
+            off = np.abs(rgb - colour)
+            distance = off.sum(axis=-1, dtype=np.int16)
+            nearer = (off.max(axis=-1) <= self.tolerance) & (distance < nearest)
+            found[nearer], nearest[nearer] = label, distance[nearer]
         return found
 
     def _pairs(self) -> Iterator[tuple[int, Value]]:
@@ -137,53 +142,63 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
     return read_table(Path(name_or_file), Grouping, hint)
 
 
-def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
-    """Read a YAML table of classes.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be used; `hint` is added where it cannot be read.
-    """
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"cannot be read ({' '.join(str(error).split())}){hint}"
-        raise UsageError(message, subject=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where or 'file'}: {first['msg']}", subject=str(path)) from error
-
-
 def known_groupings() -> list[str]:
     """Return the names of the groupings that come with the package."""
     return sorted(one.stem for one in _FOLDER.glob("*.yaml"))
 
 
 def guess_grouping(masks: Iterator[tuple[Path, Image.Image]]) -> Grouping:
-    """Recognise grey masks that show one thing, bright against dark.
+    """Recognise grey masks that all show one thing, bright against dark; every one is looked at.
 
     Raises
     ------
     UsageError
-        If they could mean anything else: the user must say.
+        If one could mean anything else, or means it in another way: the user must say.
     """
     hint = f"say what the masks mean with --classes FILE (or {', '.join(known_groupings())})"
+    first: dict[str, Path] = {}
     for path, mask in masks:
         try:
-            largest = int(mask_values(mask, subject=str(path)).max(initial=0))
+            kind = _kind(path, mask_values(mask, subject=str(path)))
         except WsiError as error:
             raise UsageError(f"{error.message}; {hint}", subject=str(path)) from error
-        if path.suffix.lower() in (".jpg", ".jpeg") and largest <= _JPEG_NOISE:
-            continue
-        if largest == 1:
-            return read_grouping("instances")
-        if 127 < largest < 256:
-            return read_grouping("glands")
-        if largest:
-            raise UsageError(f"mask holds labels up to {largest}: {hint}", subject=str(path))
-    raise UsageError(f"all masks are empty: {hint}")
+        if kind:
+            first.setdefault(kind, path)
+        if len(first) > 1:
+            one, other = first.values()
+            message = f"{one.name} and this mask mean glands by different values; {hint}"
+            raise UsageError(message, subject=str(other))
+    if not first:
+        raise UsageError(f"all masks are empty: {hint}")
+    return read_grouping(next(iter(first)))
+
+
+def _kind(path: Path, values: NDArray[np.int64]) -> str:
+    """Return the grouping that a mask fits, or "" if it is empty."""
+    noise = _JPEG_NOISE if path.suffix.lower() in (".jpg", ".jpeg") else 0
+    largest = int(values.max(initial=0))
+    if largest <= noise:
+        return ""
+    if largest == 1:
+        return "instances"
+    if not 127 < largest < 256:
+        raise WsiError("bad-input", f"mask holds labels up to {largest}")
+    areas = _grey_areas(values, noise, largest)
+    if areas:
+        raise WsiError("bad-input", f"mask holds areas of {several(areas)}, not only black, white")
+    return "glands"
+
+
+def _grey_areas(values: NDArray[np.int64], noise: int, largest: int) -> list[str]:
+    """Return the values between black and white that fill areas, as those of soft edges do not."""
+    inner = values[1:-1, 1:-1]
+    grey = (inner > noise) & (inner < largest - _GREY_TOLERANCE)
+    even = grey.copy()
+    for beside in (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]):
+        even &= inner == beside
+    if np.count_nonzero(even) <= _LEAST_AREAS * np.count_nonzero(grey):
+        return []
+    return [str(one) for one in np.unique(inner[even])]
 
 
 def mask_values(mask: Image.Image, *, subject: str = "") -> NDArray[np.int64]:
@@ -223,6 +238,12 @@ def numbers(value: Value) -> range:
     if not first <= last < _VALUES:
         raise ValueError(f"'{value}' is not within 0..65535, ascending")
     return range(first, last + 1)
+
+
+def _colour(value: Value) -> str:
+    if not _COLOR.fullmatch(str(value)):
+        raise ValueError(f"'{value}' is no colour like #00ff00")
+    return str(value).lower()
 
 
 def _name(value: NDArray[np.integer]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
+from os.path import commonprefix
 from pathlib import Path
 
 from wsi_sampath.errors import UsageError, WsiError
@@ -20,21 +22,70 @@ def pair_up(
     ------
     WsiError
         ``bad-input`` naming what has no partner, or more than one.
+    UsageError
+        For folders that are missing, overlap, or hold images and masks alike.
     """
-    tops = [folder.resolve() for folder in images]
     for folder in (*images, *masks):
         if not folder.is_dir():
             raise UsageError("there is no such folder", subject=str(folder))
+    _check_apart(images)
     pairs: dict[str, tuple[Path, Path]] = {}
-    for top, image_folder, mask_folder in zip(tops, images, masks, strict=True):
-        prefix = "" if len(tops) == 1 else f"{_told_apart(top, tops)}__"
-        found = _by_name(mask_folder, mask_suffix)
-        pictures = _by_name(image_folder, "")
-        if mask_suffix and image_folder.resolve() == mask_folder.resolve():
-            pictures = {k: v for k, v in pictures.items() if not k.endswith(mask_suffix)}
+    for prefix, image_folder, mask_folder in zip(_prefixes(images), images, masks, strict=True):
+        pictures, found = _read_folders(image_folder, mask_folder, mask_suffix)
         _check_pairs(image_folder, pictures, found)
-        pairs |= {prefix + name: (pictures[name], found[name]) for name in sorted(pictures)}
+        here = {prefix + name: (pictures[name], found[name]) for name in sorted(pictures)}
+        twice = sorted(pairs.keys() & here.keys())
+        if twice:
+            message = f"{several(twice)} would be the names of two images; rename the folder"
+            raise WsiError("bad-input", message, subject=str(image_folder))
+        pairs |= here
     return pairs
+
+
+def check_out(out: Path, folders: Sequence[Path]) -> None:
+    """Refuse to write among the sources, where the next run would find what this one wrote.
+
+    Raises
+    ------
+    UsageError
+        If `out` is one of the folders, or below.
+    """
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            message = f"--out lies in {folder}, which is searched for images; take another folder"
+            raise UsageError(message, subject=str(out))
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that cannot be written into ``patches.csv``.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` if it is not UTF-8.
+    """
+    readable = str(path).encode(errors="replace").decode()
+    if readable != str(path):
+        raise WsiError("bad-input", "its name is not UTF-8; rename it", subject=readable)
+
+
+def _read_folders(
+    images: Path, masks: Path, mask_suffix: str
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    pictures, found = _by_name(images, ""), _by_name(masks, mask_suffix)
+    if images.resolve() != masks.resolve():
+        return pictures, found
+    if not mask_suffix:
+        message = "holds images and masks alike; tell the masks by the end of their names"
+        raise UsageError(f"{message}, --mask-suffix", subject=str(images))
+    return {k: v for k, v in pictures.items() if not k.endswith(mask_suffix)}, found
+
+
+def _check_apart(folders: Sequence[Path]) -> None:
+    for folder, other in permutations(folders, 2):
+        if folder.resolve().is_relative_to(other.resolve()):
+            message = f"its images are already among those of {other}; give them once"
+            raise UsageError(message, subject=str(folder))
 
 
 def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
@@ -44,6 +95,7 @@ def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
         name = "__".join(path.relative_to(folder).with_suffix("").parts)
         if not name.endswith(suffix):
             continue
+        check_name(path)
         name = name.removesuffix(suffix)
         if name in found:
             message = f"has the name of {found[name].name}; keep one of them"
@@ -66,7 +118,12 @@ def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) 
         raise WsiError("bad-input", f"holds no image ({kinds})", subject=str(folder))
 
 
-def _told_apart(top: Path, tops: Sequence[Path]) -> str:
-    """Return the parts of a path that not all of `tops` have."""
-    shared = set(tops[0].parts).intersection(*(one.parts for one in tops))
-    return "__".join(part for part in top.parts if part not in shared)
+def _prefixes(folders: Sequence[Path]) -> list[str]:
+    """Return for each of several folders what its path has between the parts that all share."""
+    if len(folders) == 1:
+        return [""]
+    paths = [folder.resolve().parts for folder in folders]
+    paths = [parts[len(commonprefix(paths)) :] for parts in paths]
+    # At least one part is left to each.
+    alike = min(len(commonprefix([parts[::-1] for parts in paths])), min(map(len, paths)) - 1)
+    return ["__".join(parts[: len(parts) - alike]) + "__" for parts in paths]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import errno
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import (
     IMAGE_SUFFIXES,
     Patch,
+    as_rgb,
     load_image,
     several,
     write_atomically,
@@ -28,82 +28,17 @@ from wsi_sampath.training.datasets import (
 )
 from wsi_sampath.training.folds import draw_folds, find_case
 from wsi_sampath.training.grouping import Grouping, guess_grouping
-from wsi_sampath.training.pairing import pair_up
+from wsi_sampath.training.pairing import check_out, pair_up
+from wsi_sampath.training.plan import Piece, Plan, Source
 
-ImageFormat = Literal["png", "jpg"]
 _JPEG_QUALITY = 95
 _BEGUN = "preparing.json"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One patch: `rgb` (height, width, 3) and `labels` (height, width), both uint8.
-
-    `encoded` is the image's file where it can be taken over unchanged.
-    """
-
-    img_id: str
-    rgb: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    encoded: Path | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """One image and mask, and the patches that come of them."""
-
-    image: Path
-    mask: Path
-    patches: tuple[Patch, ...]
-    cut: Callable[[], Iterator[Piece]]
-
-
-class Classes(Protocol):
-    """Classes, and what in the sources means them: a `Grouping`, or names of annotations."""
-
-    @property
-    def plain_classes(self) -> tuple[ClassSpec, ...]:
-        """Names and colours alone."""
-        ...
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Return all that decides the labels."""
-        ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a folder of patches will hold, fixed before the first pixel is read.
-
-    `options` are further numbers that decide the content of the files.
-    """
-
-    out: Path
-    grouping: Classes
-    sources: tuple[Source, ...]
-    mpp: float | None = None
-    image_format: ImageFormat = "png"
-    options: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def patches(self) -> list[Patch]:
-        """Every patch, in the order of the table."""
-        return [patch for source in self.sources for patch in source.patches]
-
-    def settings(self) -> str:
-        """Return what decides the content of the files, for resuming."""
-        values = {
-            "grouping": self.grouping.model_dump(mode="json"),
-            "format": self.image_format,
-            **self.options,
-        }
-        return json.dumps(values, sort_keys=True)
 
 
 def prepare(plan: Plan) -> Iterator[Source]:
     """Write the folder, yielding every source once its patches are there.
 
-    What an earlier, interrupted run has written is kept unless its source is newer.
+    What an earlier, interrupted run has written is kept unless its source is another by now.
 
     Raises
     ------
@@ -111,9 +46,9 @@ def prepare(plan: Plan) -> Iterator[Source]:
         ``bad-input`` naming the file for unreadable images, sizes that differ, and mask values
         outside of the grouping; ``disk-full``.
     UsageError
-        If the folder was begun with other settings, or holds other patches.
+        If the folder has patches of other settings, other patches, or the sources themselves.
     """
-    _check_names(plan)
+    _check_plan(plan)
     with _writing(plan.out):
         _begin(plan)
     for source in plan.sources:
@@ -169,10 +104,13 @@ def plan_patches(
     """
     if len(images) != len(masks):
         raise UsageError("give as many --masks as --images: one belongs to the other")
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UsageError(f"--mpp {mpp} must be a number above 0")
+    check_out(out, [*images, *masks])
     pairs = pair_up(images, masks, mask_suffix)
-    chosen = grouping or guess_grouping((mask, load_image(mask)) for _, mask in pairs.values())
     case_of = {img_id: find_case(case, img_id) for img_id in pairs}
     folds_of = draw_folds([*case_of.values()], test_cases, test, folds, seed)
+    chosen = grouping or guess_grouping((mask, load_image(mask)) for _, mask in pairs.values())
     sources = [
         whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), chosen)
         for img_id, (image, mask) in pairs.items()
@@ -186,7 +124,7 @@ def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
     def cut() -> Iterator[Piece]:
         picture = load_image(image)
         labels = grouping.labels(load_image(mask), subject=str(mask))
-        rgb = np.asarray(picture.convert("RGB"))
+        rgb = as_rgb(picture, image)
         check_sizes(rgb, labels, mask)
         plain = picture.mode == "RGB" and image.suffix.lower() in (".png", ".jpg", ".jpeg")
         yield Piece(patch.img_id, rgb, labels, image if plain else None)
@@ -202,35 +140,70 @@ def check_sizes(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path) -
         raise WsiError("bad-input", message, subject=str(mask))
 
 
-def _check_names(plan: Plan) -> None:
+def _check_plan(plan: Plan) -> None:
     twice = len(plan.patches) - len({one.img_id for one in plan.patches})
     if twice:
         raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
+    own = [(plan.out / name).resolve() for name in ("img", "mask")]
+    for path in (path for source in plan.sources for path in (source.image, source.mask)):
+        if any(path.resolve().is_relative_to(folder) for folder in own):
+            message = f"its img and mask hold the sources ({path}) themselves; take another folder"
+            raise UsageError(message, subject=str(plan.out))
 
 
 def _begin(plan: Plan) -> None:
     begun = plan.out / _BEGUN
-    settings = plan.settings()
-    if begun.is_file() and begun.read_text(encoding="utf-8") != settings:
+    settings, known_sources = _read_begun(begun)
+    finished = {path.stem for path in (plan.out / "mask").glob("*.png")}
+    if finished and settings != plan.settings():
         message = "was begun with other classes, image format or tiles; take another folder"
         raise UsageError(message, subject=str(plan.out))
     for name in ("img", "mask"):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
-    known = {one.img_id for one in plan.patches}
-    stray = sorted(p.stem for p in (plan.out / "mask").glob("*.png") if p.stem not in known)
+    stray = sorted(finished - {one.img_id for one in plan.patches})
     if stray:
         message = f"holds patches of another source ({several(stray)}); take another folder"
         raise UsageError(message, subject=str(plan.out))
     # Until the table is written again the folder must not pass for complete.
     (plan.out / "patches.csv").unlink(missing_ok=True)
-    write_atomically(begun, settings.encode())
+    sources = {one.patches[0].img_id: _identity(one) for one in plan.sources}
+    for source in plan.sources:
+        first = source.patches[0].img_id
+        if known_sources.get(first) != sources[first]:
+            for patch in source.patches:
+                (plan.out / "mask" / f"{patch.img_id}.png").unlink(missing_ok=True)
+    state = {"settings": plan.settings(), "sources": sources}
+    write_atomically(begun, json.dumps(state, sort_keys=True).encode())
+
+
+def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return settings and sources of an earlier run, as far as they can be told."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return state["settings"], state["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, {}
+
+
+def _identity(source: Source) -> list[list[str | int]]:
+    """Return what changes when an image or mask is replaced."""
+    return [
+        [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in (source.image, source.mask)
+    ]
 
 
 def _is_done(out: Path, source: Source) -> bool:
-    """Return whether all is there; a mask is written after its image, so it vouches for both."""
-    masks = [out / "mask" / f"{patch.img_id}.png" for patch in source.patches]
-    newest = max(source.image.stat().st_mtime, source.mask.stat().st_mtime)
-    return all(one.is_file() and one.stat().st_mtime >= newest for one in masks)
+    """Return whether image and mask of every patch are there and not empty."""
+    return all(
+        _has_content(out / "mask" / f"{patch.img_id}.png")
+        and any(_has_content(out / "img" / f"{patch.img_id}{one}") for one in IMAGE_SUFFIXES)
+        for patch in source.patches
+    )
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _write(plan: Plan, piece: Piece) -> None:

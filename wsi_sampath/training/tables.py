@@ -1,0 +1,62 @@
+"""Tables of classes in YAML: read, checked, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from wsi_sampath.errors import UsageError
+
+Table = TypeVar("Table", bound=BaseModel)
+
+
+def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
+    """Read a YAML table of classes.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used; `hint` is added where it cannot be read.
+    """
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = f"cannot be read ({' '.join(str(error).split())}){hint}"
+        raise UsageError(message, subject=str(path)) from error
+    except ValidationError as error:
+        raise UsageError(explained(error, kind), subject=str(path)) from error
+
+
+def explained(error: ValidationError, kind: type[BaseModel]) -> str:
+    """Return what is wrong with a table, an unknown key with the nearest known one."""
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return f"{'.'.join(where) or 'file'}: {first['msg'].removeprefix('Value error, ')}"
+    part = kind if len(where) == 1 else get_args(kind.model_fields[where[0]].annotation)[0]
+    near = difflib.get_close_matches(where[-1], list(part.model_fields), n=1, cutoff=0.0)
+    return f"unknown key '{'.'.join(where)}'; did you mean '{'.'.join([*where[:-1], *near])}'?"
+
+
+def check_class_names(names: Iterable[str]) -> None:
+    """Refuse names that are equal but for capitals, by which nothing downstream tells classes.
+
+    Raises
+    ------
+    ValueError
+        Naming them.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.casefold() in seen:
+            both = f"'{seen[name.casefold()]}' and '{name}'"
+            raise ValueError(
+                f"classes must have different names, not {both}; capitals count nothing"
+            )
+        seen[name.casefold()] = name
