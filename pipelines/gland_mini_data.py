@@ -1,7 +1,7 @@
 """What gland-mini learns from, and what it is judged by; the split is by patient.
 
 DATA holds EBHI-Seg (``ebhi_seg``, ``ebhi_seg_more``), RINGS (``rings``) and pictures without glands
-(``nct_crc``, ``he_tiles``, ``ocdc``, ``oscc``).
+(``nct_crc``, ``he_tiles``, ``ocdc``, ``oscc``, ``nucls``, ``hgsc``, ``slides``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
+from wsi_sampath.slides.slide import Slide
 from wsi_sampath.training.augment import Rgb
 from wsi_sampath.training.datasets import read_rgb
 from wsi_sampath.training.mosaic import Patch, Source
@@ -59,7 +61,11 @@ NEGATIVES = (
     Negative("he_tiles/histoqc_template[23].png", 0.5, 0.03),
     Negative("ocdc/images/*.jpg", 0.5, 0.08, most=5, densities=(1.0, 1.6, 2.5)),
     Negative("oscc/*.jpg", 0.3, 0.05, densities=(1.0, 1.6, 2.2)),
+    Negative("nucls/images/train_[124-8]*.png", 0.2, 0.03),
 )
+HGSC_UM, HGSC_SHARE = 0.45, 0.06
+TUMOUR_NUCLEI, TUMOUR_REACH_PX = 3, 35
+SKIN_SHARE = 0.08
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,31 @@ def stained(image: Rgb, density: float) -> Rgb:
     return np.rint(255 * (image / 255) ** density).astype(np.uint8)
 
 
+def read_hgsc(data: Path) -> Source:
+    """Read stroma and lymphocytes around a carcinoma of the ovary, which itself is unlabelled.
+
+    Only the upper half; the lower one is there to look at.
+    """
+    nuclei = np.load(data / "hgsc" / "hgsc_nest_type_mask.npz")["nuc_raster"]
+    far = ndimage.distance_transform_edt(nuclei != TUMOUR_NUCLEI) > TUMOUR_REACH_PX
+    mask = np.where(far, OTHER, 0).astype(np.uint8)
+    image = read_rgb(data / "hgsc" / "hgsc_nest.jpg")
+    upper = slice(len(mask) // 2)
+    return Source([Patch(image[upper], mask[upper], HGSC_UM)], HGSC_SHARE)
+
+
+def read_skin(data: Path) -> Source:
+    """Read the upper half of OpenSlide's CMU-1-Small-Region: skin, where nothing is a gland."""
+    with Slide.open(data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        width, height = slide.size
+        image = slide.read(x0=0, y0=0, width=width, height=height // 2, mpp=slide.mpp.x)
+        mask = np.full(image.shape[:2], OTHER, np.uint8)
+        return Source([Patch(image, mask, slide.mpp.x)], SKIN_SHARE)
+
+
 def read_negatives(data: Path) -> list[Source]:
     """Read pictures without glands."""
-    sources = []
+    sources = [read_hgsc(data), read_skin(data)]
     for kind in NEGATIVES:
         read = [read_rgb(path) for path in sorted(data.glob(kind.files))[: kind.most]]
         images = [stained(image, density) for image in read for density in kind.densities]

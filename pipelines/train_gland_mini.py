@@ -2,8 +2,8 @@
 
 DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``gland_mini_data.py``). Training
 runs on small canvases of these, then on larger ones; position tables are then widened to the tile
-of the model. Killed, it goes on where it was when started again. ``--compare STEPS`` trains
-gland-mini, its ablations and a plain U-Net of the same size from scratch, all alike, and
+of the model. Killed, it goes on where it was when started again. ``--compare STEPS`` instead trains
+gland-mini, its ablations and a plain U-Net of the same size, all alike, and leaves FILE alone.
 ``--json FILE`` stores every figure of the model card (docs/gland-mini.md).
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from gland_mini_data import (
     read_negatives,
     read_rings,
 )
-from gland_mini_figures import in_small_squares, judge, judge_all, packaged
+from gland_mini_figures import in_small_squares, judge, judge_all, lead, packaged
 from torch import nn
 
 from wsi_sampath.models.checkpoints import (
@@ -43,17 +43,11 @@ from wsi_sampath.training.datasets import write_atomically
 from wsi_sampath.training.mosaic import Patch, Source
 from wsi_sampath.training.rivals import PlainUNet, parameters, without_class_prompts
 
+Figures = dict[str, Any]
+
 SIDES, BATCHES = (256, 512), (16, 4)
 COMPARE_SIDE, COMPARE_BATCH, COMPARE_PEAK = 256, 8, 1e-3
-EARLY_LAYERS = tuple(
-    f"{encoder}.{name}."
-    for encoder, names in {
-        "sam_encoder": ("patch_embed", "blocks.0", "blocks.1"),
-        "pathology_encoder.encoder.net": ("stem_0", "stem_1", "stages_0"),
-    }.items()
-    for name in names
-)
-"""What a trained model may leave as it is when it goes on: two fifths of the work."""
+OURS, RIVAL = "gland-mini", "u-net"
 UNET_WIDTH = 25
 """Makes the U-Net as large as gland-mini, within three per cent."""
 
@@ -65,13 +59,13 @@ def sam_path(spec: ModelSpec, side: int, *, without: str | None = None) -> SamPa
 
 
 VARIANTS: dict[str, Callable[[ModelSpec, int], nn.Module]] = {
-    "gland-mini": sam_path,
+    OURS: sam_path,
     "no-pathology-encoder": lambda spec, side: sam_path(spec, side, without="pathology"),
     "no-sam-encoder": lambda spec, side: sam_path(spec, side, without="sam"),
     "no-class-prompts": lambda spec, side: without_class_prompts(
         spec.model_copy(update={"tile": side})
     ),
-    "u-net": lambda spec, side: PlainUNet(spec, UNET_WIDTH),
+    RIVAL: lambda spec, side: PlainUNet(spec, UNET_WIDTH),
 }
 
 
@@ -93,54 +87,75 @@ def training_sources(glands: Glands, data: Path) -> list[Source]:
 def train_packaged(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> None:
     """Train gland-mini and write the packaged file."""
     build = partial(sam_path, spec)
-    model = build(spec.tile)
-    runs = []
-    if options.init:
-        model.load_state_dict(load_checkpoint(options.init).state_dict())
-        runs = _runs_of(options.init)
     stages = tuple(Stage(*each) for each in zip(SIDES, BATCHES, options.steps, strict=True))
-    frozen = EARLY_LAYERS if options.freeze_early else ()
-    plan = Plan(stages, peak=options.peak, seed=options.seed, frozen=frozen)
+    plan = Plan(stages, peak=options.peak, seed=options.seed)
     sources = training_sources(glands, options.data)
     report = partial(quick_scores, glands.validation, build)
-    trained = train(model, build, plan, sources, options.out.with_suffix(".state"), report)
+    state = options.out.with_suffix(".state")
+    trained = train(build(spec.tile), build, plan, sources, state, report)
     run = {"sides": SIDES, "batches": BATCHES, "steps": options.steps, "peak": options.peak}
-    runs.append({**run, "seed": options.seed, "frozen": frozen})
-    save_checkpoint(trained, options.out, provenance=json.dumps({"runs": runs}))
+    save_checkpoint(trained, options.out, provenance=json.dumps({**run, "seed": options.seed}))
 
 
-def _runs_of(path: Path) -> list[Any]:
-    header, _ = read_tensors(path)
-    unknown = [{"start": f"{path.name}, sha256 {file_sha256(path)}"}]
-    runs: list[Any] = json.loads(header.get(PROVENANCE_KEY) or "{}").get("runs", unknown)
-    return runs
-
-
-def compare(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> dict[str, Any]:
-    """Train variants from scratch, as many steps on the same canvases; return their scores."""
-    plan = Plan((Stage(COMPARE_SIDE, COMPARE_BATCH, options.compare),), peak=COMPARE_PEAK)
-    sources = training_sources(glands, options.data)
+def compare(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Iterator[Figures]:
+    """Train variants as many steps on the same canvases; yield the scores of each by its name."""
     _, rings = read_rings(options.data)
-    scores = {}
     for name in options.variants:
-        build = partial(VARIANTS[name], spec)
-        torch.manual_seed(options.seed)
-        model = build(COMPARE_SIDE)
-        state = options.out.with_suffix(f".{name}-{options.compare}.state")
-        report = partial(quick_scores, glands.validation, build)
-        began = time.process_time()
-        trained = train(model, build, plan, sources, state, report)
-        seconds = round(time.process_time() - began)
-        figures = judge_all(in_small_squares(trained, build), glands, rings)
-        scores[name] = {"parameters": parameters(model), "cpu_seconds": seconds, **figures}
-        print(json.dumps({name: scores[name]}), flush=True)
-    how = {"side": COMPARE_SIDE, "batch": COMPARE_BATCH, "steps": options.compare}
-    return {"trained": "from scratch", **how, "peak": COMPARE_PEAK, "models": scores}
+        whole, began = not variant_state(options, name).exists(), time.process_time()
+        trained = train_variant(name, options, spec, glands)
+        seconds = round(time.process_time() - began) if whole else None
+        labels = in_small_squares(trained, partial(VARIANTS[name], spec))
+        figures = judge_all(labels, glands, rings)
+        yield {name: {"parameters": parameters(trained), "cpu_seconds": seconds, **figures}}
 
 
-def figures_of(options: argparse.Namespace, glands: Glands) -> dict[str, Any]:
+def train_variant(
+    name: str, options: argparse.Namespace, spec: ModelSpec, glands: Glands
+) -> nn.Module:
+    """Train a network of the comparison; one that is trained already comes from its state."""
+    build = partial(VARIANTS[name], spec)
+    torch.manual_seed(options.seed)
+    model = build(COMPARE_SIDE)
+    sources = training_sources(glands, options.data)
+    report = partial(quick_scores, glands.validation, build)
+    plan = compare_plan(options.compare)
+    return train(model, build, plan, sources, variant_state(options, name), report)
+
+
+def variant_state(options: argparse.Namespace, name: str) -> Path:
+    """Return the file that a training of the comparison goes on from."""
+    path: Path = options.out.with_suffix(f".{name}-{options.compare}.state")
+    return path
+
+
+def leads(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Figures:
+    """Return how far gland-mini is ahead of the U-Net on held-out patients, both trained."""
+    ours, rival = (
+        in_small_squares(train_variant(name, options, spec, glands), partial(VARIANTS[name], spec))
+        for name in (OURS, RIVAL)
+    )
+    return lead(ours, rival, glands.test)
+
+
+def compare_plan(steps: int) -> Plan:
+    """Return how every network of the comparison is trained."""
+    return Plan((Stage(COMPARE_SIDE, COMPARE_BATCH, steps),), peak=COMPARE_PEAK)
+
+
+def save_compared(path: Path, steps: int, found: Figures) -> None:
+    """Add scores, or the lead, to what the file holds of the comparison."""
+    how = {"side": COMPARE_SIDE, "batch": COMPARE_BATCH, "steps": steps, "peak": COMPARE_PEAK}
+    known = read_figures(path).get(f"compare_{steps}", {})
+    models = {**known.get("models", {}), **found.get("models", {})}
+    save_figures(path, {f"compare_{steps}": {**known, **how, **found, "models": models}})
+
+
+def figures_of(options: argparse.Namespace, glands: Glands) -> Figures:
     """Return what the model card tells about the packaged file."""
     header, _ = read_tensors(options.out)
+    model = load_checkpoint(options.out)
+    _, rings = read_rings(options.data)
+    labels = in_small_squares(model, partial(sam_path, model.spec))
     counts = {
         part: {"patches": len(patches), "patients": len({patch.patient for patch in patches})}
         for part, patches in vars(glands).items()
@@ -148,25 +163,24 @@ def figures_of(options: argparse.Namespace, glands: Glands) -> dict[str, Any]:
     return {
         "weights_sha256": file_sha256(options.out),
         "bytes": options.out.stat().st_size,
-        "parameters": parameters(load_checkpoint(options.out)),
+        "parameters": parameters(model),
         "training": json.loads(header[PROVENANCE_KEY]),
         "ebhi": counts,
-        "scores": scores_of(options.out, options, glands),
+        "scores": judge_all(labels, glands, rings),
         "by_wsi_evaluate": judge(packaged(options.out), glands.test),
     }
 
 
-def scores_of(path: Path, options: argparse.Namespace, glands: Glands) -> dict[str, Any]:
-    """Return the scores of a packaged file on everything that is held out."""
-    model = load_checkpoint(path)
-    _, rings = read_rings(options.data)
-    return judge_all(in_small_squares(model, partial(sam_path, model.spec)), glands, rings)
+def read_figures(path: Path) -> Figures:
+    """Return the figures that the file holds already."""
+    known: Figures = json.loads(path.read_text()) if path.is_file() else {}
+    return known
 
 
-def save_figures(path: Path, figures: dict[str, Any]) -> None:
+def save_figures(path: Path, figures: Figures) -> None:
     """Add figures to those that the file holds already."""
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    write_atomically(path, f"{json.dumps({**known, **figures}, indent=2)}\n".encode())
+    content = json.dumps({**read_figures(path), **figures}, indent=2)
+    write_atomically(path, f"{content}\n".encode())
 
 
 def arguments() -> argparse.Namespace:
@@ -175,10 +189,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="the packaged model")
     parser.add_argument("--spec", type=Path, default=Path("configs/models/gland-mini.yaml"))
-    parser.add_argument("--init", type=Path, help="a checkpoint to go on from")
-    parser.add_argument("--steps", type=int, nargs=2, default=(2000, 500), help="per canvas size")
+    parser.add_argument("--steps", type=int, nargs=2, default=(2000, 400), help="per canvas size")
     parser.add_argument("--peak", type=float, default=8e-4, help="learning rate")
-    parser.add_argument("--freeze-early", action="store_true", help="leave the first layers alone")
     parser.add_argument("--compare", type=int, default=0, metavar="STEPS", help="of each variant")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
     parser.add_argument("--json", type=Path, help="file for the figures")
@@ -188,22 +200,23 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train, write the checkpoint, and measure it."""
+    """Train, write the checkpoint and measure it, or compare."""
     options = arguments()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     glands = read_ebhi(options.data)
     spec = ModelSpec.from_yaml(options.spec)
-    train_packaged(options, spec, glands)
-    if options.json:
-        save_figures(options.json, {"packaged": figures_of(options, glands)})
-    if options.json and options.init:
-        started = {"sha256": file_sha256(options.init)}
-        scores = scores_of(options.init, options, glands)
-        save_figures(options.json, {"start": {**started, "scores": scores}})
-    if options.json and options.compare:
-        compared = compare(options, spec, glands)
-        save_figures(options.json, {f"compare_{options.compare}": compared})
+    if not options.compare:
+        train_packaged(options, spec, glands)
+        if options.json:
+            save_figures(options.json, {"packaged": figures_of(options, glands)})
+        return
+    for scores in compare(options, spec, glands):
+        print(json.dumps(scores), flush=True)
+        if options.json:
+            save_compared(options.json, options.compare, {"models": scores})
+    if options.json and all(variant_state(options, name).exists() for name in (OURS, RIVAL)):
+        save_compared(options.json, options.compare, {"lead": leads(options, spec, glands)})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_sampath.training.augment import blob, colour_jittered, rescaled, stain_jittered, turned
+from wsi_sampath.training.augment import (
+    blob,
+    colour_jittered,
+    hue_jittered,
+    rescaled,
+    stain_jittered,
+    turned,
+)
 
 seeds = st.integers(0, 10**6)
 
@@ -32,7 +39,8 @@ def test_rescaling(seed, factor):
 def test_colours_stay_in_range(seed):
     rng = np.random.default_rng(seed)
     image = picture(seed)[0].astype(np.float32)
-    for out in (stain_jittered(rng, image), colour_jittered(rng, image)):
+    for change in (stain_jittered, hue_jittered, colour_jittered):
+        out = change(rng, image)
         assert out.shape == image.shape
         assert out.min() >= 0
         assert out.max() <= 255
@@ -50,8 +58,15 @@ def test_glass_stays_glass():
     """White has no stain to scale; only the small shift may tint it."""
     white = np.full((4, 4, 3), 250, np.float32)
     for seed in range(20):
-        out = stain_jittered(np.random.default_rng(seed), white)
-        assert out.min() > 225
+        for change in (stain_jittered, hue_jittered):
+            assert change(np.random.default_rng(seed), white).min() > 225
+
+
+def test_hues_move_apart_and_darker_stays_darker():
+    grey = np.linspace(20, 240, 12, dtype=np.float32)[None, :, None].repeat(3, axis=2)
+    out = hue_jittered(np.random.default_rng(1), grey)
+    assert np.ptp(out[0, 5]) > 5
+    assert (np.diff(out[0], axis=0) > 0).all()
 
 
 @given(seeds)

@@ -60,14 +60,12 @@ class Plan:
     """A whole training: half a cosine from `peak` to zero over all stages.
 
     `averaged` is about the number of steps that the running mean of the weights spans; the state is
-    saved every `save_every` seconds. Weights whose names begin with one of `frozen` stay as they
-    are.
+    saved every `save_every` seconds.
     """
 
     stages: tuple[Stage, ...]
     peak: float = 8e-4
     warm_up: int = 40
-    frozen: tuple[str, ...] = ()
     averaged: int = 150
     seed: int = 0
     save_every: float = 180.0
@@ -137,8 +135,6 @@ class _Run(Generic[Model]):
         self.number, self.done, self.step = number, done, 0
         self.model = with_exact_depthwise(with_tile(model, build(stage.side))).train()
         self.average = with_tile(model, build(stage.side)).eval()
-        for name, weight in self.model.named_parameters():
-            weight.requires_grad_(weight.requires_grad and not name.startswith(plan.frozen))
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, weight_decay=_WEIGHT_DECAY, fused=True)
 

@@ -1,0 +1,113 @@
+"""The pictures of docs/gland-mini.md: ``python pipelines/gland_mini_pictures.py DATA``.
+
+One shows held-out images as annotated and as found, the other tissue that gland-mini was not made
+for, where nearly all of what is found is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from gland_mini_data import GLAND, HGSC_UM, read_ebhi, read_rings
+from gland_mini_figures import packaged
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.morphology import dilation, disk
+from skimage.segmentation import find_boundaries
+
+from wsi_sampath.models.zoo import bundled_models
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.training.augment import Mask, Rgb
+from wsi_sampath.training.datasets import read_rgb
+from wsi_sampath.training.mosaic import Patch
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+SIDE, GAP = 280, 6
+ANNOTATED, FOUND = (255, 220, 0), (0, 200, 60)
+ELSEWHERE = (
+    ("oscc/OSCC_400x_1.jpg", 0.3),
+    ("he_tiles/histoqc_template1.png", 0.5),
+    ("he_tiles/histoqc_template2.png", 0.5),
+    ("he_tiles/tcga_tile.png", 0.25),
+)
+
+
+def square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the middle square of an image or a mask, resized."""
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    cut = Image.fromarray(np.ascontiguousarray(image[top : top + side, left : left + side]))
+    how = Image.Resampling.BILINEAR if image.ndim == 3 else Image.Resampling.NEAREST
+    return np.asarray(cut.resize((SIDE, SIDE), how))
+
+
+def outlined(image: Rgb, mask: Mask, colour: tuple[int, int, int]) -> Rgb:
+    """Return the middle square of an image with the outlines of gland."""
+    drawn = square(image).copy()
+    drawn[dilation(find_boundaries(square(mask) == GLAND), disk(1))] = colour
+    return drawn
+
+
+def sheet(columns: Sequence[Sequence[Rgb]]) -> Image.Image:
+    """Return pictures in columns, a white gap after each of them."""
+    white = ((0, GAP), (0, GAP), (0, 0))
+    padded = [
+        np.concatenate([np.pad(one, white, constant_values=255) for one in column])
+        for column in columns
+    ]
+    return Image.fromarray(np.concatenate(padded, axis=1))
+
+
+def held_out(data: Path) -> list[Patch]:
+    """Return four patches of EBHI-Seg, evenly spaced, and two images of RINGS."""
+    rings = read_rings(data)[1]
+    return [*read_ebhi(data).test[20::71][:4], rings[2], rings[4]]
+
+
+def lower_halves(data: Path) -> list[Patch]:
+    """Return the halves of the skin and of the ovarian carcinoma that were not trained on."""
+    with Slide.open(data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        width, height = slide.size
+        y0, mpp = height // 2, slide.mpp.x
+        skin = slide.read(x0=0, y0=y0, width=width, height=height - y0, mpp=mpp)
+    ovary = read_rgb(data / "hgsc" / "hgsc_nest.jpg")
+    ovary = ovary[len(ovary) // 2 :]
+    return [_unlabelled(skin, mpp), _unlabelled(ovary, HGSC_UM)]
+
+
+def elsewhere(data: Path) -> list[Patch]:
+    """Return pictures of tissue that gland-mini was not made for."""
+    others = [_unlabelled(read_rgb(data / name), um) for name, um in ELSEWHERE]
+    return [*lower_halves(data), *others]
+
+
+def _unlabelled(image: Rgb, um: float) -> Patch:
+    return Patch(image, np.zeros(image.shape[:2], np.uint8), um)
+
+
+def main() -> None:
+    """Draw both pictures with the bundled model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    data = parser.parse_args().data
+    labels = packaged(bundled_models()["gland-mini"])
+    known, other = held_out(data), elsewhere(data)
+    compared = [
+        [outlined(patch.image, patch.mask, ANNOTATED), outlined(patch.image, found, FOUND)]
+        for patch, found in zip(known, labels(known), strict=True)
+    ]
+    sheet(compared).save(IMAGES / "gland-mini.jpg", quality=82)
+    found = labels(other)
+    shown = [
+        [square(patch.image), outlined(patch.image, mask, FOUND)]
+        for patch, mask in zip(other, found, strict=True)
+    ]
+    sheet(shown).save(IMAGES / "gland-mini-elsewhere.jpg", quality=82)
+    print("gland elsewhere:", *(f"{(mask == GLAND).mean():.3f}" for mask in found))
+
+
+if __name__ == "__main__":
+    main()
