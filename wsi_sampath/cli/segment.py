@@ -280,7 +280,7 @@ def _note_model(model: LoadedModel) -> None:
     if model.source in bundled_models():
         print(
             f"note: {model.source} is a small demonstration model, not for diagnosis; "
-            "give your own with --model FILE",
+            "get another (wsi-models list) or train one (wsi-train), and give it with --model FILE",
             file=sys.stderr,
         )
 
