@@ -25,6 +25,7 @@ def test_maps_classes_and_places(make_result, labels, zarr_format):
     assert isinstance(result.labels(), da.Array)
     np.testing.assert_array_equal(result.labels().compute(), labels)
     np.testing.assert_array_equal(result.labels(1).compute(), halve_mode(labels))
+    np.testing.assert_array_equal(result.read_labels(1), halve_mode(labels))
     assert result.probabilities(1).shape == (3, *result.labels(1).shape)
     assert result.probabilities()[0, 150, 250].compute() == 204
     fine, coarse = result.levels

@@ -87,7 +87,7 @@ def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None =
         zarr_name=zarr_name,
         overlay=overlay,
         picture=picture if backdrop is not None else None,
-        classes=result.area_table().to_dict("records"),
+        classes=result.areas(),
         area_chart=_area_chart(result),
         time_chart=_time_chart(run["seconds"]),
         extent=_extent(run),
@@ -113,8 +113,8 @@ def sample_labels(result: Result, backdrop: Backdrop) -> NDArray[np.uint8]:
     height, width = backdrop.rgb.shape[:2]
     rows = ((np.arange(height) + 0.5) * backdrop.um_y / level.um_y).astype(int)
     columns = ((np.arange(width) + 0.5) * backdrop.um_x / level.um_x).astype(int)
-    # Here, even where dask would send the work to a cluster: we may be one of its tasks.
-    labels = result.labels(number_).compute(scheduler="threads")
+    # Without dask: it takes long to import, and would send the work to a cluster we may be part of.
+    labels = result.read_labels(number_)
     sampled = np.zeros((height, width), np.uint8)
     inside = np.ix_(rows < level.height, columns < level.width)
     sampled[inside] = labels[np.ix_(rows[rows < level.height], columns[columns < level.width])]

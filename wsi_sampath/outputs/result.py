@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from zipfile import BadZipFile
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.packing import SUFFIXES, read_members
@@ -104,6 +106,11 @@ class Result:
         """Return the class map, dask uint8 (h, w): 0 not analysed, 1..k the classes."""
         return self._array(f"{_LABELS}/{self._checked(level)}")
 
+    def read_labels(self, level: int = 0) -> NDArray[np.uint8]:
+        """Return the class map read into memory, uint8 (h, w); see `labels`."""
+        found: NDArray[np.uint8] = self._stored(f"{_LABELS}/{self._checked(level)}")[...]
+        return found
+
     def probabilities(self, level: int = 0) -> da.Array:
         """Return the class probabilities, dask uint8 (k, h, w): 255 p, rounded.
 
@@ -155,16 +162,14 @@ class Result:
         shapes = [one.polygon for one in found]
         return geopandas.GeoDataFrame(rows, columns=columns, geometry=shapes)
 
-    def area_table(self) -> pd.DataFrame:
-        """Return value, class, color, area_mm2 and percent (of what was analysed), a row a class.
+    def areas(self) -> list[dict[str, Any]]:
+        """Return value, class, color, area_mm2 and percent (of what was analysed) of each class.
 
         The areas are those of the class map, whatever was left out of the polygons.
         """
-        import pandas as pd
-
         areas = self.attributes["area_mm2"]
         total = sum(areas.values())
-        rows = [
+        return [
             {
                 "value": one.value,
                 "class": one.name,
@@ -174,13 +179,22 @@ class Result:
             }
             for one in self.classes
         ]
-        return pd.DataFrame(rows)
+
+    def area_table(self) -> pd.DataFrame:
+        """Return `areas` as a table, a row a class."""
+        import pandas as pd
+
+        return pd.DataFrame(self.areas())
 
     def _array(self, name: str) -> da.Array:
         import dask.array as da
+
+        return da.from_zarr(self._stored(name))
+
+    def _stored(self, name: str) -> Any:
         import zarr
 
-        return da.from_zarr(zarr.open_array(str(self.path / name), mode="r"))
+        return zarr.open_array(str(self.path / name), mode="r")
 
     def _checked(self, level: int) -> int:
         if not 0 <= level < len(self.levels):
