@@ -133,31 +133,41 @@ def stained(image: Rgb, density: float) -> Rgb:
     return np.rint(255 * (image / 255) ** density).astype(np.uint8)
 
 
-def read_hgsc(data: Path) -> Source:
-    """Read stroma and lymphocytes around a carcinoma of the ovary, which itself is unlabelled.
+def read_hgsc(data: Path) -> tuple[Patch, Patch]:
+    """Read a carcinoma of the ovary, unlabelled, with stroma and lymphocytes around: two halves.
 
-    Only the upper half; the lower one is there to look at.
+    The upper one is for training, the lower one is there to look at.
     """
     nuclei = np.load(data / "hgsc" / "hgsc_nest_type_mask.npz")["nuc_raster"]
     far = ndimage.distance_transform_edt(nuclei != TUMOUR_NUCLEI) > TUMOUR_REACH_PX
     mask = np.where(far, OTHER, 0).astype(np.uint8)
-    image = read_rgb(data / "hgsc" / "hgsc_nest.jpg")
-    upper = slice(len(mask) // 2)
-    return Source([Patch(image[upper], mask[upper], HGSC_UM)], HGSC_SHARE)
+    return _halves(Patch(read_rgb(data / "hgsc" / "hgsc_nest.jpg"), mask, HGSC_UM))
 
 
-def read_skin(data: Path) -> Source:
-    """Read the upper half of OpenSlide's CMU-1-Small-Region: skin, where nothing is a gland."""
+def read_skin(data: Path) -> tuple[Patch, Patch]:
+    """Read OpenSlide's CMU-1-Small-Region, skin, where nothing is a gland: halves as above."""
     with Slide.open(data / "slides" / "CMU-1-Small-Region.svs") as slide:
         width, height = slide.size
-        image = slide.read(x0=0, y0=0, width=width, height=height // 2, mpp=slide.mpp.x)
+        image = slide.read(x0=0, y0=0, width=width, height=height, mpp=slide.mpp.x)
         mask = np.full(image.shape[:2], OTHER, np.uint8)
-        return Source([Patch(image, mask, slide.mpp.x)], SKIN_SHARE)
+        return _halves(Patch(image, mask, slide.mpp.x))
+
+
+def _halves(whole: Patch) -> tuple[Patch, Patch]:
+    middle = len(whole.mask) // 2
+    upper, lower = (
+        Patch(whole.image[rows], whole.mask[rows], whole.um)
+        for rows in (slice(middle), slice(middle, None))
+    )
+    return upper, lower
 
 
 def read_negatives(data: Path) -> list[Source]:
     """Read pictures without glands."""
-    sources = [read_hgsc(data), read_skin(data)]
+    sources = [
+        Source([read_hgsc(data)[0]], HGSC_SHARE),
+        Source([read_skin(data)[0]], SKIN_SHARE),
+    ]
     for kind in NEGATIVES:
         read = [read_rgb(path) for path in sorted(data.glob(kind.files))[: kind.most]]
         images = [stained(image, density) for image in read for density in kind.densities]

@@ -16,7 +16,7 @@ from wsi_sampath.inference.patches import PatchPredictor
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled
 from wsi_sampath.training.canvas_run import enlarged
-from wsi_sampath.training.evaluation import overlaps, summarise
+from wsi_sampath.training.evaluation import draw_cases, overlaps, summarise
 from wsi_sampath.training.metrics import Counts, confusion
 from wsi_sampath.training.mosaic import Patch
 from wsi_sampath.training.retile import with_tile
@@ -31,39 +31,35 @@ PER_GLAND = ("dice", "dice_ci", "iou", "iou_ci", "precision", "recall")
 
 def judge(labels: Labels, patches: Sequence[Patch]) -> dict[str, Any]:
     """Return the scores of gland, pooled over the pixels of some patches."""
+    patients = [patch.patient for patch in patches]
+    gland = summarise(counted(labels, patches), patients, CLASSES)["per_class"][CLASSES[GLAND - 1]]
+    scores = {name: _rounded(gland[name]) for name in PER_GLAND}
+    return {"patches": len(patches), "patients": len(set(patients)), **scores}
+
+
+def counted(labels: Labels, patches: Sequence[Patch]) -> list[Counts]:
+    """Return the confusion matrix of every patch."""
     counts: list[Counts] = []
     for start in range(0, len(patches), BATCH):
         batch = patches[start : start + BATCH]
         found = labels(batch)
         counts += [confusion(one.mask, got, 2) for one, got in zip(batch, found, strict=True)]
-    patients = [patch.patient for patch in patches]
-    gland = summarise(counts, patients, CLASSES)["per_class"][CLASSES[GLAND - 1]]
-    scores = {name: _rounded(gland[name]) for name in PER_GLAND}
-    return {"patches": len(patches), "patients": len(set(patients)), **scores}
+    return counts
 
 
 def lead(first: Labels, second: Labels, patches: Sequence[Patch]) -> dict[str, Any]:
     """Return how far the Dice of the first is above that of the second, whole patients drawn."""
     patients, index = np.unique([patch.patient for patch in patches], return_inverse=True)
-    both = np.zeros((2, len(patients), len(CLASSES), len(CLASSES) + 1), np.int64)
-    for counts, labels in zip(both, (first, second), strict=True):
-        found = [
-            one
-            for start in range(0, len(patches), BATCH)
-            for one in labels(patches[start : start + BATCH])
-        ]
-        for case, patch, got in zip(index, patches, found, strict=True):
-            counts[case] += confusion(patch.mask, got, len(CLASSES))
-    rng = np.random.default_rng(0)
-    often = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=DRAWS)
-    whole, drawn = (
-        np.subtract(
-            *(overlaps(np.tensordot(weights, counts, axes=1))[0][..., GLAND - 1] for counts in both)
-        )
-        for weights in (np.ones(len(patients), np.int64), often)
-    )
-    interval = np.quantile(drawn, [0.025, 0.975]).tolist()
-    return {"dice": _rounded(float(whole)), "dice_ci": _rounded(interval)}
+    often = draw_cases(len(patients), DRAWS, 0)
+    once = np.ones((1, len(patients)), np.int64)
+    weights = (once if often is None else np.concatenate([once, often]))[:, index]
+    dice = [
+        overlaps(np.tensordot(weights, np.stack(counted(labels, patches)), axes=1))[0]
+        for labels in (first, second)
+    ]
+    whole, *drawn = (dice[0] - dice[1])[:, GLAND - 1].tolist()
+    interval = np.quantile(drawn, [0.025, 0.975]).tolist() if drawn else None
+    return {"dice": _rounded(whole), "dice_ci": _rounded(interval)}
 
 
 def judge_all(labels: Labels, glands: Glands, rings: Sequence[Patch]) -> dict[str, Any]:

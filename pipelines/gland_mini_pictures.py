@@ -1,7 +1,7 @@
 """The pictures of docs/gland-mini.md: ``python pipelines/gland_mini_pictures.py DATA``.
 
 One shows held-out images as annotated and as found, the other tissue that gland-mini was not made
-for, where nearly all of what is found is wrong.
+for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from gland_mini_data import GLAND, HGSC_UM, read_ebhi, read_rings
+from gland_mini_data import GLAND, read_ebhi, read_hgsc, read_rings, read_skin
 from gland_mini_figures import packaged
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,7 +19,6 @@ from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
 from wsi_sampath.models.zoo import bundled_models
-from wsi_sampath.slides.slide import Slide
 from wsi_sampath.training.augment import Mask, Rgb
 from wsi_sampath.training.datasets import read_rgb
 from wsi_sampath.training.mosaic import Patch
@@ -67,21 +66,10 @@ def held_out(data: Path) -> list[Patch]:
     return [*read_ebhi(data).test[20::71][:4], rings[2], rings[4]]
 
 
-def lower_halves(data: Path) -> list[Patch]:
-    """Return the halves of the skin and of the ovarian carcinoma that were not trained on."""
-    with Slide.open(data / "slides" / "CMU-1-Small-Region.svs") as slide:
-        width, height = slide.size
-        y0, mpp = height // 2, slide.mpp.x
-        skin = slide.read(x0=0, y0=y0, width=width, height=height - y0, mpp=mpp)
-    ovary = read_rgb(data / "hgsc" / "hgsc_nest.jpg")
-    ovary = ovary[len(ovary) // 2 :]
-    return [_unlabelled(skin, mpp), _unlabelled(ovary, HGSC_UM)]
-
-
 def elsewhere(data: Path) -> list[Patch]:
     """Return pictures of tissue that gland-mini was not made for."""
     others = [_unlabelled(read_rgb(data / name), um) for name, um in ELSEWHERE]
-    return [*lower_halves(data), *others]
+    return [read_skin(data)[1], read_hgsc(data)[1], *others]
 
 
 def _unlabelled(image: Rgb, um: float) -> Patch:

@@ -15,6 +15,7 @@ from wsi_sampath.training.canvas_run import (
     with_exact_depthwise,
 )
 from wsi_sampath.training.mosaic import Patch, Source
+from wsi_sampath.training.retile import with_tile
 from wsi_sampath.training.rivals import PlainUNet, parameters, without_class_prompts
 
 TILE = 64
@@ -76,6 +77,17 @@ def test_killed_and_resumed_gives_the_same_weights(model, sources, tmp_path):
         assert torch.equal(weight, resumed.state_dict()[name]), name
         assert torch.equal(weight, again.state_dict()[name]), name
     assert not torch.equal(whole.neck[0].weight, model.neck[0].weight)
+
+
+def test_widened_position_tables_keep_known_distances():
+    model, wide, narrow = (build(side) for side in (64, 128, 64))
+    table = model.sam_encoder.blocks[0].attn.rel_pos_h
+    nn.init.normal_(table)
+    widened = with_tile(model, wide).sam_encoder.blocks[0].attn.rel_pos_h
+    assert len(widened) == 15
+    assert torch.equal(widened[4:11], table)
+    assert torch.equal(widened[0], table[0])
+    assert torch.equal(with_tile(wide, narrow).sam_encoder.blocks[0].attn.rel_pos_h, table)
 
 
 def test_distances_beyond_the_small_tile_keep_their_positions(model, sources, tmp_path):

@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from wsi_sampath.models.checkpoints import build_model, file_sha256
-from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import bundled_models, load_model
 from wsi_sampath.training.mosaic import Mosaics, Patch, Source, paste
-from wsi_sampath.training.retile import with_tile
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "benchmarks" / "results" / "gland_mini.json"
@@ -91,33 +89,6 @@ def test_parts_are_by_patient_and_of_the_sizes_said(data_of):
     assert 0.1 < parts.count("test") / len(parts) < 0.15
     assert 0.04 < parts.count("validation") / len(parts) < 0.09
     assert data_of.held_out("2013109") == (data_of.part_of("2013109") == "test")
-
-
-def test_widened_position_tables_keep_known_distances():
-    values = {
-        "name": "tiny",
-        "classes": [{"name": "a", "color": "#000000"}],
-        "mpp": 1.0,
-        "tile": 64,
-        "sam": {
-            "embed_dim": 8,
-            "depth": 1,
-            "num_heads": 2,
-            "global_attn_indexes": [0],
-            "absolute_positions": False,
-        },
-        "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16},
-    }
-    model, wide, narrow = (
-        build_model(ModelSpec.model_validate({**values, "tile": tile})) for tile in (64, 128, 64)
-    )
-    table = model.sam_encoder.blocks[0].attn.rel_pos_h
-    torch.nn.init.normal_(table)
-    widened = with_tile(model, wide).sam_encoder.blocks[0].attn.rel_pos_h
-    assert len(widened) == 15
-    assert torch.equal(widened[4:11], table)
-    assert torch.equal(widened[0], table[0])
-    assert torch.equal(with_tile(wide, narrow).sam_encoder.blocks[0].attn.rel_pos_h, table)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -91,7 +91,8 @@ def run_on_cluster(
     with _connected(scheduler) as client:
         progress.begin_batch(len(jobs))
         try:
-            for outcome in _outcomes(client, scheduler, folder, settings, options, load, progress):
+            tasks = _Tasks(client, scheduler, folder, settings, options, load)
+            for outcome in _outcomes(client, tasks, folder.jobs, progress):
                 outcomes.append(outcome)
                 progress.finish_slide(outcome, elsewhere=True)
                 tell(outcome)
@@ -172,19 +173,12 @@ def _local_cluster(dask: Any, n_workers: int) -> Any:
 
 
 def _outcomes(
-    client: Any,
-    scheduler: str,
-    folder: BatchFolder,
-    settings: SegmentSettings,
-    options: BatchOptions,
-    load: Load,
-    progress: BatchProgress,
+    client: Any, tasks: _Tasks, jobs: Iterable[Job], progress: BatchProgress
 ) -> Iterator[Outcome]:
-    tasks = _Tasks(client, scheduler, folder, settings, options, load)
     if not client.scheduler_info()["workers"]:
         progress.warn("the cluster has no workers yet; waiting for the first")
         client.wait_for_workers(1)
-    waiting = deque(folder.jobs)
+    waiting = deque(jobs)
     tasks.submit(waiting)
     for future in tasks.ended:
         outcome = tasks.outcome(future)

@@ -72,7 +72,7 @@ def summarise(
     stacked = np.stack([*counts])
     total = stacked.sum(axis=0)
     unique, index = np.unique(np.asarray(cases), return_inverse=True)
-    often = _draw_cases(len(unique), draws, seed)
+    often = draw_cases(len(unique), draws, seed)
     intervals = None if often is None else _intervals(stacked, index, often)
     return {
         "per_class": _per_class(total, names, intervals),
@@ -118,7 +118,7 @@ def _pooled(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 Intervals = dict[str, NDArray[np.float64]]
 
 
-def _draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
+def draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
     """Return (draws, cases), how often each is drawn; None where they are too few to tell."""
     if cases < 2 or draws < 2:
         return None
