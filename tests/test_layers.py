@@ -8,13 +8,13 @@ from pathlib import Path
 import wsi_sampath
 
 ROOT = Path(wsi_sampath.__file__).parent
-BASE = {"errors"}
+BASE = {"errors", "files"}
 MAY_IMPORT = {
     "slides": BASE,
     "models": BASE,
     "outputs": BASE,
     "inference": BASE | {"slides", "models", "outputs"},
-    "training": BASE | {"models"},
+    "training": BASE | {"models", "slides"},
     "batch": BASE | {"inference", "slides", "models", "outputs"},
     "viewer": BASE | {"inference", "slides", "models", "outputs"},
 }

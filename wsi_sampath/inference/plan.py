@@ -68,6 +68,8 @@ class RunPlan:
         bool (h, w): the mask over the whole slide.
     tile_px, overlap_px
         In model pixels, as resolved.
+    warnings
+        Sentences for the user about this slide with this model and these settings.
     """
 
     sampling: Sampling
@@ -75,6 +77,7 @@ class RunPlan:
     tissue: NDArray[np.bool_]
     tile_px: int
     overlap_px: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def um_per_px(self) -> tuple[float, float]:

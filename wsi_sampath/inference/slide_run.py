@@ -94,7 +94,7 @@ class SlideRun:
             workers=self.settings.workers,
             first_row=0 if last is None else last.row + 1,
         )
-        for warning in self.slide.warnings:
+        for warning in self._warnings():
             self.progress.warn(warning)
         self.seconds["plan"] = time.perf_counter() - self.started
         with ExitStack() as writing:
@@ -165,11 +165,14 @@ class SlideRun:
             "geojson": self.files.geojson_beside,
             "area_mm2": areas,
             "coverage": coverage(slide, plan, areas),
-            "warnings": [*slide.warnings, *self._warn_of_size()],
+            "warnings": [*self._warnings(), *self._warn_of_size()],
             **costs(seconds, self._stream, sum(areas.values()), device),
             "resumed_after_strip": self._resumed_after,
             "complete": True,
         }
+
+    def _warnings(self) -> tuple[str, ...]:
+        return (*self.slide.warnings, *self.plan.warnings)
 
     def _warn_of_size(self) -> list[str]:
         geojson = self._sink.geojson

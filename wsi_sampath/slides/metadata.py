@@ -28,6 +28,8 @@ class SlideMetadata:
         stated (MIRAX and a few others), else (0, 0).
     vendor, objective
         As stated by the file, empty or None if not stated.
+    warnings
+        Sentences for the user about what is doubtful in the file.
     """
 
     level_sizes: tuple[tuple[int, int], ...]
@@ -36,6 +38,7 @@ class SlideMetadata:
     bounds_offset: tuple[int, int] = (0, 0)
     vendor: str = ""
     objective: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def openslide_metadata(handle: Any) -> SlideMetadata:

@@ -38,7 +38,7 @@ class Slide:
     reader
         The reader in use; ``reader.name`` is recorded in every result.
     warnings
-        Sentences for the user (an mpp override that contradicts the file).
+        Sentences for the user: what is doubtful in the file, an mpp that contradicts it.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class Slide:
             opened.close()
             raise error.about(str(path)) from None
         levels = snap_levels(opened.metadata.level_sizes)
-        return cls(path, levels, mpp, opened, tuple(warnings))
+        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *warnings))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,0 +1,66 @@
+"""A file appears whole or not at all: the one place where something is written, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+GROWING = ".growing"
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Write a file beside `path`, and put it in its place once it is complete.
+
+    Parameters
+    ----------
+    path
+        The file that is to appear, or to be replaced.
+    durable
+        Whether the content must survive a power loss right after the block: file and folder entry
+        are then flushed to the disk.
+
+    Yields
+    ------
+    Path
+        Where to write. It is renamed to `path` at the end of the block, and removed instead where
+        the block raises.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be written or renamed; `path` is then as it was.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> target = Path(mkdtemp()) / "scores.json"
+    >>> with replacing(target) as growing:
+    ...     _ = growing.write_text("{}")
+    >>> target.read_text()
+    '{}'
+    """
+    growing = path.with_name(path.name + GROWING)
+    try:
+        yield growing
+        if durable:
+            _flush(growing)
+        os.replace(growing, path)
+    except BaseException:
+        growing.unlink(missing_ok=True)
+        raise
+    if durable:
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and flushes their entries with the file.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
