@@ -1,19 +1,49 @@
-"""Where to look on a slide: the tissue mask, found or given."""
+"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.glass import is_dark_field
+from wsi_sampath.slides.readers import TileError
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.stain import stain_doubt
 
 MASK_MPP = 8.0
+MIN_TISSUE_UM2 = 8_000.0
+# A disc of 113 um: most lumina and fat cells are smaller and count as tissue.
+MAX_HOLE_UM2 = 10_000.0
+_SPOT_MPP, _SPOT_PX, _MOST_SPOTS = 2.0, 96, 16
 
 
-def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Tissue:
+    """What is to be analysed.
+
+    Attributes
+    ----------
+    mask
+        bool (h, w) over the whole slide.
+    warnings
+        Sentences for the user.
+    """
+
+    mask: NDArray[np.bool_]
+    warnings: tuple[str, ...] = ()
+
+
+def find_tissue(
+    slide: Slide,
+    method: str = "otsu",
+    *,
+    min_area_um2: float = MIN_TISSUE_UM2,
+    max_hole_um2: float = MAX_HOLE_UM2,
+) -> Tissue:
     """Find what is to be analysed.
 
     Parameters
@@ -23,36 +53,98 @@ def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
     method
         ``"otsu"`` finds tissue on a low-resolution image (about 8 um per pixel), ``"none"`` takes
         everything, anything else is the path of a mask image or of a GeoJSON.
+    min_area_um2, max_hole_um2
+        For ``"otsu"``: smaller pieces are left out, smaller holes count as tissue.
 
     Returns
     -------
-    bool (h, w)
-        Over the whole slide. What could not be decoded at low resolution counts as tissue, so that
-        it is tried, and reported, at full resolution.
+    Tissue
+        What could not be decoded at low resolution counts as tissue, so that it is tried, and
+        reported, at full resolution. Its warnings name a slide that does not look like H&E.
 
     Raises
     ------
     WsiError
         ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file.
     """
-    if method == "none":
-        return np.ones((1, 1), bool)
-    # scikit-image and scipy take half a second to import: only those wait who need them.
-    from wsi_sampath.slides.tissue import load_mask, tissue_mask
+    match method:
+        case "otsu":
+            return _found(slide, min_area_um2, max_hole_um2)
+        case "none":
+            mask = np.ones((1, 1), bool)
+        case _:
+            mask = _drawn(slide, Path(method))
+    return Tissue(mask, _doubts(_spots(slide, mask)))
 
-    if method == "otsu":
-        image, failed, plan = slide.thumbnail(MASK_MPP)
-        mask = tissue_mask(image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y) | failed
-        hint = "no tissue was found; look at the slide, or give --tissue none or a mask"
-    else:
-        plan = slide.sampling(MASK_MPP)
-        mask = load_mask(
-            Path(method),
-            slide_size=slide.size,
-            mask_size=(plan.width, plan.height),
-            bounds_offset=slide.bounds_offset,
-        )
-        hint = f"the mask {method} is empty over this slide"
+
+def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
+    # scikit-image and scipy take half a second to import: only those wait who need them.
+    from wsi_sampath.slides.tissue import tissue_mask
+
+    image, failed, plan = slide.thumbnail(MASK_MPP)
+    mask = failed | tissue_mask(
+        image,
+        mpp_x=plan.mpp_x,
+        mpp_y=plan.mpp_y,
+        min_area_um2=min_area_um2,
+        max_hole_um2=max_hole_um2,
+    )
     if not mask.any():
-        raise WsiError("no-tissue", hint, subject=str(slide.path))
+        what = "no tissue was found"
+        if is_dark_field(image):
+            what += " (the background is dark, as in fluorescence)"
+        _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
+    return Tissue(mask, _doubts(image, mask))
+
+
+def _drawn(slide: Slide, path: Path) -> NDArray[np.bool_]:
+    from wsi_sampath.slides.tissue import load_mask
+
+    plan = slide.sampling(MASK_MPP)
+    mask = load_mask(
+        path,
+        slide_size=slide.size,
+        mask_size=(plan.width, plan.height),
+        bounds_offset=slide.bounds_offset,
+    )
+    if not mask.any():
+        _refuse_empty(slide, f"the mask {path} is empty over this slide")
     return mask
+
+
+def _refuse_empty(slide: Slide, message: str) -> None:
+    raise WsiError("no-tissue", message, subject=str(slide.path))
+
+
+def _doubts(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
+    doubt = stain_doubt(rgb, tissue)
+    if doubt is None:
+        return ()
+    return (
+        f"the slide does not look like bright-field H&E but like {doubt}: a model trained on H&E "
+        "answers there, too, and may be wrong throughout",
+    )
+
+
+def _spots(slide: Slide, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Read a few places spread over the mask, side by side, uint8 (h, n h, 3)."""
+    rows, columns = np.nonzero(mask)
+    chosen = np.linspace(0, len(rows) - 1, min(_MOST_SPOTS, len(rows))).astype(int)
+    centres = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1)
+    if mask.size == 1:
+        axis = (np.arange(4) + 0.5) / 4
+        centres = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    places = centres / mask.shape[::-1] * slide.size
+    read = [spot for x, y in places if (spot := _spot(slide, float(x), float(y))) is not None]
+    return np.concatenate(read, axis=1) if read else np.zeros((1, 1, 3), np.uint8) + 255
+
+
+def _spot(slide: Slide, x: float, y: float) -> NDArray[np.uint8] | None:
+    plan = slide.sampling(_SPOT_MPP)
+    width, height = min(_SPOT_PX, plan.width), min(_SPOT_PX, plan.height)
+    left = int(np.clip(x / plan.zoom_x - width / 2, 0, plan.width - width))
+    top = int(np.clip(y / plan.zoom_y - height / 2, 0, plan.height - height))
+    try:
+        return slide.read_sampled(plan, left, top, width, height)
+    except TileError:
+        return None
