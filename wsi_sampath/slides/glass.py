@@ -27,7 +27,8 @@ def even_places(rgb: UInt8Array) -> BoolArray:
     for channel in range(3):
         plane = rgb[..., channel]
         even &= (_neighbours(plane, np.maximum) - _neighbours(plane, np.minimum)) <= _FLAT_RANGE
-    return even & (rgb.min(2) >= _DIMMEST_GLASS)
+    even &= rgb.min(2) >= _DIMMEST_GLASS
+    return even
 
 
 def _neighbours(plane: UInt8Array, combine: np.ufunc) -> UInt8Array:
