@@ -130,14 +130,14 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             subject=str(slide.path),
         )
     tissue = find_tissue(slide, settings.tissue)
-    grid = select_tiles(grid, tissue)
+    grid = select_tiles(grid, tissue.mask)
     if not grid.n_tiles:
         raise WsiError(
             "no-tissue",
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    return RunPlan(sampling, grid, tissue, tile, overlap)
+    return RunPlan(sampling, grid, tissue.mask, tile, overlap, tissue.warnings)
 
 
 def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
-"""Where to look on a slide: the tissue mask, found or given."""
+"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,23 @@ from wsi_sampath.slides.slide import Slide
 MASK_MPP = 8.0
 
 
-def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Tissue:
+    """What is to be analysed.
+
+    Attributes
+    ----------
+    mask
+        bool (h, w) over the whole slide.
+    warnings
+        Sentences for the user.
+    """
+
+    mask: NDArray[np.bool_]
+    warnings: tuple[str, ...] = ()
+
+
+def find_tissue(slide: Slide, method: str = "otsu") -> Tissue:
     """Find what is to be analysed.
 
     Parameters
@@ -26,8 +43,8 @@ def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
 
     Returns
     -------
-    bool (h, w)
-        Over the whole slide. What could not be decoded at low resolution counts as tissue, so that
+    Tissue
+        What could not be decoded at low resolution counts as tissue, so that
         it is tried, and reported, at full resolution.
 
     Raises
@@ -36,17 +53,18 @@ def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
         ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file.
     """
     if method == "none":
-        return np.ones((1, 1), bool)
+        return Tissue(np.ones((1, 1), bool))
     # scikit-image and scipy take half a second to import: only those wait who need them.
-    from wsi_sampath.slides.tissue import load_mask, tissue_mask
+    from wsi_sampath.slides.tissue import read_drawn, tissue_mask
 
+    notes: tuple[str, ...] = ()
     if method == "otsu":
         image, failed, plan = slide.thumbnail(MASK_MPP)
         mask = tissue_mask(image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y) | failed
         hint = "no tissue was found; look at the slide, or give --tissue none or a mask"
     else:
         plan = slide.sampling(MASK_MPP)
-        mask = load_mask(
+        mask, notes = read_drawn(
             Path(method),
             slide_size=slide.size,
             mask_size=(plan.width, plan.height),
@@ -55,4 +73,4 @@ def find_tissue(slide: Slide, method: str = "otsu") -> NDArray[np.bool_]:
         hint = f"the mask {method} is empty over this slide"
     if not mask.any():
         raise WsiError("no-tissue", hint, subject=str(slide.path))
-    return mask
+    return Tissue(mask, notes)

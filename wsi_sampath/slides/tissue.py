@@ -13,9 +13,9 @@ from scipy import ndimage
 from skimage import filters
 from skimage.morphology import disk
 
-from wsi_sampath.slides.drawn_mask import load_mask
+from wsi_sampath.slides.drawn_mask import load_mask, read_drawn
 
-__all__ = ["Method", "load_mask", "tissue_mask"]
+__all__ = ["Method", "load_mask", "read_drawn", "tissue_mask"]
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
