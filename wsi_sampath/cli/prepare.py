@@ -217,7 +217,7 @@ def _at_least_two(folds: int) -> int:
 
 def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
     from wsi_sampath.cli.counting import counted
-    from wsi_sampath.training.prepare import prepare
+    from wsi_sampath.training.prepare import prepare, unseen_classes
 
     told: dict[str, list[str]] = {}
 
@@ -229,6 +229,11 @@ def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
         pass
     for note, images in told.items():
         _warn(f"{_few(images)}: {note}")
+    unseen = unseen_classes(plan)
+    if unseen:
+        _warn(
+            f"no pixel of any mask is {' or '.join(unseen)}: do the masks hold what --classes says?"
+        )
     _tell_splits(plan, hint, test_cases)
 
 

@@ -25,6 +25,7 @@ BoolArray = NDArray[np.bool_]
 Kind = Literal["empty", "ones", "black-white", "labels", "colours"]
 
 TURNED = "turned upright, as its orientation tag says"
+CUT = "compressed with losses, so cut into black and white at 128"
 MIDDLE = 128
 """Where black and white are told apart."""
 WHITE = 255
@@ -120,6 +121,8 @@ def mask_of(picture: Picture, *, subject: str = "") -> Mask:
     notes = []
     if picture.converted:
         notes.append(f"converted from {picture.converted} to RGB without a colour profile")
+    if picture.inverted:
+        notes.append("the file says that 0 is white, so its numbers are inverted")
     if picture.alpha is not None:
         notes.append("transparent parts counted as black (0)")
     pixels = _visible(picture, subject)
@@ -215,7 +218,8 @@ def _inside(mask: Mask) -> tuple[BoolArray, tuple[str, ...]]:
     if mask.numbers is None:
         return _coloured_inside(mask)
     if kind == "black-white":
-        return black_and_white(mask.numbers) > 0, numbering
+        cut = (CUT,) if mask.lossy else ()
+        return black_and_white(mask.numbers) > 0, (*numbering, *cut)
     if kind == "empty":
         return np.zeros(mask.numbers.shape, np.bool_), numbering
     if mask.lossy:

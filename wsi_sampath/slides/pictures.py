@@ -27,7 +27,8 @@ _UPRIGHT = 1
 _LOSSY_TIFF = {6, 7, 33003, 33005, 34892}
 """TIFF compressions that are JPEG, or may be a lossy JPEG 2000 or DNG."""
 _NEW_SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
-_COMPRESSION = 259
+_COMPRESSION, _PHOTOMETRIC = 259, 262
+_WHITE_IS_ZERO = 0
 _WEBP_HEAD = 4096
 _REDUCED = 1
 """Bit of NewSubfileType: a page that shows another one, smaller."""
@@ -63,6 +64,8 @@ class Picture:
         Whether the file holds more than 8 bits a channel of which `pixels` has the upper 8.
     turned
         Whether the file had to be turned or mirrored, as its orientation tag says.
+    inverted
+        Whether the file says that 0 is white, so that its numbers were inverted.
     hidden
         Whether the picture is transparent all over.
     """
@@ -75,6 +78,7 @@ class Picture:
     lossy: bool = False
     deep: bool = False
     turned: bool = False
+    inverted: bool = False
     hidden: bool = False
 
     @property
@@ -152,6 +156,7 @@ def picture_of(opened: Image.Image, *, subject: str = "") -> Picture:
         message = f"holds {pages} pages or frames; save the one that is meant by itself"
         raise WsiError("bad-input", message, subject=subject)
     kind, lossy, deep = opened.format or "", _is_lossy(opened), _is_deep(opened)
+    inverted = getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     turned = _orientation(opened) != _UPRIGHT
     opened.load()
     upright = ImageOps.exif_transpose(opened) if turned else opened
@@ -168,6 +173,7 @@ def picture_of(opened: Image.Image, *, subject: str = "") -> Picture:
         lossy=lossy,
         deep=deep,
         turned=turned,
+        inverted=inverted,
         hidden=hidden,
     )
 
@@ -287,8 +293,9 @@ def _from_tiff(path: Path) -> Picture:
             raise ValueError(f"its pixels are of the shape {page.shape}")
         values = page.asarray()
         orientation = int(page.tags.valueof("Orientation", _UPRIGHT))
-    if orientation != _UPRIGHT:
-        raise ValueError("it is to be turned, which is not supported for this kind of TIFF")
+        photometric = int(page.photometric)
+    if orientation != _UPRIGHT or photometric == _WHITE_IS_ZERO:
+        raise ValueError("it is to be turned or inverted; save its numbers as they are shown")
     return Picture(values * np.uint8(255) if values.dtype == bool else values, kind="TIFF")
 
 

@@ -166,12 +166,15 @@ def warnings_about(plan: Plan) -> list[str]:
     other = [one.name for one in regions if one.mpp != MPP]
     told = []
     if enlarged:
+        count = len(enlarged)
+        slides = "1 slide was" if count == 1 else f"{count} slides were"
         told.append(
-            f"{len(enlarged)} slides were scanned at 20x, their regions are enlarged twofold: "
-            + ", ".join(enlarged)
+            f"{slides} scanned at 20x, so regions are enlarged twofold: " + ", ".join(enlarged)
         )
     if other:
-        told.append(f"{len(other)} regions are not at {MPP} um per pixel, as {other[0]}")
+        count = len(other)
+        regions = "1 region is" if count == 1 else f"{count} regions are"
+        told.append(f"{regions} not at {MPP} um per pixel, such as {other[0]}")
     if plan.mpp != MPP:
         told.append(
             f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.slides.mask_image import (
+    CUT,
     Mask,
     Numbers,
     black_and_white,
@@ -114,7 +115,7 @@ class Grouping(BaseModel):
         if not self.coloured and mask.numbering:
             told.append(f"mask: {mask.numbering}")
         if not self.coloured and mask.lossy and not self._is_wide():
-            told.append("mask: compressed with losses, so it was cut into black and white at 128")
+            told.append(f"mask: {CUT}")
         return tuple(told)
 
     def _numbers(self, mask: Mask, subject: str) -> Numbers:
@@ -229,15 +230,13 @@ def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
 
 def _guess(kind: str, *, seen_black: bool) -> Guess:
     if kind == "ones":
-        grouping, meanings, why = read_grouping("instances"), ("0", "1"), "hold 0 and 1 alone"
+        grouping, meanings = read_grouping("instances"), ("0", "1")
+        why, way = "hold 0 and 1 alone", "--classes FILE"
     else:
         grouping, meanings = read_grouping("glands"), ("black", "white")
-        why = "are black and white"
+        why, way = "are black and white", "--classes (tumor, or a file)"
     names = [f"{one.name} ({what})" for one, what in zip(grouping.classes, meanings, strict=True)]
-    notes = [
-        f"classes: {', '.join(names)}, because the masks {why}; name them with --classes (tumor, "
-        "or a file) if they show something else"
-    ]
+    notes = [f"classes: {', '.join(names)}, because the masks {why}; name them with {way}"]
     if not seen_black:
         notes.append(f"no mask has any {meanings[0]}: every pixel is {grouping.classes[1].name}")
     return Guess(grouping, tuple(notes))

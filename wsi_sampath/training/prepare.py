@@ -156,6 +156,17 @@ def paired(
     return rgb, labels, (*turned, *seen, *grouping.notes(painted))
 
 
+def unseen_classes(plan: Plan) -> list[str]:
+    """Return the classes of which no patch of a finished folder has a pixel."""
+    unseen = dict(enumerate((one.name for one in plan.grouping.plain_classes), start=1))
+    for patch in plan.patches:
+        if not unseen:
+            break
+        labels = read_picture(plan.out / "mask" / f"{patch.img_id}.png").pixels
+        unseen = {label: name for label, name in unseen.items() if not (labels == label).any()}
+    return list(unseen.values())
+
+
 def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
     """Say what was turned upright: a mask without a tag was drawn on what the image shows."""
     if picture.turned and painted.turned:
