@@ -163,7 +163,7 @@ def test_classes_of_one_name_are_refused(run, data, tiny, names):
         (("--mpp", "nan"), "--mpp"),
         (("--mpp", "inf"), "--mpp"),
         (("--seed", "-1"), "--seed"),
-        (("--json", "."), "is no file"),
+        (("--json", "."), "is not a file"),
         (("--bootstrap", "-1"), "--bootstrap"),
         (("--batch-size", "x"), "--batch-size"),
         (("--precision", "int8"), "--precision"),
@@ -185,7 +185,7 @@ def test_a_folder_for_the_scores_is_refused_at_once(run, tmp_path):
     # The data are not looked at: there are none.
     code, _, told = run(tmp_path / "none", "--json", tmp_path / "scores")
     assert (code, len(told.splitlines())) == (2, 1)
-    assert "scores: bad-input: is no file" in told
+    assert "scores: bad-input: is not a file" in told
     assert not (tmp_path / "scores.partial").exists()
 
 

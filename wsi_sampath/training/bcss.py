@@ -173,8 +173,8 @@ def warnings_about(plan: Plan) -> list[str]:
         )
     if other:
         count = len(other)
-        regions = "1 region is" if count == 1 else f"{count} regions are"
-        told.append(f"{regions} not at {MPP} um per pixel, such as {other[0]}")
+        what = "1 region is" if count == 1 else f"{count} regions are"
+        told.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
     if plan.mpp != MPP:
         told.append(
             f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
