@@ -62,8 +62,10 @@ def tiny(tmp_path):
 
 def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     out = tmp_path / "scores.json"
-    code, said, _ = run(data, *tiny, "--json", out)
+    code, said, told = run(data, *tiny, "--json", out)
     assert code == 0
+    assert "warning: the pixel size of the patches is unknown (own pixels, taken" in told
+    assert "paper" not in said
     scores = json.loads(out.read_text())
     assert (scores["split"], scores["patches"], scores["cases"]) == ("test", 4, 2)
     assert list(scores["per_class"]) == ["other", "gland"]
@@ -78,6 +80,19 @@ def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     ]
     assert f"Dice {scores['per_class']['gland']['dice']:.4f} [" in said
     assert "pixel accuracy" in said
+
+
+def test_the_numbers_of_the_paper_are_shown_for_its_data(run, tmp_path):
+    names = ("background", "gland")
+    root = painted(tmp_path / "crag", names)
+    classes = [{"name": name, "color": "#112233"} for name in names]
+    model = tmp_path / "crag.yaml"
+    model.write_text(yaml.safe_dump({**TINY, "classes": classes}))
+    words = ("--model", model, "--allow-random-weights", "--mpp", 1.0)
+    code, said, told = run(root, *words)
+    assert code == 0
+    assert "  paper Dice " in said
+    assert "pixel size" not in told
 
 
 def test_batches_change_nothing(run, data, tiny, tmp_path):

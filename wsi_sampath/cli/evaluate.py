@@ -95,9 +95,17 @@ def evaluate(
             precision=cast("Precision", precision),
             batch_size=batch_size,
         )
+        _warn_of_scale(scores["scale"], stretch=stretch)
     if json_file is not None:
         _save(json_file, scores)
     _print(scores)
+
+
+def _warn_of_scale(scale: Sequence[str], *, stretch: bool) -> None:
+    guessed = [how for how in scale if "taken to be" in how or "stretched" in how]
+    if guessed and not stretch:
+        message = f"the pixel size of the patches is unknown ({'; '.join(guessed)}): give --mpp"
+        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _slide_scores(
