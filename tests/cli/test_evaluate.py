@@ -62,8 +62,10 @@ def tiny(tmp_path):
 
 def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     out = tmp_path / "scores.json"
-    code, said, _ = run(data, *tiny, "--json", out)
+    code, said, told = run(data, *tiny, "--json", out)
     assert code == 0
+    assert "warning: the pixel size of the patches is unknown (own pixels, taken" in told
+    assert "paper" not in said
     scores = json.loads(out.read_text())
     assert (scores["split"], scores["patches"], scores["cases"]) == ("test", 4, 2)
     assert list(scores["per_class"]) == ["other", "gland"]
@@ -78,6 +80,19 @@ def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     ]
     assert f"Dice {scores['per_class']['gland']['dice']:.4f} [" in said
     assert "pixel accuracy" in said
+
+
+def test_the_numbers_of_the_paper_are_shown_for_its_data(run, tmp_path):
+    names = ("background", "gland")
+    root = painted(tmp_path / "crag", names)
+    classes = [{"name": name, "color": "#112233"} for name in names]
+    model = tmp_path / "crag.yaml"
+    model.write_text(yaml.safe_dump({**TINY, "classes": classes}))
+    words = ("--model", model, "--allow-random-weights", "--mpp", 1.0)
+    code, said, told = run(root, *words)
+    assert code == 0
+    assert "  paper Dice " in said
+    assert "pixel size" not in told
 
 
 def test_batches_change_nothing(run, data, tiny, tmp_path):
@@ -163,7 +178,7 @@ def test_classes_of_one_name_are_refused(run, data, tiny, names):
         (("--mpp", "nan"), "--mpp"),
         (("--mpp", "inf"), "--mpp"),
         (("--seed", "-1"), "--seed"),
-        (("--json", "."), "is no file"),
+        (("--json", "."), "is not a file"),
         (("--bootstrap", "-1"), "--bootstrap"),
         (("--batch-size", "x"), "--batch-size"),
         (("--precision", "int8"), "--precision"),
@@ -185,7 +200,7 @@ def test_a_folder_for_the_scores_is_refused_at_once(run, tmp_path):
     # The data are not looked at: there are none.
     code, _, told = run(tmp_path / "none", "--json", tmp_path / "scores")
     assert (code, len(told.splitlines())) == (2, 1)
-    assert "scores: bad-input: is no file" in told
+    assert "scores: bad-input: is not a file" in told
     assert not (tmp_path / "scores.partial").exists()
 
 

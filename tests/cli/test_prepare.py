@@ -34,7 +34,14 @@ def test_patches(run, folders, tmp_path):
         0,
         f"{out}: 10 patches of 5 cases: 6 train, 2 validation, 2 test; classes: other, gland\n",
     )
-    assert told == "out: 10 of 10\n"
+    assert told.splitlines() == [
+        "note: classes: other (black), gland (white), because the masks are black and white; name "
+        "them with --classes (tumor, or a file)",
+        "warning: the pixel size of the images is unknown, so wsi-train cannot tell at which scale "
+        "the model must read slides: give um per pixel with --mpp (about 0.25 for 40x, 0.5 for "
+        "20x, 1 for 10x)",
+        "out: 10 of 10",
+    ]
     assert len(open_patches(out).patches) == 10
     code, again, _ = run("patches", *folders, "--out", out, "--case", "^(p.)")
     assert (code, again) == (0, said)
@@ -50,6 +57,33 @@ def test_what_the_user_should_know(run, folders, tmp_path):
     code, _, told = run("patches", *folders, "--out", tmp_path / "all", "--test-cases", ".")
     assert code == 0
     assert "the train split is empty: the test split has 10 of 10 cases" in told
+
+
+def test_a_named_pixel_size_and_named_classes_leave_nothing_to_say(run, folders, tmp_path):
+    words = ("--out", tmp_path / "out", "--case", "^(p.)", "--mpp", "0.5", "--classes", "tumor")
+    code, _, told = run("patches", *folders, *words)
+    assert (code, told) == (0, "out: 10 of 10\n")
+
+
+def test_a_class_without_any_pixel_is_said(run, folders, tmp_path):
+    for path in (tmp_path / "masks").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8)).save(path)
+    words = ("--out", tmp_path / "out", "--case", "^(p.)", "--mpp", "0.5", "--classes", "tumor")
+    for _ in range(2):
+        code, _, told = run("patches", *folders, *words)
+        assert code == 0
+        assert "warning: no pixel of any mask is tumor: do the masks hold what" in told
+
+
+def test_what_was_done_to_images_and_masks_is_said_with_their_number(run, folders, tmp_path):
+    for path in sorted((tmp_path / "masks").iterdir())[:3]:
+        grey = Image.open(path)
+        white = Image.new("L", grey.size, 255)
+        Image.merge("LA", (white, grey)).save(path)
+    code, _, told = run("patches", *folders, "--out", tmp_path / "out", "--case", "^(p.)")
+    assert code == 0
+    expected = "warning: p0_0.png and 2 more images: mask: transparent parts counted as black (0)"
+    assert expected in told.splitlines()
 
 
 def test_crag_and_bcss(run, tmp_path):
@@ -73,8 +107,8 @@ def test_crag_and_bcss(run, tmp_path):
     words = ("bcss", tmp_path / "bcss", "--out", tmp_path / "b", "--paper-compatible")
     code, said, told = run(*words, "--image-format", "jpg")
     assert code == 0
-    assert "2 patches of 1 cases" in said
-    assert "warning: 1 slides were scanned at 20x" in told
+    assert "2 patches of 1 case:" in said
+    assert "warning: 1 slide was scanned at 20x" in told
     assert "shares patients" in told
 
 

@@ -58,6 +58,12 @@ def test_a_model_comes_out(run, config, data, tmp_path):
     code, said, errors = run(config, data, f"out={out}")
     assert code == 0
     assert said.startswith(f"{out / 'model.safetensors'}: epoch 1 of 1, validation macro Dice 0.")
+    assert said.strip().endswith("(kept: best validation macro Dice)")
+    assert errors.splitlines()[:2] == [
+        f"data: {tmp_path / 'data'}: 2 train, 1 validation, 0 test patches, 1 um per pixel; "
+        "classes: other, gland",
+        "training: 1 epoch of 1 step on cpu, from random weights",
+    ]
     assert "epoch 1 of 1, loss " in errors
     assert [one.name for one in load_model(out / "model.safetensors").spec.classes] == [
         "other",
@@ -95,9 +101,13 @@ def test_no_training_patches(run, config, data, tmp_path):
 def test_without_validation_the_last_epoch_is_kept(run, config, data, tmp_path):
     table = tmp_path / "data" / "patches.csv"
     table.write_text("img_id,fold,case\ni0,1,c\n")
-    code, said, _ = run(config, data, f"out={tmp_path / 'out'}", "epochs=2")
+    words = (config, data, f"out={tmp_path / 'out'}", "epochs=2")
+    code, said, errors = run(*words)
     assert code == 0
-    assert said.strip().endswith("epoch 2 of 2")
+    assert said.strip().endswith("epoch 2 of 2 (kept: last epoch)")
+    assert "warning: the validation split is empty" in errors
+    code, again, _ = run(*words)
+    assert (code, again) == (0, said.replace("epoch 2", "finished before: epoch 2", 1))
 
 
 def test_another_scale_than_the_models_is_told(run, config, data, tmp_path):

@@ -15,8 +15,9 @@ from PIL import Image
 from scipy import ndimage
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.drawn_mask import load_mask
 from wsi_sampath.slides.painted import paint_slide
-from wsi_sampath.slides.tissue import load_mask, tissue_mask
+from wsi_sampath.slides.tissue import tissue_mask
 
 GLASS = (243, 241, 244)
 

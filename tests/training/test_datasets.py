@@ -9,7 +9,6 @@ from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import (
     Patch,
     check_patches,
-    load_image,
     open_patches,
     read_rgb,
     write_classes,
@@ -106,11 +105,11 @@ def test_masks_are_checked(folder, mask, words):
 
 def test_large_images_come_without_a_warning(folder, monkeypatch, recwarn):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    assert load_image(folder / "img" / "a.png").size == (8, 6)
+    assert read_rgb(folder / "img" / "a.png").shape == (6, 8, 3)
     assert not list(recwarn)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(WsiError, match="cannot be read"):
-        load_image(folder / "img" / "a.png")
+        read_rgb(folder / "img" / "a.png")
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
@@ -126,4 +125,4 @@ def test_a_damaged_header_is_one_line(folder):
     # The length of the first chunk, which must be 13.
     path.write_bytes(path.read_bytes()[:11] + b"\x05" + path.read_bytes()[12:])
     with pytest.raises(WsiError, match=r"a\.png: bad-input: cannot be read"):
-        load_image(path)
+        read_rgb(path)

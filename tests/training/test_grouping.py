@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.mask_image import Mask, mask_of
+from wsi_sampath.slides.pictures import picture_of
 from wsi_sampath.training.grouping import guess_grouping, known_groupings, read_grouping
 
 CODES = {
@@ -21,9 +24,13 @@ CODES = {
 }
 
 
+def as_mask(image: Image.Image) -> Mask:
+    return mask_of(picture_of(image))
+
+
 @given(arrays.arrays(np.uint8, (5, 6)))
 def test_glands_are_cut_at_128(mask):
-    found = read_grouping("glands").labels(Image.fromarray(mask))
+    found = read_grouping("glands").labels(as_mask(Image.fromarray(mask)))
     assert np.array_equal(found, np.where(mask >= 128, 2, 1))
 
 
@@ -31,7 +38,7 @@ def test_glands_are_cut_at_128(mask):
 def test_bcss_codes_become_the_classes_of_the_paper(mask):
     grouping = read_grouping("bcss")
     names = [one.name for one in grouping.classes]
-    found = grouping.labels(Image.fromarray(mask))
+    found = grouping.labels(as_mask(Image.fromarray(mask)))
     for name, codes in CODES.items():
         assert np.array_equal(found == names.index(name) + 1, np.isin(mask, codes))
     assert np.array_equal(found == 0, mask == 0)
@@ -41,7 +48,7 @@ def test_bcss_table_covers_the_official_codes(data_folder):
     with (data_folder / "bcss" / "gtruth_codes.tsv").open(newline="") as file:
         codes = [int(row["GT_code"]) for row in csv.DictReader(file, delimiter="\t")]
     mask = np.array([codes], np.uint8)
-    found = read_grouping("bcss").labels(Image.fromarray(mask))
+    found = read_grouping("bcss").labels(as_mask(Image.fromarray(mask)))
     assert len(codes) == 22
     assert (found[0] > 0).sum() == 21
 
@@ -49,10 +56,10 @@ def test_bcss_table_covers_the_official_codes(data_folder):
 def test_values_outside_of_the_table_are_named():
     mask = Image.fromarray(np.array([[0, 22, 23, 24, 25]], np.uint8))
     with pytest.raises(WsiError) as error:
-        read_grouping("bcss").labels(mask, subject="m.png")
+        read_grouping("bcss").labels(as_mask(mask), subject="m.png")
     assert "m.png: bad-input: mask holds 22, 23, 24 and 1 more" in str(error.value)
     with pytest.raises(WsiError, match="#0000ff"):
-        read_grouping("rings").labels(Image.new("RGB", (2, 2), (0, 0, 255)))
+        read_grouping("rings").labels(as_mask(Image.new("RGB", (2, 2), (0, 0, 255))))
 
 
 def test_colours_and_their_tolerance(tmp_path):
@@ -63,10 +70,10 @@ def test_colours_and_their_tolerance(tmp_path):
         'ignored: ["#000000"]\ntolerance: 10\n'
     )
     pixels = np.array([[[9, 246, 0], [0, 3, 10]]], np.uint8)
-    assert read_grouping(path).labels(Image.fromarray(pixels)).tolist() == [[1, 0]]
+    assert read_grouping(path).labels(as_mask(Image.fromarray(pixels))).tolist() == [[1, 0]]
     pixels[0, 0, 0] = 11
     with pytest.raises(WsiError, match="#0bf600"):
-        read_grouping(path).labels(Image.fromarray(pixels))
+        read_grouping(path).labels(as_mask(Image.fromarray(pixels)))
 
 
 def test_the_nearest_colour_wins(tmp_path):
@@ -78,7 +85,7 @@ def test_the_nearest_colour_wins(tmp_path):
         "tolerance: 60\n"
     )
     pixels = np.array([[[255, 0, 0], [200, 0, 0], [228, 0, 0], [227, 9, 0]]], np.uint8)
-    assert read_grouping(path).labels(Image.fromarray(pixels)).tolist() == [[1, 2, 1, 2]]
+    assert read_grouping(path).labels(as_mask(Image.fromarray(pixels))).tolist() == [[1, 2, 1, 2]]
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "I;16", "I", "P", "RGB", "RGBA", "LA"])
@@ -87,13 +94,15 @@ def test_kinds_of_files(mode):
     mask = Image.fromarray(np.array([[0, 255]], np.uint16)) if mode == "I;16" else grey
     if mode == "P":
         mask = Image.frombytes("P", (2, 1), bytes([0, 255]))
-    found = read_grouping("glands").labels(mask if mask.mode == mode else mask.convert(mode))
+    found = read_grouping("glands").labels(
+        as_mask(mask if mask.mode == mode else mask.convert(mode))
+    )
     assert found.tolist() == [[1, 2]]
 
 
 def test_instances_of_sixteen_bits():
     mask = Image.fromarray(np.array([[0, 1, 700]], np.uint16))
-    assert read_grouping("crag").labels(mask).tolist() == [[1, 2, 2]]
+    assert read_grouping("crag").labels(as_mask(mask)).tolist() == [[1, 2, 2]]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +110,12 @@ def test_instances_of_sixteen_bits():
     [
         ("classes: []", "classes"),
         ('classes: [{name: a, color: "#000000", values: [1, "1-3"]}]', "two classes: 1"),
-        ('classes: [{name: a, color: "#000000", values: ["x"]}]', "'x' is no number"),
+        ('classes: [{name: a, color: "#000000", values: ["x"]}]', "'x' is not a number"),
         ('classes: [{name: a, color: "#000000", values: [70000]}]', "0..65535"),
         ('classes: [{name: a, color: "#000000", values: [1, "#00ff00"]}]', "all colours"),
         ('clases: [{name: a, color: "#000000", values: [1]}]', "'clases'; did you mean 'classes'"),
         ("classes: [{name: a, colour: x, values: [1]}]", "did you mean 'classes.0.color'"),
-        ('classes: [{name: a, color: "#000000", values: ["#0f0"]}]', "'#0f0' is no colour"),
+        ('classes: [{name: a, color: "#000000", values: ["#0f0"]}]', "'#0f0' is not a colour"),
         (
             'classes: [{name: a, color: "#000000", values: ["#00ff00"]}]\nignored: ["#00FF00"]',
             "two classes: #00ff00",
@@ -133,14 +142,16 @@ def test_unknown_names_list_the_known():
         read_grouping("nonsense")
 
 
-def guessed(*masks, name="m.png"):
-    return guess_grouping((Path(name), Image.fromarray(np.array(one, np.uint8))) for one in masks)
+def guessed(*masks, lossy=False):
+    read = (as_mask(Image.fromarray(np.array(one, np.uint8))) for one in masks)
+    guess = guess_grouping((Path("m.png"), replace(one, lossy=lossy)) for one in read)
+    return guess.grouping
 
 
 def test_only_plain_masks_are_guessed():
     assert guessed([[0]], [[0, 3, 255]]) == read_grouping("glands")
     assert guessed([[0, 1]]) == read_grouping("instances")
-    assert guessed([[0, 8]], [[3, 250]], name="m.jpg") == read_grouping("glands")
+    assert guessed([[0, 8]], [[3, 250]], lossy=True) == read_grouping("glands")
     with pytest.raises(UsageError, match="labels up to 7"):
         guessed([[0, 7]])
     with pytest.raises(UsageError, match="all masks are empty"):
@@ -162,7 +173,7 @@ def test_areas_of_grey_are_labels_and_soft_edges_are_not():
     labels = np.arange(201).repeat(16).reshape(-1, 4)
     with pytest.raises(UsageError, match="areas of 1, 2, 3 and"):
         guessed(labels)
-    with pytest.raises(UsageError, match="areas of 1, not only black, white"):
+    with pytest.raises(UsageError, match="areas of 1, not only black and white"):
         guessed(np.array([0, 1, 255]).repeat(16).reshape(-1, 4))
     y, x = np.indices((60, 60))
     distance = np.hypot(y - 30, x - 29)
@@ -171,4 +182,60 @@ def test_areas_of_grey_are_labels_and_soft_edges_are_not():
     # EBHI-Seg has masks whose white is 253 with a few pixels of 255.
     assert guessed(np.where(distance < 20, 253 + 2 * (x == 29), 0)) == read_grouping("glands")
     noisy = np.where(distance < 20, 250, 5)
-    assert guessed(noisy, name="m.jpg") == read_grouping("glands")
+    assert guessed(noisy, lossy=True) == read_grouping("glands")
+
+
+def test_a_guess_says_what_became_what():
+    def why(*masks):
+        read = (as_mask(Image.fromarray(np.array(one, np.uint8))) for one in masks)
+        return guess_grouping((Path("m.png"), one) for one in read).notes
+
+    (told,) = why([[0, 255]])
+    assert told == (
+        "classes: other (black), gland (white), because the masks are black and white; name them "
+        "with --classes (tumor, or a file)"
+    )
+    (told,) = why([[0, 1]])
+    assert "other (0), gland (1), because the masks hold 0 and 1 alone" in told
+    assert "tumor" not in told
+    assert why([[255, 255]])[1] == "no mask has any black: every pixel is gland"
+    assert len(why([[255, 255]], [[0, 0]])) == 1
+
+
+def jpeg(values):
+    return replace(as_mask(Image.fromarray(np.array(values, np.uint8))), lossy=True)
+
+
+def test_lossy_compression_keeps_black_and_white_alone():
+    ringing = jpeg([[0, 7, 16, 240, 255]])
+    assert read_grouping("instances").labels(ringing).tolist() == [[1, 1, 1, 2, 2]]
+    assert read_grouping("glands").labels(ringing).tolist() == [[1, 1, 1, 2, 2]]
+    with pytest.raises(WsiError, match=r"labels up to 40.*save it as PNG"):
+        read_grouping("instances").labels(jpeg([[0, 40]]))
+    assert read_grouping("instances").notes(ringing) == (
+        "mask: compressed with losses, so cut into black and white at 128",
+    )
+    assert read_grouping("glands").notes(ringing) == ()
+
+
+def test_wide_ranges_are_taken_at_their_word_in_jpeg_too(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(
+        "classes:\n"
+        '- {name: a, color: "#123456", values: ["0-63"]}\n'
+        '- {name: b, color: "#123456", values: ["64-191"]}\n'
+        '- {name: c, color: "#123456", values: ["192-255"]}\n'
+    )
+    found = read_grouping(path).labels(jpeg(np.array([9, 120, 250]).repeat(30).reshape(9, 10)))
+    assert np.unique(found).tolist() == [1, 2, 3]
+
+
+def test_sixteen_bit_numbers_count_before_white_of_sixteen_bits(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(
+        'classes: [{name: a, color: "#123456", values: [0]}, '
+        '{name: b, color: "#123456", values: [65535]}]'
+    )
+    deep = as_mask(Image.fromarray(np.array([[0, 65535]], np.uint16)))
+    assert read_grouping(path).labels(deep).tolist() == [[1, 2]]
+    assert read_grouping("glands").labels(deep).tolist() == [[1, 2]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from wsi_sampath.cli.counting import number_of
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.errors import UsageError
 
@@ -63,7 +64,7 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(help="Draws for the 95 % intervals; 0 for none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the draws.")] = 0,
     batch_size: Annotated[str, typer.Option("--batch-size", "-b", help="auto or N.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
@@ -94,9 +95,17 @@ def evaluate(
             precision=cast("Precision", precision),
             batch_size=batch_size,
         )
+        _warn_of_scale(scores["scale"], stretch=stretch)
     if json_file is not None:
         _save(json_file, scores)
     _print(scores)
+
+
+def _warn_of_scale(scale: Sequence[str], *, stretch: bool) -> None:
+    guessed = [how for how in scale if "taken to be" in how or "stretched" in how]
+    if guessed and not stretch:
+        message = f"the pixel size of the patches is unknown ({'; '.join(guessed)}): give --mpp"
+        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _slide_scores(
@@ -138,7 +147,7 @@ def _check_json(path: Path | None) -> None:
     if not path.absolute().parent.is_dir():
         raise UsageError("its folder does not exist", subject=str(path))
     if path.exists() and not path.is_file():
-        raise UsageError("is no file: --json takes the name of one", subject=str(path))
+        raise UsageError("is not a file: --json takes the name of one", subject=str(path))
 
 
 def _check(mpp: float | None, bootstrap: int, seed: int, batch_size: str, precision: str) -> None:
@@ -179,9 +188,20 @@ def _print(scores: dict[str, Any]) -> None:
         dice, iou = _with_ci(score, "dice"), _with_ci(score, "iou")
         print(f"  {name:16} Dice {dice}  IoU {iou}")
     print(f"  {'pixel accuracy':16}      {_with_ci(micro, 'pixel_accuracy')}")
-    for name in ("Dice", "IOU_Jaccard"):
+    for name in ("Dice", "IOU_Jaccard") if _is_of_paper(scores) else ():
         paper = scores["paper"][name]
         print(f"  {'paper ' + name:17} {paper['value']:9.4f}  ({paper['is']})", flush=True)
+
+
+def _is_of_paper(scores: dict[str, Any]) -> bool:
+    """Tell whether the classes are those of the paper's data: elsewhere its numbers mislead."""
+    from wsi_sampath.training.grouping import read_grouping
+
+    names = {one.casefold() for one in scores["per_class"]}
+    return any(
+        names == {one.name for one in read_grouping(data).plain_classes}
+        for data in ("bcss", "crag")
+    )
 
 
 def _heading(scores: dict[str, Any]) -> str:
@@ -193,8 +213,9 @@ def _heading(scores: dict[str, Any]) -> str:
             f"{100 * scores['not_analysed']:.1f} % of it not analysed"
         )
     return (
-        f"{scores['model']} on {scores['data']} ({scores['split']}): {scores['patches']} patches "
-        f"of {scores['cases']} cases; {', '.join(scores['scale'])}"
+        f"{scores['model']} on {scores['data']} ({scores['split']}): "
+        f"{number_of(scores['patches'], 'patch', 'patches')} "
+        f"of {number_of(scores['cases'], 'case')}; {', '.join(scores['scale'])}"
     )
 
 

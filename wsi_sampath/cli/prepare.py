@@ -31,8 +31,13 @@ TestCases = Annotated[
 ]
 Test = Annotated[float, typer.Option(help="Share of the test split, if it is drawn.")]
 Folds = Annotated[int, typer.Option(help="Parts of what is not test; one is for validation.")]
-Seed = Annotated[int, typer.Option(help="Of the draw of the folds.")]
+Seed = Annotated[int, typer.Option(help="Seed for drawing the folds.")]
 ImageSuffix = Annotated[str, typer.Option("--image-format", help="png, or the smaller jpg.")]
+
+_NO_MPP = (
+    "the pixel size of the images is unknown, so wsi-train cannot tell at which scale the model "
+    "must read slides: give um per pixel with --mpp (about 0.25 for 40x, 0.5 for 20x, 1 for 10x)"
+)
 
 
 @app.command()
@@ -52,10 +57,11 @@ def patches(
     folds: Folds = 5,
     seed: Seed = 0,
     mpp: Annotated[
-        float | None, typer.Option(help="um per pixel of the images, noted for wsi-evaluate.")
+        float | None,
+        typer.Option(help="um per pixel of the images, noted for wsi-train and wsi-evaluate."),
     ] = None,
 ) -> None:
-    """Folders of images and masks; black-and-white masks mean other and gland."""
+    """Folders of images and masks; black-and-white masks become other and gland, and say so."""
     from wsi_sampath.training.prepare import plan_patches
 
     plan = plan_patches(
@@ -71,6 +77,10 @@ def patches(
         seed=seed,
         mpp=mpp,
     )
+    for note in plan.notes:
+        _note(note)
+    if mpp is None:
+        _warn(_NO_MPP)
     if not case:
         _warn("without --case every image is a patient of its own, which flatters all scores")
     _write(plan, test_cases=test_cases)
@@ -207,22 +217,55 @@ def _at_least_two(folds: int) -> int:
 
 def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
     from wsi_sampath.cli.counting import counted
-    from wsi_sampath.training.prepare import prepare
+    from wsi_sampath.training.prepare import prepare, unseen_classes
 
-    for _ in counted(prepare(plan), plan.out.name, len(plan.sources)):
+    told: dict[str, list[str]] = {}
+
+    def tell(image: Path, note: str) -> None:
+        if image.name not in told.setdefault(note, []):
+            told[note].append(image.name)
+
+    for _ in counted(prepare(plan, tell), plan.out.name, len(plan.sources)):
         pass
+    for note, images in told.items():
+        _warn(f"{_few(images)}: {note}")
+    unseen = unseen_classes(plan)
+    if unseen:
+        _warn(
+            f"no pixel of any mask is {' or '.join(unseen)}: do the masks hold what --classes says?"
+        )
+    _tell_splits(plan, hint, test_cases)
+
+
+def _few(names: list[str]) -> str:
+    """Return the first of some images, and how many more there are."""
+    from wsi_sampath.cli.counting import number_of
+
+    more = len(names) - 1
+    return names[0] if not more else f"{names[0]} and {number_of(more, 'more image')}"
+
+
+def _tell_splits(plan: Plan, hint: str, test_cases: str) -> None:
+    from wsi_sampath.cli.counting import number_of
+
     found = Counter(patch.split for patch in plan.patches)
     cases = len({patch.case for patch in plan.patches})
     left = len({patch.case for patch in plan.patches if patch.split != "test"})
-    why = f"there are only {cases} cases{hint}"
+    all_cases = number_of(cases, "case")
+    why = f"there {'is' if cases == 1 else 'are'} only {all_cases}{hint}"
     if test_cases or not left:
-        why = f"the test split has {cases - left} of {cases} cases"
+        why = f"the test split has {cases - left} of {all_cases}"
     for name in ("train", "validation", "test"):
         if not found[name]:
             _warn(f"the {name} split is empty: {why}")
     counts = ", ".join(f"{found[name]} {name}" for name in ("train", "validation", "test"))
     names = ", ".join(one.name for one in plan.grouping.plain_classes)
-    print(f"{plan.out}: {len(plan.patches)} patches of {cases} cases: {counts}; classes: {names}")
+    patches = number_of(len(plan.patches), "patch", "patches")
+    print(f"{plan.out}: {patches} of {all_cases}: {counts}; classes: {names}")
+
+
+def _note(message: str) -> None:
+    print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 def _warn(message: str) -> None:

@@ -27,7 +27,7 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Over the file: data=DIR out=DIR epochs=3"),
     ] = None,
 ) -> None:
-    """Train a model; run it again to go on after an interruption."""
+    """Train a model; the same command resumes where it stopped."""
     _check_installed()
     from wsi_sampath.training.configuration import read_settings
     from wsi_sampath.training.folder import is_first_process
@@ -46,9 +46,12 @@ def train(
 
 
 def _tell(trained: Trained, epochs: int) -> None:
-    score = trained.result["validation_macro_dice"]
+    result = trained.result
+    score = result["validation_macro_dice"]
     told = "" if score is None else f", validation macro Dice {score:.4f}"
-    print(f"{trained.model}: epoch {trained.result['epoch']} of {epochs}{told}", flush=True)
+    kept = f" (kept: {result['kept']})" if "kept" in result else ""
+    before = "" if trained.new else "finished before: "
+    print(f"{trained.model}: {before}epoch {result['epoch']} of {epochs}{told}{kept}", flush=True)
 
 
 def _check_installed() -> None:

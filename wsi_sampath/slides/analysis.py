@@ -71,10 +71,10 @@ def find_tissue(
         case "otsu":
             return _found(slide, min_area_um2, max_hole_um2)
         case "none":
-            mask = np.ones((1, 1), bool)
+            given = Tissue(np.ones((1, 1), bool))
         case _:
-            mask = _drawn(slide, Path(method))
-    return Tissue(mask, _doubts(_spots(slide, mask)))
+            given = _drawn(slide, Path(method))
+    return Tissue(given.mask, (*given.warnings, *_doubts(_spots(slide, given.mask))))
 
 
 def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
@@ -97,11 +97,11 @@ def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
     return Tissue(mask, _doubts(image, mask))
 
 
-def _drawn(slide: Slide, path: Path) -> NDArray[np.bool_]:
-    from wsi_sampath.slides.tissue import load_mask
+def _drawn(slide: Slide, path: Path) -> Tissue:
+    from wsi_sampath.slides.drawn_mask import read_drawn
 
     plan = slide.sampling(MASK_MPP)
-    mask = load_mask(
+    mask, notes = read_drawn(
         path,
         slide_size=slide.size,
         mask_size=(plan.width, plan.height),
@@ -109,7 +109,7 @@ def _drawn(slide: Slide, path: Path) -> NDArray[np.bool_]:
     )
     if not mask.any():
         _refuse_empty(slide, f"the mask {path} is empty over this slide")
-    return mask
+    return Tissue(mask, notes)
 
 
 def _refuse_empty(slide: Slide, message: str) -> None:

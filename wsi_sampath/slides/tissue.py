@@ -1,7 +1,4 @@
-"""Where the tissue is: from the colours of a low-resolution image, or from a mask somebody drew.
-
-The second half, `load_mask`, lives in `drawn_mask`.
-"""
+"""Where the tissue is, from the colours of a low-resolution image."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from scipy import ndimage
 from skimage import filters
 from skimage.morphology import disk
 
-from wsi_sampath.slides.drawn_mask import load_mask
 from wsi_sampath.slides.glass import (
     LEAST_GLASS,
     BoolArray,
@@ -24,8 +20,6 @@ from wsi_sampath.slides.glass import (
     is_dark_field,
     optical_density,
 )
-
-__all__ = ["Method", "load_mask", "tissue_mask"]
 
 Method = Literal["otsu", "none"]
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.mask_image import read_mask
+from wsi_sampath.slides.pictures import picture_size, read_picture
 from wsi_sampath.training.bcss_scale import differs, measured_mpp
-from wsi_sampath.training.datasets import TEST_FOLD, Patch, load_image, read_rgb
+from wsi_sampath.training.datasets import TEST_FOLD, Patch
 from wsi_sampath.training.folds import case_folds
 from wsi_sampath.training.grouping import Grouping, read_grouping
 from wsi_sampath.training.pairing import check_out, pair_up
 from wsi_sampath.training.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.training.prepare import check_sizes
+from wsi_sampath.training.prepare import paired
 
 SIDE_PX = 1024
 MPP = 0.25
@@ -68,11 +70,11 @@ def parse_region(name: str) -> Region:
     Raises
     ------
     WsiError
-        ``bad-input`` if it is none.
+        ``bad-input`` if it is not one.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        message = "is no region of BCSS, which are named TCGA-.._xmin.._ymin.._MPP-0.2500"
+        message = "is not a region of BCSS, which are named TCGA-.._xmin.._ymin.._MPP-0.2500"
         raise WsiError("bad-input", message, subject=name)
     return Region(name, match[1], match[2], float(match[3]))
 
@@ -143,7 +145,7 @@ def plan_bcss(
     check_out(out, [image_folder, mask_folder])
     pairs = pair_up([image_folder], [mask_folder])
     regions = {name: parse_region(name) for name in pairs}
-    sizes = {name: load_image(image, decode=False).size for name, (image, _) in pairs.items()}
+    sizes = {name: picture_size(image) for name, (image, _) in pairs.items()}
     tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
     cases = {one: regions[name].case for name, found in tiles.items() for one in found}
     drawn = split_patches(cases, folds=folds, seed=seed, paper_compatible=paper_compatible)
@@ -164,12 +166,15 @@ def warnings_about(plan: Plan) -> list[str]:
     other = [one.name for one in regions if one.mpp != MPP]
     told = []
     if enlarged:
+        count = len(enlarged)
+        slides = "1 slide was" if count == 1 else f"{count} slides were"
         told.append(
-            f"{len(enlarged)} slides were scanned at 20x, their regions are enlarged twofold: "
-            + ", ".join(enlarged)
+            f"{slides} scanned at 20x, so regions are enlarged twofold: " + ", ".join(enlarged)
         )
     if other:
-        told.append(f"{len(other)} regions are not at {MPP} um per pixel, as {other[0]}")
+        count = len(other)
+        what = "1 region is" if count == 1 else f"{count} regions are"
+        told.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
     if plan.mpp != MPP:
         told.append(
             f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
@@ -184,12 +189,10 @@ def _source(
     image, mask = pair
 
     def cut() -> Iterator[Piece]:
-        rgb = read_rgb(image)
-        labels = grouping.labels(load_image(mask), subject=str(mask))
-        check_sizes(rgb, labels, mask)
+        rgb, labels, notes = paired(read_picture(image), read_mask(mask), grouping, image, mask)
         for patch, (y, x) in tiles.items():
             box = np.s_[y : y + SIDE_PX, x : x + SIDE_PX]
-            yield Piece(patch.img_id, rgb[box], labels[box])
+            yield Piece(patch.img_id, rgb[box], labels[box], notes=notes)
 
     return Source(image, mask, tuple(tiles), cut)
 

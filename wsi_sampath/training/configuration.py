@@ -56,8 +56,8 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     try:
         return TrainSettings.model_validate(values)
     except ValidationError as error:
-        # A misspelt key of `weights` is also no string, which is told first and helps nobody.
-        found = sorted(error.errors(), key=lambda one: one["type"] != _UNKNOWN)
+        # Wrong keys of `weights` also make it something else than a text, which helps nobody.
+        found = sorted(error.errors(), key=_helpfulness)
         raise UsageError(_explained(found[0]), subject=str(path)) from None
 
 
@@ -117,17 +117,26 @@ def _override(text: str) -> tuple[str, Any]:
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UsageError(f"{text!r}: the value is no YAML; put it in quotes") from None
+        raise UsageError(f"{text!r}: the value is not YAML; put it in quotes") from None
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
     return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
 
 
+def _helpfulness(error: ErrorDetails) -> int:
+    """Return a rank: unknown keys first, a mapping that is not a text last."""
+    if error["type"] == _UNKNOWN:
+        return 0
+    not_a_text = error["type"] == "string_type" and isinstance(error["input"], Mapping)
+    return 2 if not_a_text else 1
+
+
 def _explained(error: ErrorDetails) -> str:
     where = [str(part) for part in error["loc"] if part not in _KINDS]
     if error["type"] == "missing":
-        return f"setting {where[-1]} is missing: add {where[-1]}=... to the command"
+        name = ".".join(where)
+        return f"setting {name} is missing: add {name}=... to the command"
     if error["type"] != _UNKNOWN:
         return f"setting {'.'.join(where) or 'file'}: {error['msg']}"
     return f"unknown setting '{'.'.join(where)}'; did you mean '{_nearest(where)}'?"

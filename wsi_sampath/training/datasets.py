@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,12 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.files import replacing
 from wsi_sampath.models.spec import ClassSpec
+from wsi_sampath.slides.pictures import read_picture, rgb_of
 from wsi_sampath.training.tables import check_class_names, explained
 
 Split = Literal["train", "validation", "test", "all"]
@@ -177,43 +176,10 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     WsiError
-        ``bad-input`` if it cannot be decoded, or has more than 8 bits.
+        ``bad-input`` if it cannot be decoded, or cannot be brought to 8 bits.
     """
-    return as_rgb(load_image(path), path)
-
-
-def as_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Return a decoded image as uint8 (height, width, 3).
-
-    Raises
-    ------
-    WsiError
-        ``bad-input`` for more than 8 bits, which Pillow would cut off rather than scale.
-    """
-    if image.mode == "F" or image.mode.startswith("I"):
-        message = "is grey with more than 8 bits; save it as 8 bits (ImageJ: Image > Type > 8-bit)"
-        raise WsiError("bad-input", message, subject=str(path))
-    return np.asarray(image.convert("RGB"))
-
-
-def load_image(path: Path, *, decode: bool = True) -> Image.Image:
-    """Return an image, decoded unless only its size and kind are wanted.
-
-    Raises
-    ------
-    WsiError
-        ``bad-input`` if it cannot be.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Regions of BCSS are larger than what Pillow warns of; what it refuses stays refused.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if decode:
-                    opened.load()
-                return opened
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WsiError("bad-input", f"cannot be read: {error}", subject=str(path)) from error
+    rgb, _ = rgb_of(read_picture(path), subject=str(path))
+    return rgb
 
 
 def write_classes(root: Path, classes: Iterable[ClassSpec], mpp: float | None = None) -> None:
@@ -234,9 +200,8 @@ def write_table(root: Path, patches: Iterable[Patch]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with replacing(path) as growing:
+        growing.write_bytes(content)
 
 
 def several(names: list[str]) -> str:
@@ -276,17 +241,21 @@ def _row(row: dict[str, str | None], path: Path, line: int) -> Patch:
     try:
         patch = Patch(row["img_id"] or "", int(row["fold"] or ""), row["case"] or "")
     except ValueError:
-        raise _bad(path, f"line {line}: fold {row['fold']!r} is no whole number") from None
+        raise _bad(path, f"line {line}: fold {row['fold']!r} is not a whole number") from None
     if not patch.img_id or not patch.case or patch.fold < TEST_FOLD:
         raise _bad(path, f"line {line}: needs an img_id, a fold of -1 or more, and a case")
     return patch
 
 
 def _read_labels(path: Path) -> NDArray[np.uint8]:
-    labels = np.asarray(load_image(path))
+    picture = read_picture(path)
+    labels = picture.pixels
+    if picture.lossy:
+        message = "is compressed with losses, which change labels; save it as PNG"
+        raise WsiError("bad-input", message, subject=str(path))
     if labels.ndim != 2 or labels.dtype != np.uint8:
         found = f"{labels.dtype} with {labels.ndim} axes"
-        raise WsiError("bad-input", f"is {found}, not one uint8 label a pixel", subject=str(path))
+        raise WsiError("bad-input", f"is {found}, not one uint8 label per pixel", subject=str(path))
     return labels
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
+from wsi_sampath.slides.mask_image import (
+    CUT,
+    Mask,
+    Numbers,
+    black_and_white,
+    eight_bits,
+    mask_kind,
+)
 from wsi_sampath.training.datasets import several
 from wsi_sampath.training.tables import check_class_names, read_table
 
@@ -23,11 +31,8 @@ _VALUES = 65536
 _UNKNOWN = 255
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
-_GREY_TOLERANCE = 8
-"""JPEG leaves the channels of a grey mask this far apart."""
-_JPEG_NOISE = 16
-_LEAST_AREAS = 0.05
-"""Share of a mask's greys that lie in even areas: of soft edges none do, of labels most."""
+_WIDE = 32
+"""Numbers in a row that mean one class, so that lossy compression does not change it much."""
 
 Value = int | str
 
@@ -83,7 +88,7 @@ class Grouping(BaseModel):
         """Names and colours alone."""
         return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
 
-    def labels(self, mask: Image.Image, *, subject: str = "") -> NDArray[np.uint8]:
+    def labels(self, mask: Mask, *, subject: str = "") -> NDArray[np.uint8]:
         """Return uint8 (height, width): 0 ignored, 1..k.
 
         Raises
@@ -92,17 +97,57 @@ class Grouping(BaseModel):
             ``bad-input`` for values that are not in the table, or a mask of the wrong kind.
         """
         if self.coloured:
-            found = self._from_colours(np.asarray(mask.convert("RGB")))
+            painted = mask.painted(subject=subject)
+            values: NDArray[Any] = painted
+            found = self._from_colours(painted)
         else:
-            values = mask_values(mask, subject=subject)
-            found = self._table()[values]
+            values, found = self._from_numbers(self._numbers(mask, subject))
         unknown = found == _UNKNOWN
         if unknown.any():
-            what = np.asarray(mask.convert("RGB"))[unknown] if self.coloured else values[unknown]
-            names = [_name(one) for one in np.unique(what, axis=0)]
+            names = [_name(one) for one in np.unique(values[unknown], axis=0)]
             message = f"mask holds {several(names)}, which no class or 'ignored' of the table has"
             raise WsiError("bad-input", message, subject=subject)
         return found
+
+    def notes(self, mask: Mask) -> tuple[str, ...]:
+        """Return what the user should know about how a mask is read."""
+        told = [f"mask: {one}" for one in mask.notes]
+        if not self.coloured and mask.numbering:
+            told.append(f"mask: {mask.numbering}")
+        if not self.coloured and mask.lossy and not self._is_wide():
+            told.append(f"mask: {CUT}")
+        return tuple(told)
+
+    def _numbers(self, mask: Mask, subject: str) -> Numbers:
+        """Return the numbers of a mask, those of lossy compression as black and white.
+
+        Ranges so wide that they hold what compression does to a value are taken at their word.
+        """
+        if mask.numbers is None:
+            raise WsiError("bad-input", "mask is coloured, not grey or labels", subject=subject)
+        if not mask.lossy or self._is_wide():
+            return mask.numbers
+        kind, why = mask_kind(mask)
+        if kind == "labels":
+            message = (
+                f"mask holds {why}, and lossy compression does not keep labels; save it as PNG"
+            )
+            raise WsiError("bad-input", message, subject=subject)
+        return black_and_white(mask.numbers)
+
+    def _is_wide(self) -> bool:
+        table = self._table()[:256]
+        ends = np.flatnonzero(np.diff(table.astype(np.int16))) + 1
+        return bool((np.diff([0, *ends, len(table)]) >= _WIDE).all())
+
+    def _from_numbers(self, numbers: Numbers) -> tuple[Numbers, NDArray[np.uint8]]:
+        """Look numbers up; black and white of 16 bits also as of 8."""
+        table = self._table()
+        found = table[numbers]
+        if (found == _UNKNOWN).any():
+            numbers = eight_bits(numbers)
+            found = table[numbers]
+        return numbers, found
 
     def _table(self) -> NDArray[np.uint8]:
         table = np.full(_VALUES, _UNKNOWN, np.uint8)
@@ -147,7 +192,15 @@ def known_groupings() -> list[str]:
     return sorted(one.stem for one in _FOLDER.glob("*.yaml"))
 
 
-def guess_grouping(masks: Iterator[tuple[Path, Image.Image]]) -> Grouping:
+@dataclass(frozen=True)
+class Guess:
+    """A grouping that nobody named, and the sentences that say why it was taken."""
+
+    grouping: Grouping
+    notes: tuple[str, ...]
+
+
+def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
     """Recognise grey masks that all show one thing, bright against dark; every one is looked at.
 
     Raises
@@ -157,12 +210,14 @@ def guess_grouping(masks: Iterator[tuple[Path, Image.Image]]) -> Grouping:
     """
     hint = f"say what the masks mean with --classes FILE (or {', '.join(known_groupings())})"
     first: dict[str, Path] = {}
+    seen_black = False
     for path, mask in masks:
-        try:
-            kind = _kind(path, mask_values(mask, subject=str(path)))
-        except WsiError as error:
-            raise UsageError(f"{error.message}; {hint}", subject=str(path)) from error
-        if kind:
+        kind, why = mask_kind(mask)
+        if kind in ("labels", "colours"):
+            what = "is coloured, not grey or labels" if kind == "colours" else f"holds {why}"
+            raise UsageError(f"mask {what}; {hint}", subject=str(path))
+        seen_black = seen_black or mask.numbers is None or not mask.numbers.all()
+        if kind != "empty":
             first.setdefault(kind, path)
         if len(first) > 1:
             one, other = first.values()
@@ -170,57 +225,21 @@ def guess_grouping(masks: Iterator[tuple[Path, Image.Image]]) -> Grouping:
             raise UsageError(message, subject=str(other))
     if not first:
         raise UsageError(f"all masks are empty: {hint}")
-    return read_grouping(next(iter(first)))
+    return _guess(next(iter(first)), seen_black=seen_black)
 
 
-def _kind(path: Path, values: NDArray[np.int64]) -> str:
-    """Return the grouping that a mask fits, or "" if it is empty."""
-    noise = _JPEG_NOISE if path.suffix.lower() in (".jpg", ".jpeg") else 0
-    largest = int(values.max(initial=0))
-    if largest <= noise:
-        return ""
-    if largest == 1:
-        return "instances"
-    if not 127 < largest < 256:
-        raise WsiError("bad-input", f"mask holds labels up to {largest}")
-    areas = _grey_areas(values, noise, largest)
-    if areas:
-        raise WsiError("bad-input", f"mask holds areas of {several(areas)}, not only black, white")
-    return "glands"
-
-
-def _grey_areas(values: NDArray[np.int64], noise: int, largest: int) -> list[str]:
-    """Return the values between black and white that fill areas, as those of soft edges do not."""
-    inner = values[1:-1, 1:-1]
-    grey = (inner > noise) & (inner < largest - _GREY_TOLERANCE)
-    even = grey.copy()
-    for beside in (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]):
-        even &= inner == beside
-    if np.count_nonzero(even) <= _LEAST_AREAS * np.count_nonzero(grey):
-        return []
-    return [str(one) for one in np.unique(inner[even])]
-
-
-def mask_values(mask: Image.Image, *, subject: str = "") -> NDArray[np.int64]:
-    """Return the numbers of a grey, 1-bit (0, 255), 16-bit or indexed mask.
-
-    Raises
-    ------
-    WsiError
-        ``bad-input`` if the mask is coloured or its numbers are not in 0..65535.
-    """
-    if mask.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-        rgb = np.asarray(mask.convert("RGB")).astype(np.int64)
-        if (rgb.max(axis=-1) - rgb.min(axis=-1)).max(initial=0) > _GREY_TOLERANCE:
-            raise WsiError("bad-input", "mask is coloured, not grey or labels", subject=subject)
-        return np.asarray(rgb[..., 1])
-    if mask.mode in ("1", "LA"):
-        mask = mask.convert("L")
-    values = np.asarray(mask)
-    whole = values.astype(np.int64)
-    if (whole != values).any() or not 0 <= whole.min(initial=0) <= whole.max(initial=0) < _VALUES:
-        raise WsiError("bad-input", "mask holds numbers outside of 0..65535", subject=subject)
-    return whole
+def _guess(kind: str, *, seen_black: bool) -> Guess:
+    if kind == "ones":
+        grouping, meanings = read_grouping("instances"), ("0", "1")
+        why, way = "hold 0 and 1 alone", "--classes FILE"
+    else:
+        grouping, meanings = read_grouping("glands"), ("black", "white")
+        why, way = "are black and white", "--classes (tumor, or a file)"
+    names = [f"{one.name} ({what})" for one, what in zip(grouping.classes, meanings, strict=True)]
+    notes = [f"classes: {', '.join(names)}, because the masks {why}; name them with {way}"]
+    if not seen_black:
+        notes.append(f"no mask has any {meanings[0]}: every pixel is {grouping.classes[1].name}")
+    return Guess(grouping, tuple(notes))
 
 
 def numbers(value: Value) -> range:
@@ -233,7 +252,7 @@ def numbers(value: Value) -> range:
     """
     match = _RANGE.fullmatch(str(value))
     if match is None:
-        raise ValueError(f"'{value}' is no number, no range like 128-255 and no colour")
+        raise ValueError(f"'{value}' is not a number, a range like 128-255 or a colour")
     first, last = int(match[1]), int(match[2] or match[1])
     if not first <= last < _VALUES:
         raise ValueError(f"'{value}' is not within 0..65535, ascending")
@@ -242,7 +261,7 @@ def numbers(value: Value) -> range:
 
 def _colour(value: Value) -> str:
     if not _COLOR.fullmatch(str(value)):
-        raise ValueError(f"'{value}' is no colour like #00ff00")
+        raise ValueError(f"'{value}' is not a colour like #00ff00")
     return str(value).lower()
 
 

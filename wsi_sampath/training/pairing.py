@@ -10,7 +10,10 @@ from pathlib import Path
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.training.datasets import several
 
-SOURCE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SOURCE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".jfif", ".pgm"),
+    ".ppm",
+)
 
 
 def pair_up(

@@ -20,13 +20,15 @@ ImageFormat = Literal["png", "jpg"]
 class Piece:
     """One patch: `rgb` (height, width, 3) and `labels` (height, width), both uint8.
 
-    `encoded` is the image's file where it can be taken over unchanged.
+    `encoded` is the image's file where it can be taken over unchanged; `notes` are what the user
+    should know about how image and mask were read.
     """
 
     img_id: str
     rgb: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     encoded: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Classes(Protocol):
 class Plan:
     """All that a folder of patches will hold, fixed before the first pixel is read.
 
-    `options` are further numbers, or None for the default, that decide the content of the files.
+    `options` are further numbers, or None for the default, that decide the content of the files;
+    `notes` are what the user should know beforehand.
     """
 
     out: Path
@@ -65,6 +68,7 @@ class Plan:
     mpp: float | None = None
     image_format: ImageFormat = "png"
     options: Mapping[str, float | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def patches(self) -> list[Patch]:

@@ -6,7 +6,7 @@ import errno
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.mask_image import Mask, read_mask
+from wsi_sampath.slides.pictures import Picture, read_picture, rgb_of
 from wsi_sampath.training.datasets import (
     IMAGE_SUFFIXES,
     Patch,
-    as_rgb,
-    load_image,
     several,
     write_atomically,
     write_classes,
@@ -35,10 +35,15 @@ _JPEG_QUALITY = 95
 _BEGUN = "preparing.json"
 
 
-def prepare(plan: Plan) -> Iterator[Source]:
+Tell = Callable[[Path, str], None]
+"""Takes an image and what the user should know about how it was read."""
+
+
+def prepare(plan: Plan, tell: Tell = lambda _image, _note: None) -> Iterator[Source]:
     """Write the folder, yielding every source once its patches are there.
 
-    What an earlier, interrupted run has written is kept unless its source is another by now.
+    What an earlier, interrupted run has written is kept unless its source is another by now; of it
+    `tell` hears nothing.
 
     Raises
     ------
@@ -55,6 +60,8 @@ def prepare(plan: Plan) -> Iterator[Source]:
         if not _is_done(plan.out, source):
             for piece in source.cut():
                 _write(plan, piece)
+                for note in piece.notes:
+                    tell(source.image, note)
         yield source
     with _writing(plan.out):
         write_classes(plan.out, plan.grouping.plain_classes, plan.mpp)
@@ -110,33 +117,82 @@ def plan_patches(
     pairs = pair_up(images, masks, mask_suffix)
     case_of = {img_id: find_case(case, img_id) for img_id in pairs}
     folds_of = draw_folds([*case_of.values()], test_cases, test, folds, seed)
-    chosen = grouping or guess_grouping((mask, load_image(mask)) for _, mask in pairs.values())
+    notes: tuple[str, ...] = ()
+    if grouping is None:
+        guess = guess_grouping((mask, read_mask(mask)) for _, mask in pairs.values())
+        grouping, notes = guess.grouping, guess.notes
     sources = [
-        whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), chosen)
+        whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), grouping)
         for img_id, (image, mask) in pairs.items()
     ]
-    return Plan(out, chosen, tuple(sources), mpp)
+    return Plan(out, grouping, tuple(sources), mpp, notes=notes)
 
 
 def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
     """Return a source that becomes one patch of the same size."""
 
     def cut() -> Iterator[Piece]:
-        picture = load_image(image)
-        labels = grouping.labels(load_image(mask), subject=str(mask))
-        rgb = as_rgb(picture, image)
-        check_sizes(rgb, labels, mask)
-        plain = picture.mode == "RGB" and image.suffix.lower() in (".png", ".jpg", ".jpeg")
-        yield Piece(patch.img_id, rgb, labels, image if plain else None)
+        picture, painted = read_picture(image), read_mask(mask)
+        rgb, labels, notes = paired(picture, painted, grouping, image, mask)
+        yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
 
     return Source(image, mask, (patch,), cut)
 
 
-def check_sizes(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path) -> None:
+def paired(
+    picture: Picture, painted: Mask, grouping: Grouping, image: Path, mask: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+    """Return the pixels of an image, the labels of its mask, and notes on how both were read.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for sizes that differ, and for what cannot be used of either.
+    """
+    rgb, seen = rgb_of(picture, subject=str(image))
+    labels = grouping.labels(painted, subject=str(mask))
+    turned = _turned(picture, painted)
+    _check_sizes(rgb, labels, mask, turned)
+    return rgb, labels, (*turned, *seen, *grouping.notes(painted))
+
+
+def unseen_classes(plan: Plan) -> list[str]:
+    """Return the classes of which no patch of a finished folder has a pixel."""
+    unseen = dict(enumerate((one.name for one in plan.grouping.plain_classes), start=1))
+    for patch in plan.patches:
+        if not unseen:
+            break
+        labels = read_picture(plan.out / "mask" / f"{patch.img_id}.png").pixels
+        unseen = {label: name for label, name in unseen.items() if not (labels == label).any()}
+    return list(unseen.values())
+
+
+def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
+    """Say what was turned upright: a mask without a tag was drawn on what the image shows."""
+    if picture.turned and painted.turned:
+        return ("turned upright, as the orientation tags of image and mask say",)
+    if picture.turned:
+        return (
+            "turned upright, as its orientation tag says; its mask has none and is taken as drawn "
+            "on the upright image",
+        )
+    if painted.turned:
+        return ("mask turned upright, as its orientation tag says; the image has none",)
+    return ()
+
+
+def _passes_on(picture: Picture, image: Path) -> bool:
+    return picture.plain and image.suffix.lower() in (".png", ".jpg", ".jpeg")
+
+
+def _check_sizes(
+    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path, turned: Sequence[str]
+) -> None:
     """Refuse a mask of another size than its image."""
     if rgb.shape[:2] != labels.shape:
         sizes = [f"{one.shape[1]} x {one.shape[0]} px" for one in (labels, rgb)]
-        message = f"mask is {sizes[0]}, its image {sizes[1]}"
+        how = f" (image {turned[0]})" if turned else ""
+        message = f"mask is {sizes[0]}, its image {sizes[1]}{how}"
         raise WsiError("bad-input", message, subject=str(mask))
 
 

@@ -34,6 +34,8 @@ from wsi_sampath.training.hardware import accelerator_of, check_hardware, strate
 from wsi_sampath.training.identity import identity_of
 from wsi_sampath.training.keeping import Patience, WholeFiles, best_keeper, keeper
 from wsi_sampath.training.loader import PatchReader, label_table
+from wsi_sampath.training.opening import opening_lines
+from wsi_sampath.training.scale import scale_doubt
 from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.start import Start, start_model
 from wsi_sampath.training.task import SCORE, SegmentationTask
@@ -47,7 +49,6 @@ from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
 
 Say = Callable[[str], None]
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
-_MPP_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class Trained:
         The ``.safetensors`` file.
     result
         What is in ``result.json``: epochs, best validation score, weights' digest, provenance.
+    new
+        Whether this run finished it, rather than finding it finished.
     """
 
     model: Path
     result: dict[str, Any]
+    new: bool = True
 
 
 def train(settings: TrainSettings, say: Say = print) -> Trained:
@@ -97,9 +101,10 @@ def train(settings: TrainSettings, say: Say = print) -> Trained:
         start = start_model(settings, patches)
         identity = identity_of(settings, patches, start)
         begin(folder, identity)
-        if not folder.is_complete:
+        new = not folder.is_complete
+        if new:
             _run(settings, patches, start, folder, identity, say)
-        return Trained(folder.model, read_json(folder.result))
+        return Trained(folder.model, read_json(folder.result), new)
 
 
 def _run(
@@ -111,16 +116,18 @@ def _run(
     say: Say,
 ) -> None:
     seed_everything(settings.seed, verbose=False)
-    spec = start.model.spec
+    spec = _credited(settings, patches, start, say)
     side = settings.side or spec.tile
-    _warn_of_scale(patches, spec, say)
     table = label_table(spec, patches)
     read = PatchReader(patches, table, side, settings.augmentation, settings.seed)
     feeding = Feeding(settings, read)
     task = SegmentationTask(start.model, settings, feeding.steps_per_epoch)
     trainer = _trainer(settings, folder, feeding, say)
+    device = trainer.strategy.root_device
+    for line in opening_lines(settings, patches, start, feeding.steps_per_epoch, str(device)):
+        say(line)
     if settings.cache_features:
-        feeding.keep_features(task, trainer.strategy.root_device, folder.root / "features", say)
+        feeding.keep_features(task, device, folder.root / "features", say)
     resumed = folder.last if folder.last.is_file() else None
     if resumed is not None:
         epoch = load_state(resumed)["epoch"] + 1
@@ -129,6 +136,17 @@ def _run(
     if trainer.is_global_zero:
         _finish(settings, task, trainer, folder, identity)
     trainer.strategy.barrier()
+
+
+def _credited(settings: TrainSettings, patches: PatchSet, start: Start, say: Say) -> ModelSpec:
+    """Say what is doubtful about the scale, on the screen and in what the model says of itself."""
+    spec = start.model.spec
+    doubt = scale_doubt(settings, patches, spec)
+    if doubt is not None:
+        say(doubt.line)
+        spec = spec.model_copy(update={"training_data": f"{spec.training_data}; {doubt.credit}"})
+        start.model.spec = spec
+    return spec
 
 
 def _silent(_line: str) -> None:
@@ -230,21 +248,6 @@ def _check_data(patches: PatchSet) -> None:
     if not patches.split("train"):
         message = "has no training patches (fold above 0 in patches.csv)"
         raise UsageError(message, subject=str(patches.root))
-
-
-def _warn_of_scale(patches: PatchSet, spec: ModelSpec, say: Say) -> None:
-    """Say so where slides will be shown to the model at another scale than its patches were."""
-    if patches.mpp is None:
-        return
-    patch = patches.split("train")[0]
-    height, width = patches.read(patch)[1].shape
-    seen = patches.mpp * (height * width) ** 0.5 / spec.tile
-    if abs(seen / spec.mpp - 1) > _MPP_TOLERANCE:
-        say(
-            f"note: patches of {width} x {height} px at {patches.mpp:g} um fill the tile of "
-            f"{spec.tile} px at {seen:.3g} um per pixel, but slides would be read at the model's "
-            f"{spec.mpp:g}; mpp={seen:.3g} mends that"
-        )
 
 
 @contextmanager
