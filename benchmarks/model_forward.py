@@ -45,6 +45,7 @@ from wsi_sampath.models.zoo import model_spec
 SIZES = ("vit_b", "vit_l", "vit_h", "tiny")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATRIX = {"cpu": 2048, "cuda": 8192}
+SMALL_MATRIX = 256
 NECK_CHANNELS = 256
 CLASSES = [{"name": name, "color": "#808080"} for name in "abcde"]
 TINY_SAM = {"embed_dim": 32, "depth": 2, "num_heads": 2, "global_attn_indexes": [1]}
@@ -240,9 +241,8 @@ def clocked(
     return sorted(walls), sorted(cpus)
 
 
-def matrix_rate(device: str, dtype: torch.dtype) -> float:
+def matrix_rate(device: str, dtype: torch.dtype, side: int) -> float:
     """Floating-point operations per second (on a CPU, per CPU second) of a large matrix product."""
-    side = MATRIX[device]
     one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     one @ other
     best = clocked(lambda: one @ other, device, 5)[device == "cpu"][0]
@@ -259,10 +259,20 @@ def measure(trial: Trial) -> dict[str, Any]:
     module = module.to(trial.device)
     with attending(module, variant.attention, trial.backend):
         row = _timed(module, side, trial)
-    floor = arithmetic(variant.network, trial.size) / matrix_rate(trial.device, DTYPES[trial.dtype])
+    matrix = SMALL_MATRIX if trial.size == "tiny" else MATRIX[trial.device]
+    rate = matrix_rate(trial.device, DTYPES[trial.dtype], matrix)
+    work = arithmetic(variant.network, trial.size)
+    floor = work / rate
     used = row.pop("used_s_per_tile")
-    shares = {"floor_s_per_tile": round(floor, 7), "share_of_floor": round(floor / used, 3)}
-    return {"variant": trial.variant, "dtype": trial.dtype, "batch": trial.batch, **row, **shares}
+    named = {"variant": trial.variant, "dtype": trial.dtype, "batch": trial.batch}
+    return {
+        **named,
+        **row,
+        "tflop_per_tile": round(work / 1e12, 4),
+        "matrix_tflop_per_s": round(rate / 1e12, 3),
+        "floor_s_per_tile": round(floor, 7),
+        "share_of_floor": round(floor / used, 3),
+    }
 
 
 def _begin(device: str) -> None:
