@@ -151,7 +151,9 @@ def planned(options: argparse.Namespace, scratch: Path) -> dict[str, Planned]:
     child = [sys.executable, str(HERE / "cuda_parts.py"), "--scratch", str(scratch)]
     child += ["--smoke"] if options.smoke else []
     for name in options.parts:
-        parts[name] = Planned([*child, name], PARTS[name].seconds)
+        # The budgets are those of a machine of its own.
+        seconds = options.budget if options.smoke else PARTS[name].seconds
+        parts[name] = Planned([*child, name], seconds)
     return parts
 
 

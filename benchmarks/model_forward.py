@@ -157,7 +157,7 @@ def specification(network: str, size: str) -> ModelSpec:
     """Describe SAM-Path with HIPT and five classes, or the bundled model; ``tiny`` for a try."""
     if network == "gland-mini":
         bundled = model_spec("gland-mini")
-        return bundled.model_copy(update={"tile": TINY_TILE}) if size == "tiny" else bundled
+        return bundled.model_copy(update={"tile": TINY_TILE // 2}) if size == "tiny" else bundled
     values: dict[str, Any] = {"name": "x", "classes": CLASSES, "mpp": 0.25}
     if size == "tiny":
         values |= {"sam": TINY_SAM, "pathology": TINY_PATHOLOGY, "decoder": TINY_DECODER}
