@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -207,6 +207,7 @@ def attending(module: nn.Module, form: str, backend: str) -> Iterator[None]:
         yield
 
 
+@cache
 def arithmetic(network: str, size: str) -> int:
     """Floating-point operations of one tile, counted on the published attention."""
     with torch.device("meta"):
@@ -241,6 +242,7 @@ def clocked(
     return sorted(walls), sorted(cpus)
 
 
+@cache
 def matrix_rate(device: str, dtype: torch.dtype, side: int) -> float:
     """Floating-point operations per second (on a CPU, per CPU second) of a large matrix product."""
     one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -278,7 +280,9 @@ def measure(trial: Trial) -> dict[str, Any]:
 def _begin(device: str) -> None:
     """Forget what an earlier trial in this process left behind."""
     torch.manual_seed(0)
-    torch._dynamo.reset()
+    # To import the compiler takes seconds, and it knows nothing where it is not there yet.
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()

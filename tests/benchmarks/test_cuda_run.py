@@ -138,7 +138,10 @@ def test_all_of_it_runs_tiny_on_a_cpu(tmp_path):
         assert one["smoke"]
         assert one["versions"]["torch"]
     for name in ("slide-sam-path", "slide-gland-mini"):
-        (default,) = [row for row in stored[name]["rows"] if row["what"] == "default"]
-        assert default["tiles"] > 0
-        assert default["decoded_px"] > 0
-        assert default["gpu_busy_by_events"] is None
+        alone, *runs, typed = stored[name]["rows"]
+        assert alone["tiles_per_s"] > 0
+        assert typed["what"] == "wsi-segment"
+        for one in runs:
+            assert one["tiles"] > 0
+            assert one["decoded_px"] > 0
+            assert one["gpu_busy_by_events"] is None
