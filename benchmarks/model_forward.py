@@ -1,8 +1,8 @@
 """Measure one forward pass: which attention is fastest, and how near to the hardware's arithmetic.
 
-Every variant runs in a process of its own, so that its peak memory is its own. The floor is the
-arithmetic of the published network divided by what a large matrix product reaches on the same
-device, in the same precision, with the same threads.
+The floor is the arithmetic of the network as published, counted from its shapes, divided by what a
+large matrix product reaches on the same device in the same precision. By the command every variant
+runs in a process of its own, so that its peak memory is its own.
 
 On a CPU the share of the floor is one of CPU seconds, which other work on the machine does not
 change; tiles per second are by the clock.
@@ -14,44 +14,109 @@ Run: python benchmarks/model_forward.py [--device cuda] [--dtypes bf16 fp32] [--
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
-import resource
+import statistics
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsi_sampath.inference.summary import peak_memory_mb
 from wsi_sampath.models import attention
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.encoders import SamEncoder
+from wsi_sampath.models.sam_parts import ImageEncoderViT
 from wsi_sampath.models.spec import ModelSpec, SamSpec
+from wsi_sampath.models.zoo import model_spec
 
-TILE = 1024
+SIZES = ("vit_b", "vit_l", "vit_h", "tiny")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-VARIANTS = (
-    "published",
-    "reference",
-    "mask",
-    "fused",
-    "flex",
-    "compile",
-    "sam-path",
-    "sam-path-compile",
-)
-CUDA_ONLY = {"flex"}
 MATRIX = {"cpu": 2048, "cuda": 8192}
+SMALL_MATRIX = 256
+NECK_CHANNELS = 256
+CLASSES = [{"name": name, "color": "#808080"} for name in "abcde"]
+TINY_SAM = {"embed_dim": 32, "depth": 2, "num_heads": 2, "global_attn_indexes": [1]}
+TINY_PATHOLOGY = {"encoder": {"embed_dim": 24, "depth": 1, "num_heads": 2}}
+TINY_DECODER = {"dim": 32, "depth": 1, "num_heads": 2, "mlp_dim": 32}
+TINY_TILE = 128
+KERNELS_NAMED = 12
 
 
-def mask_attention(query, key, value, rows, columns):
+@dataclass(frozen=True)
+class Variant:
+    """What runs: a network, the form of SAM's attention in it, and whether it is compiled.
+
+    Parameters
+    ----------
+    network
+        ``published`` (segment-anything's own encoder), ``encoder`` (ours), ``sam-path`` or
+        ``gland-mini``.
+    attention
+        ``reference`` (the bias written out), ``mask`` (as an additive mask of the fused kernel),
+        ``fused`` (folded into query and key) or ``flex`` (FlexAttention).
+    compiled
+        By torch.compile, as a whole.
+    """
+
+    network: str
+    attention: str = "fused"
+    compiled: bool = False
+
+
+VARIANTS = {
+    "published": Variant("published", "reference"),
+    "reference": Variant("encoder", "reference"),
+    "mask": Variant("encoder", "mask"),
+    "fused": Variant("encoder"),
+    "flex": Variant("encoder", "flex"),
+    "compile": Variant("encoder", compiled=True),
+    **{
+        name + suffix: variant
+        for name in ("sam-path", "gland-mini")
+        for suffix, variant in {
+            "": Variant(name),
+            "-reference": Variant(name, "reference"),
+            "-mask": Variant(name, "mask"),
+            "-flex": Variant(name, "flex"),
+            "-compile": Variant(name, compiled=True),
+        }.items()
+    },
+}
+CUDA_ONLY = {name for name, variant in VARIANTS.items() if variant.attention == "flex"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One measurement: a variant by name, and how it runs."""
+
+    variant: str
+    dtype: str = "fp32"
+    device: str = "cpu"
+    size: str = "vit_b"
+    batch: int = 1
+    repeats: int = 3
+    threads: int | None = None
+    backend: str = "inductor"
+
+
+def mask_attention(
+    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
     """Attend with the bias as an additive mask of the fused kernel."""
-    height, width, channels = query.shape[2:]
+    height, width = query.shape[2:4]
     by_row, by_column = attention.relative_bias(query, rows, columns)
     bias = (by_row[..., :, None] + by_column[..., None, :]).reshape(
         *query.shape[:2], height * width, height * width
@@ -60,144 +125,223 @@ def mask_attention(query, key, value, rows, columns):
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
-def flex_attention(query, key, value, rows, columns):
-    """Attend with the bias as FlexAttention's change of the score."""
-    from torch.nn.attention.flex_attention import flex_attention as flex
-
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    attend: Callable[..., Tensor],
+) -> Tensor:
+    """Attend with the bias as FlexAttention's change of the score; `attend` is it, compiled."""
     width = query.shape[3]
     by_row, by_column = (
         bias.flatten(2, 3) for bias in attention.relative_bias(query, rows, columns)
     )
 
-    def biased(score, batch, head, q, k):
+    def biased(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return score + by_row[batch, head, q, k // width] + by_column[batch, head, q, k % width]
 
     q, k, v = (part.flatten(2, 3) for part in (query, key, value))
-    return _compiled(flex)(q, k, v, score_mod=biased)
+    return attend(q, k, v, score_mod=biased)
 
 
-_KNOWN = {}
+def _compiled_flex(backend: str) -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention as flex
+
+    return partial(flex_attention, attend=torch.compile(flex, dynamic=False, backend=backend))
 
 
-def _compiled(function):
-    if function not in _KNOWN:
-        _KNOWN[function] = torch.compile(function, dynamic=False)
-    return _KNOWN[function]
+def specification(network: str, size: str) -> ModelSpec:
+    """Describe SAM-Path with HIPT and five classes, or the bundled model; ``tiny`` for a try."""
+    if network == "gland-mini":
+        bundled = model_spec("gland-mini")
+        return bundled.model_copy(update={"tile": TINY_TILE // 2}) if size == "tiny" else bundled
+    values: dict[str, Any] = {"name": "x", "classes": CLASSES, "mpp": 0.25}
+    if size == "tiny":
+        values |= {"sam": TINY_SAM, "pathology": TINY_PATHOLOGY, "decoder": TINY_DECODER}
+        return ModelSpec.model_validate(values | {"tile": TINY_TILE})
+    return ModelSpec.model_validate(values | {"sam": size, "pathology": "hipt_vits16"})
 
 
-def published_encoder(size):
+def published_encoder(sam: SamSpec, tile: int) -> nn.Module:
     """SAM's image encoder as segment-anything builds it."""
-    from segment_anything import sam_model_registry
-
-    return sam_model_registry[size]().image_encoder
-
-
-def full_model(size):
-    """SAM-Path with HIPT and five classes."""
-    classes = [{"name": name, "color": "#808080"} for name in "abcde"]
-    values = {"name": "x", "classes": classes, "mpp": 0.25, "sam": size, "pathology": "hipt_vits16"}
-    return build_model(ModelSpec.model_validate(values))
-
-
-def build(variant, size):
-    """Build the module of a variant, with the attention it asks for."""
-    if variant == "published":
-        return published_encoder(size)
-    if variant.startswith("sam-path"):
-        module = full_model(size)
-    else:
-        module = SamEncoder(SamSpec.model_validate(size), TILE, neck_channels=256)
-    others = {"mask": mask_attention, "flex": flex_attention}
-    if variant in others:
-        attention.reference_attention = others[variant]
-    plain = variant in {"reference", *others}
-    attention.set_attention(module, "reference" if plain else "fused")
-    return module
+    encoder: nn.Module = ImageEncoderViT(
+        img_size=tile,
+        patch_size=sam.patch,
+        embed_dim=sam.embed_dim,
+        depth=sam.depth,
+        num_heads=sam.num_heads,
+        mlp_ratio=sam.mlp_ratio,
+        out_chans=NECK_CHANNELS,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=sam.window_size,
+        global_attn_indexes=sam.global_attn_indexes,
+    )
+    return encoder
 
 
-def arithmetic(variant, size):
+def build(network: str, size: str) -> tuple[nn.Module, int]:
+    """Build a network with random weights; return it with the side of its tiles."""
+    spec = specification(network, size)
+    if network in ("sam-path", "gland-mini"):
+        return build_model(spec), spec.tile
+    if spec.sam is None:
+        raise ValueError(f"{network} of {size} has no SAM")
+    if network == "published":
+        return published_encoder(spec.sam, spec.tile).eval(), spec.tile
+    return SamEncoder(spec.sam, spec.tile, neck_channels=NECK_CHANNELS).eval(), spec.tile
+
+
+@contextmanager
+def attending(module: nn.Module, form: str, backend: str) -> Iterator[None]:
+    """Let all of SAM's attention inside `module` take one form."""
+    others = {"mask": lambda: mask_attention, "flex": lambda: _compiled_flex(backend)}
+    attention.set_attention(module, "fused" if form == "fused" else "reference")
+    if form not in others:
+        yield
+        return
+    with mock.patch.object(attention, "reference_attention", others[form]()):
+        yield
+
+
+@cache
+def arithmetic(network: str, size: str) -> int:
     """Floating-point operations of one tile, counted on the published attention."""
-    whole = variant.startswith("sam-path")
     with torch.device("meta"):
-        module = full_model(size) if whole else published_encoder(size)
+        module, side = build(network, size)
         attention.set_attention(module, "reference")
-        tile = torch.empty(1, 3, TILE, TILE)
+        tile = torch.empty(1, 3, side, side)
         counter = FlopCounterMode(display=False)
         # Tensors without values know no autocast.
         without = mock.patch("torch.autocast", return_value=nullcontext())
         with without, counter, torch.no_grad():
             module(tile)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
-def synchronise(device):
+def synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
 
 
-def clocked(function, device, repeats):
-    """Seconds by the clock and CPU seconds, each the best of some calls."""
-    best = [float("inf")] * 2
+def clocked(
+    function: Callable[[], object], device: str, repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds by the clock and CPU seconds of some calls, each in ascending order."""
+    spent = []
     for _ in range(repeats):
         synchronise(device)
         wall, cpu = time.perf_counter(), time.process_time()
         function()
         synchronise(device)
-        spent = (time.perf_counter() - wall, time.process_time() - cpu)
-        best = [min(pair) for pair in zip(best, spent, strict=True)]
-    return best
+        spent.append((time.perf_counter() - wall, time.process_time() - cpu))
+    walls, cpus = zip(*spent, strict=True)
+    return sorted(walls), sorted(cpus)
 
 
-def matrix_rate(device, dtype):
+@cache
+def matrix_rate(device: str, dtype: torch.dtype, side: int) -> float:
     """Floating-point operations per second (on a CPU, per CPU second) of a large matrix product."""
-    side = MATRIX[device]
     one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     one @ other
-    return 2 * side**3 / clocked(lambda: one @ other, device, 5)[device == "cpu"]
+    best = clocked(lambda: one @ other, device, 5)[device == "cpu"][0]
+    return 2 * side**3 / best
 
 
-def measure(options):
+def measure(trial: Trial) -> dict[str, Any]:
     """Time one variant; the answer is one JSON object."""
-    torch.set_num_threads(options.threads)
-    device, dtype = options.device, DTYPES[options.dtype]
-    torch.manual_seed(0)
-    module = build(options.one, options.size).eval().to(device)
-    if options.one.endswith("compile"):
-        module = torch.compile(module)
-    tiles = torch.randn(options.batch, 3, TILE, TILE, device=device)
-    half = nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype=dtype)
-
-    def forward():
-        with torch.inference_mode(), half:
-            return module(tiles)
-
-    began = time.perf_counter()
-    forward()
-    synchronise(device)
-    first = time.perf_counter() - began
-    seconds, cpu = clocked(forward, device, options.repeats)
-    floor = arithmetic(options.one, options.size) / matrix_rate(device, dtype)
+    if trial.threads:
+        torch.set_num_threads(trial.threads)
+    variant = VARIANTS[trial.variant]
+    _begin(trial.device)
+    module, side = build(variant.network, trial.size)
+    module = module.to(trial.device)
+    with attending(module, variant.attention, trial.backend):
+        row = _timed(module, side, trial)
+    matrix = SMALL_MATRIX if trial.size == "tiny" else MATRIX[trial.device]
+    rate = matrix_rate(trial.device, DTYPES[trial.dtype], matrix)
+    work = arithmetic(variant.network, trial.size)
+    floor = work / rate
+    used = row.pop("used_s_per_tile")
+    named = {"variant": trial.variant, "dtype": trial.dtype, "batch": trial.batch}
     return {
-        "variant": options.one,
-        "dtype": options.dtype,
-        "batch": options.batch,
-        "tiles_per_s": round(options.batch / seconds, 4),
-        "cpu_s_per_tile": round(cpu / options.batch, 3),
-        "floor_s_per_tile": round(floor, 5),
-        "share_of_floor": round(floor * options.batch / (cpu if device == "cpu" else seconds), 3),
-        "first_call_s": round(first, 2),
-        "peak_memory_gib": round(peak_memory(device) / 2**30, 2),
+        **named,
+        **row,
+        "tflop_per_tile": round(work / 1e12, 4),
+        "matrix_tflop_per_s": round(rate / 1e12, 3),
+        "floor_s_per_tile": round(floor, 7),
+        "share_of_floor": round(floor / used, 3),
     }
 
 
-def peak_memory(device):
-    """Bytes: of the GPU's allocator, or of this process."""
+def _begin(device: str) -> None:
+    """Forget what an earlier trial in this process left behind."""
+    torch.manual_seed(0)
+    # To import the compiler takes seconds, and it knows nothing where it is not there yet.
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+    gc.collect()
     if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
-def hardware(options):
+def _timed(module: nn.Module, side: int, trial: Trial) -> dict[str, Any]:
+    device, dtype = trial.device, DTYPES[trial.dtype]
+    run = module
+    if VARIANTS[trial.variant].compiled:
+        run = torch.compile(module, backend=trial.backend)
+    tiles = torch.randn(trial.batch, 3, side, side, device=device)
+    half = nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype=dtype)
+
+    def forward() -> object:
+        with torch.inference_mode(), half:
+            return run(tiles)
+
+    first = clocked(forward, device, 1)[0][0]
+    walls, cpus = clocked(forward, device, trial.repeats)
+    memory = peak_memory(device)
+    return {
+        "tiles_per_s": round(trial.batch / walls[0], 4),
+        "tiles_per_s_median": round(trial.batch / statistics.median(walls), 4),
+        "cpu_s_per_tile": round(cpus[0] / trial.batch, 5),
+        "used_s_per_tile": (cpus if device == "cpu" else walls)[0] / trial.batch,
+        "first_call_s": round(first, 2),
+        "peak_memory_gib": round(memory / 2**30, 2),
+        "kernels": kernels(forward, device),
+    }
+
+
+def kernels(forward: Callable[[], object], device: str) -> dict[str, Any]:
+    """Return where the time of one pass goes: milliseconds in all, and by kernel."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as seen:
+        forward()
+        synchronise(device)
+    rows = seen.key_averages()
+    spent = {
+        one.key: (one.self_device_time_total if device == "cuda" else one.self_cpu_time_total) / 1e3
+        for one in rows
+    }
+    most = sorted(spent, key=lambda name: -spent[name])[:KERNELS_NAMED]
+    return {
+        "ms": round(sum(spent.values()), 3),
+        "calls": sum(one.count for one in rows if spent[one.key]),
+        "most": {name[:120]: round(spent[name], 3) for name in most},
+    }
+
+
+def peak_memory(device: str) -> float:
+    """Bytes: of the GPU's allocator, or of this process."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else peak_memory_mb() * 1e6
+
+
+def hardware(options: argparse.Namespace) -> str:
     """Name what it ran on."""
     if options.device == "cuda":
         return torch.cuda.get_device_name()
@@ -209,28 +353,29 @@ def hardware(options):
     return f"{name}{' with AMX' if amx else ''}, {options.threads} thread(s)"
 
 
-def in_own_process(options, variant, dtype):
-    """Run `measure` in a new process; None if it fails."""
+def in_own_process(options: argparse.Namespace, variant: str, dtype: str) -> dict[str, Any]:
+    """Run `measure` in a new process; a failure is a row as well."""
     words = ["--one", variant, "--dtype", dtype, "--device", options.device, "--size", options.size]
     numbers = ["--batch", options.batch, "--threads", options.threads, "--repeats", options.repeats]
     command = [sys.executable, __file__, *words, *map(str, numbers)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["killed"])[-1]
         return {"variant": variant, "dtype": dtype, "failed": last[:200]}
-    return json.loads(done.stdout.splitlines()[-1])
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
 
 
-def named(record):
+def named(record: dict[str, Any]) -> tuple[str, str, int]:
     return record["variant"], record["dtype"], record.get("batch", 1)
 
 
-def arguments():
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=DTYPES)
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
-    parser.add_argument("--size", default="vit_b")
+    parser.add_argument("--size", default="vit_b", choices=SIZES)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
@@ -240,10 +385,19 @@ def arguments():
     return parser.parse_args()
 
 
-def main():
+def main() -> None:
     options = arguments()
     if options.one:
-        print(json.dumps(measure(options)))
+        trial = Trial(
+            options.one,
+            options.dtype,
+            options.device,
+            options.size,
+            options.batch,
+            options.repeats,
+            options.threads,
+        )
+        print(json.dumps(measure(trial)))
         return
     records = []
     for dtype in options.dtypes:
@@ -253,14 +407,18 @@ def main():
             records.append(in_own_process(options, variant, dtype))
             print(json.dumps(records[-1]), flush=True)
     if options.out:
-        # What other machines, or other variants on this one, measured stays.
-        results = json.loads(options.out.read_text()) if options.out.exists() else {}
-        entry = {"torch": torch.__version__, "size": options.size, "tile": TILE}
-        before = results.get(hardware(options), {}).get("runs", [])
-        kept = [one for one in before if named(one) not in [named(other) for other in records]]
-        results[hardware(options)] = {**entry, "runs": kept + records}
-        options.out.parent.mkdir(exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        store(options, records)
+
+
+def store(options: argparse.Namespace, records: list[dict[str, Any]]) -> None:
+    """Add the records; what other machines, or other variants on this one, measured stays."""
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    entry = {"torch": torch.__version__, "size": options.size}
+    before = results.get(hardware(options), {}).get("runs", [])
+    kept = [one for one in before if named(one) not in [named(other) for other in records]]
+    results[hardware(options)] = {**entry, "runs": kept + records}
+    options.out.parent.mkdir(exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

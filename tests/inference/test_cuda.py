@@ -38,7 +38,7 @@ def test_blending_on_the_gpu_gives_the_same_map(painted, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
 def test_half_precision_agrees_with_full(painted, precision, compiled):
     with Slide.open(painted.path) as slide:
         tile = slide.read(x0=500, y0=400, width=1024, height=1024, mpp=1.0)

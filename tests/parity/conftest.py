@@ -34,6 +34,12 @@ class Parity:
     def check(self, npz, name, tensor):
         self._module("compare").check(npz, name, tensor.detach().numpy())
 
+    def off(self, npz, name, tensor):
+        """The largest difference, as a share of the limit."""
+        values = tensor.detach().cpu().numpy()
+        worst, limit, _ = self._module("compare").difference(npz, name, values)
+        return worst / limit
+
     def _file(self, name):
         path = FOLDER / name
         if not path.is_file():
