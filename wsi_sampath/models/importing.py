@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.checkpoints import build_model, load_weights
+from wsi_sampath.models.checkpoints import build_model, load_weights, shapes_of
 from wsi_sampath.models.published import from_published
 from wsi_sampath.models.published_files import Kind, Published, State, read_published, sam_size
 from wsi_sampath.models.sam import Sam
@@ -51,8 +51,9 @@ def import_sam_path(path: str | Path, spec: ModelSpec) -> SamPath:
     published = _read(path, Kind.SAM_PATH)
     _check_classes(published, spec)
     _check_sam(_below(published.state, "model."), spec, str(path))
-    model = build_model(spec)
-    load_weights(model, from_published(published.state, spec), subject=str(path))
+    state = from_published(published.state, spec)
+    model = build_model(spec, fitting=shapes_of(state), subject=str(path))
+    load_weights(model, state, subject=str(path))
     return model
 
 

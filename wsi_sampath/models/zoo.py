@@ -13,9 +13,8 @@ from wsi_sampath.models.checkpoints import (
     build_model,
     file_sha256,
     load_checkpoint,
-    load_weights,
+    load_tensors,
     read_spec,
-    read_tensors,
 )
 from wsi_sampath.models.importing import import_sam_path
 from wsi_sampath.models.loaded import LoadedModel
@@ -101,9 +100,7 @@ def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
     """
     if Path(weights).suffix != ".safetensors":
         return import_sam_path(weights, spec)
-    model = build_model(spec)
-    load_weights(model, read_tensors(weights)[1], subject=str(weights))
-    return model
+    return load_tensors(spec, weights)
 
 
 def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:
