@@ -200,6 +200,18 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
+def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header and the tensors of a ``.safetensors`` file.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if it is missing or damaged.
+    """
+    with _opened(Path(path)) as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsi_sampath.models.attention import RelPosAttention
+from wsi_sampath.models.limits import Triple
 from wsi_sampath.models.norms import ChannelNorm
 from wsi_sampath.models.sam_parts import ImageEncoderViT
 from wsi_sampath.models.spec import (
@@ -22,7 +23,6 @@ from wsi_sampath.models.spec import (
     ModelSpec,
     PathologySpec,
     SamSpec,
-    Triple,
     VitSpec,
     nearest_multiple,
 )

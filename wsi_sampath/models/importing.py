@@ -24,6 +24,7 @@ _MASK_TOKENS = "model.mask_decoder.mask_tokens.weight"
 _TOKENS = "mask_tokens."
 _HYPER = "output_hypernetworks_mlps."
 _IOU_HEAD = "iou_prediction_head.layers."
+RANDOM_PARTS = "class tokens and neck are"
 _UNUSED_TOKENS = 2
 """Mask tokens that are no class: the one without output and the one of unlabelled pixels."""
 

@@ -1,4 +1,4 @@
-"""Encoders of timm on the model's own grid: fitted to the tile, or refused, before a weight is made.
+"""Encoders of timm on the model's grid: fitted to the tile, or refused, before a weight is made.
 
 Many of timm's networks take images of one size alone, or need to be told the size when they are
 made. Each is tried on torch's meta device, where shapes are worked out and nothing is computed.
@@ -56,11 +56,11 @@ class TimmChoice:
     patch: int = 16
     channels_last: bool = False
 
-    def make(self) -> nn.Module:
+    def make(self) -> Any:
         """Return the network with random weights."""
         import timm
 
-        return cast(nn.Module, timm.create_model(self.name, **self.options))
+        return timm.create_model(self.name, **self.options)
 
 
 class TimmVitEncoder(nn.Module):
@@ -68,14 +68,16 @@ class TimmVitEncoder(nn.Module):
 
     def __init__(self, choice: TimmChoice) -> None:
         super().__init__()
-        self.vit: Any = choice.make()
-        self.patch = int(self.vit.patch_embed.patch_size[0])
-        self.out_channels = int(self.vit.num_features)
+        made = choice.make()
+        self.vit = made
+        self.prefix = int(made.num_prefix_tokens)
+        self.patch = int(made.patch_embed.patch_size[0])
+        self.out_channels = int(made.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, out_channels, height / patch, width / patch)."""
         height, width = (side // self.patch for side in images.shape[-2:])
-        tokens = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
+        tokens = self.vit.forward_features(images)[:, self.prefix :]
         return on_grid(tokens, height, width)
 
 
@@ -84,10 +86,11 @@ class TimmConvEncoder(nn.Module):
 
     def __init__(self, choice: TimmChoice) -> None:
         super().__init__()
-        self.net: Any = choice.make()
+        made = choice.make()
+        self.net = made
         self.patch = choice.patch
         self.channels_last = choice.channels_last
-        self.out_channels = int(self.net.feature_info.channels()[-1])
+        self.out_channels = int(made.feature_info.channels()[-1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, out_channels, height / stride, width / stride)."""
@@ -169,7 +172,7 @@ def _fitting_stage(name: str, stride: int, tile: int, options: Items) -> TimmCho
 
 
 def _stage(name: str, stride: int, options: dict[str, Any]) -> TimmChoice:
-    whole: Any = TimmChoice(name, {"features_only": True, **options}).make()
+    whole = TimmChoice(name, {"features_only": True, **options}).make()
     strides = whole.feature_info.reduction()
     if stride not in strides:
         known = ", ".join(map(str, sorted(set(strides))))
