@@ -51,12 +51,12 @@ def info(
     """Say all that is known about a model, or about published weights."""
     from wsi_sampath.models.catalogue import FILES, nearest_name, published_file
     from wsi_sampath.models.origin import warnings_of
-    from wsi_sampath.models.zoo import bundled_models, model_spec, provenance_of
+    from wsi_sampath.models.zoo import bundled_models, describe_model, provenance_of
 
     bundled = bundled_models()
     if name in bundled or Path(name).suffix:
-        spec = model_spec(name)
-        _print_fields(_describe_model(spec))
+        spec, weights = describe_model(name)
+        _print_fields(_describe_model(spec, weights))
         for warning in warnings_of(spec, provenance_of(name)):
             print(f"warning: {warning}", file=sys.stderr)
     elif Path(name).exists():
@@ -187,13 +187,14 @@ def _state(entry: PublishedFile) -> str:
         return _UNREADABLE
 
 
-def _describe_model(spec: ModelSpec) -> dict[str, str]:
+def _describe_model(spec: ModelSpec, weights: int) -> dict[str, str]:
     return {
         "name": spec.name,
         "what": spec.description or spec.architecture,
         "licence": spec.licence or "not stated",
         "trained on": spec.training_data or "not stated",
         "classes": ", ".join(one.name for one in spec.classes),
+        "size": f"{weights / 1e6:.1f} million weights",
         "mpp": f"{spec.mpp} um",
         "tile": f"{spec.tile} px",
         "output": f"every {spec.output_stride} px, {spec.mpp * spec.output_stride} um",

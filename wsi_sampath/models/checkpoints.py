@@ -60,15 +60,36 @@ def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str 
     WsiError
         ``bad-model`` if `spec` is beyond all measure, or needs other weights; ``out-of-memory``.
     """
-    try:
-        with bounded():
-            sketch = SamPath(spec)
-    except WsiError as error:
-        raise error.about(subject) from None
+    sketch = _sketch(spec, subject)
     if fitting is not None:
         _check_shapes(shapes_of(sketch.state_dict()), fitting, subject)
     check_memory(sketch, subject)
     return SamPath(spec).eval()
+
+
+def count_weights(spec: ModelSpec, path: Path) -> int:
+    """Return how many weights a model has; those of a checkpoint at `path` are checked one by one.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if there can be no such model, or its file holds other or damaged weights.
+    """
+    wanted = _sketch(spec, str(path)).state_dict()
+    if path.suffix.lower() == ".safetensors":
+        with _opened(path) as file:
+            _check_shapes(shapes_of(wanted), _shapes_in(file), str(path))
+            for name, tensor in wanted.items():
+                _numbers({name: tensor}, {name: file.get_tensor(name)}, str(path))
+    return sum(tensor.numel() for tensor in wanted.values())
+
+
+def _sketch(spec: ModelSpec, subject: str) -> SamPath:
+    try:
+        with bounded():
+            return SamPath(spec)
+    except WsiError as error:
+        raise error.about(subject) from None
 
 
 def save_checkpoint(
@@ -180,19 +201,29 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: st
     """
     wanted = model.state_dict()
     _check_shapes(shapes_of(wanted), shapes_of(tensors), subject)
+    model.load_state_dict(_numbers(wanted, tensors, subject))
+
+
+def _numbers(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], subject: str
+) -> dict[str, Tensor]:
+    """Return tensors in the types that are wanted, all of them finite."""
     _complain([_list("not numbers with a fraction", _other_types(wanted, tensors))], subject)
     cast = {name: tensors[name].to(wanted[name].dtype) for name in wanted}
     _check_finite(cast, subject)
-    model.load_state_dict(cast)
+    return cast
 
 
 def _with_weights(spec: ModelSpec, file: Any, subject: str) -> SamPath:
     """Build a network and fill it, once the header says that both fit."""
-    names = list(file.keys())
-    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    shapes = _shapes_in(file)
     model = build_model(spec, fitting=shapes, subject=subject)
-    load_weights(model, {name: file.get_tensor(name) for name in names}, subject=subject)
+    load_weights(model, {name: file.get_tensor(name) for name in shapes}, subject=subject)
     return model
+
+
+def _shapes_in(file: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -267,6 +298,8 @@ def _check_header(path: Path) -> None:
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise WsiError("bad-model", message, subject=str(path)) from error
+    if not start:
+        raise WsiError("bad-model", "is empty", subject=str(path))
     is_header = start[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
     for first, said in _FIRST_BYTES.items():
         if start.startswith(first) and not is_header:

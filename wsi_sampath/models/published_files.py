@@ -213,7 +213,23 @@ def _tensors(state: Mapping[str, Any], path: Path) -> State:
     if odd:
         message = f"its entry '{odd[0]}' is not a plain tensor (sparse, quantised or without data)"
         raise WsiError("bad-model", message, subject=str(path))
+    if zipfile.is_zipfile(path) and _claimed(state) > _held(path):
+        # torch would go on reading behind the end of a tensor's data.
+        message = "is damaged: its tensors claim more than it holds"
+        raise WsiError("bad-model", message, subject=str(path))
     return dict(state)
+
+
+def _claimed(state: Mapping[str, Tensor]) -> int:
+    """Return the bytes of all different storages."""
+    storages = {one.data_ptr(): one.nbytes() for one in map(Tensor.untyped_storage, state.values())}
+    return sum(storages.values())
+
+
+def _held(path: Path) -> int:
+    """Return the bytes of all tensors' data in an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(one.file_size for one in archive.infolist() if "/data/" in one.filename)
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -299,7 +299,8 @@ class ModelSpec(Frozen):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = "; ".join(_explain(one) for one in error.errors()[:3])
+            told = [one for one in error.errors() if one["loc"][-1:] != _NO_NAME] or error.errors()
+            lines = "; ".join(_explain(one) for one in told[:3])
             raise WsiError("bad-model", lines, subject=subject) from error
 
 
@@ -312,13 +313,21 @@ _PARTS: dict[str, type[Frozen]] = {
 }
 
 
+_NO_NAME = ("str",)
+"""Where pydantic says that the sizes of an encoder are not a name, which nobody meant."""
+
+
 def _explain(error: ErrorDetails) -> str:
-    where = [str(part)[:MAX_NAME] for part in error["loc"]]
+    where = [str(part)[:MAX_NAME] for part in error["loc"] if not _is_of_pydantic(part)]
     if error["type"] != "extra_forbidden":
         return f"{'.'.join(where) or 'model'}: {error['msg'].removeprefix('Value error, ')}"
     known = list(_fields_at(where[:-1]))
     near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
     return f"unknown key '{'.'.join(where)}'; did you mean '{near[0]}'?"
+
+
+def _is_of_pydantic(part: str | int) -> bool:
+    return isinstance(part, str) and (part in ("str", "VitSpec") or part.startswith("function-"))
 
 
 def _fields_at(where: list[str]) -> dict[str, Any]:

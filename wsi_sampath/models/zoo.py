@@ -12,6 +12,7 @@ import torch
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import (
     build_model,
+    count_weights,
     file_sha256,
     load_checkpoint,
     load_tensors,
@@ -94,6 +95,19 @@ def model_spec(name_or_path: str | Path) -> ModelSpec:
     if path.suffix.lower() == _CHECKPOINT:
         return read_spec(path)
     raise _unknown(str(name_or_path))
+
+
+def describe_model(name_or_path: str | Path) -> tuple[ModelSpec, int]:
+    """Return what a model is and how many weights it has; its file is checked, not loaded.
+
+    Raises
+    ------
+    WsiError
+        As of `load_model`.
+    """
+    spec = model_spec(name_or_path)
+    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    return spec, count_weights(spec, path)
 
 
 def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
