@@ -53,7 +53,7 @@ def test_channels_that_come_last_are_put_first():
 @pytest.mark.parametrize(
     ("name", "stride", "options", "said"),
     [
-        ("efficientformer_l1", 16, {}, "cannot be built for tiles of 256 px"),
+        ("efficientformer_l1", 32, {}, "cannot be built for tiles of 256 px"),
         ("swin_tiny_patch4_window7_224", 16, {"img_size": 224}, "doesn't match model (224)"),
         ("resnet18", 16, {"nonsense": 3}, "nonsense"),
         ("resnet18", 3, {}, "strides 2, 4, 8, 16, 32, not 3"),
