@@ -270,6 +270,51 @@ def test_fetching_on_the_command_line(cache, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("listed")
+def test_another_file_in_the_cache_is_noticed_when_used_and_when_listed(
+    entry, cache, monkeypatch, capsys
+):
+    path = download.fetch(entry)
+    for content in (CONTENT[::-1], CONTENT[:-1], b""):
+        path.write_bytes(content)
+        with pytest.raises(WsiError, match="wsi-models fetch w"):
+            download.weights_file("w")
+        assert not run(monkeypatch, "list")
+        assert "damaged" in capsys.readouterr().out
+        assert not run(monkeypatch, "info", "w")
+        assert "fetch it again" in capsys.readouterr().out
+    assert download.fetch(entry).read_bytes() == CONTENT
+    assert download.weights_file("w") == path
+
+
+def test_a_file_is_digested_once_for_each_of_its_states(entry, cache, monkeypatch):
+    path, asked = download.fetch(entry), []
+    digest = download.pooch.file_hash
+
+    def counted(*args, **options):
+        asked.append(args)
+        return digest(*args, **options)
+
+    monkeypatch.setattr(download.pooch, "file_hash", counted)
+    assert [download.is_genuine(entry, path) for _ in range(3)] == [True] * 3
+    assert len(asked) == 1
+    path.write_bytes(CONTENT[::-1])
+    assert not download.is_genuine(entry, path)
+    assert len(asked) == 2
+
+
+def test_the_list_fits_a_terminal(monkeypatch, capsys):
+    assert not run(monkeypatch, "list")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_nothing_is_suggested_that_is_not_alike(monkeypatch, capsys):
+    assert run(monkeypatch, "info", "nonsense") == 2
+    assert "did you mean" not in capsys.readouterr().err
+    assert run(monkeypatch, "info", "gland-mimi") == 2
+    assert "did you mean 'gland-mini'?" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("listed")
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -252,6 +252,32 @@ def build_with_seed(seed):
         return build_model(ModelSpec.model_validate(TINY)).state_dict()
 
 
+def test_a_model_trained_from_random_weights_says_so_and_so_does_what_goes_on_from_it(settings):
+    first = load_model(train(settings("first", "epochs=1", "name=mine"), quiet).model)
+    assert first.spec.description.startswith("Trained from random weights on ")
+    assert first.spec.description.endswith("; epoch 1 of 1")
+    assert "from random weights in" in first.warnings[0]
+    more = ("allow_random_weights=false", "epochs=1", "licence=CC0")
+    second = load_model(train(settings("second", f"model={first.source}", *more), quiet).model)
+    assert (
+        "Fine-tuned from mine (licence not stated; trained from random" in second.spec.description
+    )
+    assert second.spec.licence == "CC0"
+    assert "from random weights in" in second.warnings[0]
+
+
+def test_a_model_that_goes_on_from_another_takes_over_no_claims(tmp_path, settings):
+    claims = {"description": "of colon", "licence": "MIT", "training_data": "colons"}
+    spec = ModelSpec.model_validate(TINY | claims)
+    base = save_checkpoint(build_model(spec), tmp_path / "m.safetensors")
+    more = ("allow_random_weights=false", "epochs=1")
+    trained = load_model(train(settings("run", f"model={base}", *more), quiet).model)
+    assert "of colon" not in trained.spec.description
+    assert f"Fine-tuned from {spec.name} (licence MIT) on " in trained.spec.description
+    assert trained.spec.licence == ""
+    assert trained.warnings == ()
+
+
 def test_going_on_from_a_model_of_other_classes(tmp_path, settings):
     three = TINY | {"classes": [*TINY["classes"], {"name": "mucus", "color": "#3c64c8"}]}
     torch.manual_seed(1)

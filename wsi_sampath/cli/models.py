@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from wsi_sampath.models.spec import ModelSpec
 
 _MIB = 2**20
+_LATER = " (not supported yet)"
+_DAMAGED, _UNREADABLE = "damaged", "no access"
+_DOUBT = {
+    _DAMAGED: " (not the published file: fetch it again)",
+    _UNREADABLE: " (cannot be read)",
+}
 _LINE_EVERY_S = 10.0
 app = new_app("Models and published weights: list, info, fetch, import.")
 
@@ -27,13 +33,15 @@ app = new_app("Models and published weights: list, info, fetch, import.")
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
     from wsi_sampath.models.catalogue import FILES
-    from wsi_sampath.models.download import cached
     from wsi_sampath.models.zoo import bundled_models
 
     for name, path in bundled_models().items():
         _row(name, path.stat().st_size, "bundled", "ready to use as --model")
     for entry in FILES:
-        _row(entry.name, entry.size, "fetched" if cached(entry) else "-", entry.purpose)
+        purpose = entry.purpose.replace(_LATER, " *")
+        _row(entry.name, entry.size, _state(entry), purpose)
+    if any(_LATER in entry.purpose for entry in FILES):
+        print("* not supported yet")
 
 
 @app.command()
@@ -41,11 +49,20 @@ def info(
     name: Annotated[str, typer.Argument(help="A name from the list, or a .safetensors or .yaml.")],
 ) -> None:
     """Say all that is known about a model, or about published weights."""
-    from wsi_sampath.models.catalogue import published_file
-    from wsi_sampath.models.zoo import bundled_models, model_spec
+    from wsi_sampath.models.catalogue import FILES, nearest_name, published_file
+    from wsi_sampath.models.origin import warnings_of
+    from wsi_sampath.models.zoo import bundled_models, describe_model, provenance_of
 
-    if name in bundled_models() or Path(name).suffix:
-        _print_fields(_describe_model(model_spec(name)))
+    bundled = bundled_models()
+    if name in bundled or Path(name).suffix:
+        spec, weights = describe_model(name)
+        _print_fields(_describe_model(spec, weights))
+        for warning in warnings_of(spec, provenance_of(name)):
+            print(f"warning: {warning}", file=sys.stderr)
+    elif Path(name).exists():
+        raise UsageError("is neither a .safetensors nor a .yaml file", subject=name)
+    elif (meant := nearest_name(name, [*bundled, *(one.name for one in FILES)])) in bundled:
+        raise UsageError(f"no model '{name}'; did you mean '{meant}'?")
     else:
         _print_fields(_describe_file(published_file(name)))
 
@@ -86,6 +103,12 @@ def import_weights(
     half: Annotated[
         bool, typer.Option("--half", help="Store float16 in place of float32.")
     ] = False,
+    description: Annotated[
+        str | None, typer.Option(help="What the model is, over what the YAML says.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, over what the YAML says.")
+    ] = None,
 ) -> None:
     """Turn published weights into one .safetensors file that --model takes.
 
@@ -95,18 +118,23 @@ def import_weights(
 
     from wsi_sampath.models.checkpoints import save_checkpoint
     from wsi_sampath.models.download import weights_file
-    from wsi_sampath.models.importing import import_sam_path, start_sam_path
+    from wsi_sampath.models.importing import RANDOM_PARTS, import_sam_path, start_sam_path
+    from wsi_sampath.models.origin import provenance_of_start, with_claims
     from wsi_sampath.models.spec import ModelSpec
+    from wsi_sampath.models.zoo import unclaimed
 
     _check_import(file, sam, hipt, out)
-    description = ModelSpec.from_yaml(spec)
+    told = with_claims(unclaimed(ModelSpec.from_yaml(spec)), description, licence)
+    provenance = ""
     if sam is None:
-        model = import_sam_path(file or "", description)
+        model = import_sam_path(file or "", told)
     else:
         pathology = None if hipt is None else weights_file(hipt)
-        model = start_sam_path(description, weights_file(sam), pathology, seed=seed)
-    save_checkpoint(model, out, dtype=torch.float16 if half else torch.float32)
-    print(f"{out}: {description.name}, {len(description.classes)} classes")
+        model = start_sam_path(told, weights_file(sam), pathology, seed=seed)
+        provenance = provenance_of_start(RANDOM_PARTS)
+    dtype = torch.float16 if half else torch.float32
+    save_checkpoint(model, out, dtype=dtype, provenance=provenance)
+    print(f"{out}: {told.name}, {len(told.classes)} classes")
 
 
 def _check_import(file: Path | None, sam: str | None, hipt: str | None, out: Path) -> None:
@@ -121,7 +149,7 @@ def _check_import(file: Path | None, sam: str | None, hipt: str | None, out: Pat
 
 
 def _row(name: str, size: int | None, state: str, text: str) -> None:
-    print(f"{name:26}{_mebibytes(size):>10}  {state:8} {text}")
+    print(f"{name:24}{_mebibytes(size):>10} {state:9} {text}")
 
 
 def _mebibytes(size: int | None) -> str:
@@ -129,7 +157,8 @@ def _mebibytes(size: int | None) -> str:
 
 
 def _describe_file(entry: PublishedFile) -> dict[str, str]:
-    from wsi_sampath.models.download import cache_folder, cached
+    from wsi_sampath.cache import cache_folder
+    from wsi_sampath.models.download import cached
 
     here = cached(entry)
     return {
@@ -139,17 +168,33 @@ def _describe_file(entry: PublishedFile) -> dict[str, str]:
         "url": entry.url,
         "size": f"{entry.size} bytes" if entry.size else "not stated",
         "digest": entry.digest,
-        "file": str(here) if here else f"not fetched; will be {cache_folder() / entry.file}",
+        "file": f"{here}{_DOUBT.get(_state(entry), '')}"
+        if here
+        else f"not fetched; will be {cache_folder() / entry.file}",
     }
 
 
-def _describe_model(spec: ModelSpec) -> dict[str, str]:
+def _state(entry: PublishedFile) -> str:
+    """Return whether a file was fetched, and is still what was published."""
+    from wsi_sampath.models.download import cached, is_genuine
+
+    here = cached(entry)
+    if here is None:
+        return "-"
+    try:
+        return "fetched" if is_genuine(entry, here) else _DAMAGED
+    except OSError:
+        return _UNREADABLE
+
+
+def _describe_model(spec: ModelSpec, weights: int) -> dict[str, str]:
     return {
         "name": spec.name,
         "what": spec.description or spec.architecture,
         "licence": spec.licence or "not stated",
         "trained on": spec.training_data or "not stated",
         "classes": ", ".join(one.name for one in spec.classes),
+        "size": f"{weights / 1e6:.1f} million weights",
         "mpp": f"{spec.mpp} um",
         "tile": f"{spec.tile} px",
         "output": f"every {spec.output_stride} px, {spec.mpp * spec.output_stride} um",

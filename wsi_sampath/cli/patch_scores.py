@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -62,6 +63,8 @@ def score_patches(
     opened = open_patches(data)
     chosen = _chosen(opened, split)
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     ours, theirs = ([one.name for one in part] for part in (loaded.spec.classes, opened.classes))
     matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
@@ -77,6 +80,7 @@ def score_patches(
         "split": split,
         "model": loaded.source,
         "weights_sha256": loaded.weights_sha256,
+        "warnings": list(loaded.warnings),
         **_scores(opened, chosen, predictor, matched, draws=draws, seed=seed),
     }
 

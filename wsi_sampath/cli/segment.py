@@ -187,6 +187,8 @@ def segment(
             resolve_device(device)
     _note_model(loaded)
     if dry_run:
+        for warning in loaded.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         raise typer.Exit(
             _estimate(jobs, settings, loaded, n_devices=len(devices) or 1, as_json=as_json)
         )

@@ -156,7 +156,7 @@ class SlideRun:
         device = self._predictor.device
         return {
             **self.identity,
-            **describe(slide, spec, plan, self.settings),
+            **describe(slide, self.model, plan, self.settings),
             "device": str(device),
             "precision": self._predictor.precision,
             "tiles": tile_counts(plan, self._tally),
@@ -172,7 +172,7 @@ class SlideRun:
         }
 
     def _warnings(self) -> tuple[str, ...]:
-        return (*self.slide.warnings, *self.plan.warnings)
+        return (*self.model.warnings, *self.slide.warnings, *self.plan.warnings)
 
     def _warn_of_size(self) -> list[str]:
         geojson = self._sink.geojson

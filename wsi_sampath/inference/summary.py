@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.geojson import GeoJSONWriter
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
@@ -54,7 +54,7 @@ class Tally:
 
 
 def describe(
-    slide: Slide, spec: ModelSpec, plan: RunPlan, settings: SegmentSettings
+    slide: Slide, model: LoadedModel, plan: RunPlan, settings: SegmentSettings
 ) -> dict[str, Any]:
     """Return what is known of a run before its first tile."""
     sampling = plan.sampling
@@ -76,7 +76,7 @@ def describe(
         "overlap": plan.overlap_px,
         "stride": plan.grid.stride,
         "region": list(settings.region) if settings.region else None,
-        "model_card": model_card(spec),
+        "model_card": model_card(model),
     }
 
 
@@ -116,8 +116,9 @@ def coverage(slide: Slide, plan: RunPlan, areas: dict[str, float]) -> dict[str, 
     }
 
 
-def model_card(spec: ModelSpec) -> dict[str, Any]:
+def model_card(model: LoadedModel) -> dict[str, Any]:
     """Return what a reader of the result should know of the model."""
+    spec = model.spec
     return {
         "architecture": spec.architecture,
         "mpp": spec.mpp,
@@ -125,6 +126,7 @@ def model_card(spec: ModelSpec) -> dict[str, Any]:
         "description": spec.description,
         "training_data": spec.training_data,
         "licence": spec.licence,
+        "cautions": " ".join(f"{one[:1].upper()}{one[1:]}." for one in model.warnings),
     }
 
 

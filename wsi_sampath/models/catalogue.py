@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wsi_sampath.errors import WsiError
 
+_TELLING = 3
+"""Letters after which a beginning tells which name is meant."""
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _GWDG = "https://owncloud.gwdg.de/index.php/s/{}/download"
 _HIPT = (
@@ -89,7 +92,7 @@ FILES = (
         "sha256:6960cd5a8657dc8bb214671aa0c6dbd3f5b698e84386884955836487ddc89e24",
         "Apache-2.0 with Commons Clause: it may be used, but neither it nor a product or service "
         "whose value derives from it may be sold",
-        "HIPT ViT-S/16, the pathology encoder of SAM-Path",
+        "HIPT ViT-S/16, for SAM-Path",
     ),
     _patho_sam(
         "patho-sam-vit-b",
@@ -131,7 +134,7 @@ FILES = (
         "patho-sam-vit-b-classes",
         "TFbI25UZoixd1hi",
         "sha256:bdd05a55c72c02abce72a7aa6885c6ec21df9c43fda9cf3c5d11ef5788de0ab0",
-        "PathoSAM 6-class decoder for ViT-B (not supported yet)",
+        "PathoSAM 6-class decoder, ViT-B (not supported yet)",
     ),
 )
 
@@ -147,7 +150,15 @@ def published_file(name: str) -> PublishedFile:
     known = {one.name: one for one in FILES}
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    raise WsiError(
-        "bad-model", f"no published weights '{name}'; did you mean '{near}'? (wsi-models list)"
-    )
+    near = nearest_name(name, known)
+    hint = f"; did you mean '{near}'? (wsi-models list)" if near else "; see: wsi-models list"
+    raise WsiError("bad-model", f"no published weights '{name}'{hint}")
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return what is probably meant by `name`, or "" if nothing is alike."""
+    names = list(known)
+    begins = [one for one in names if len(name) >= _TELLING and one.startswith(name)]
+    alike = difflib.get_close_matches(name, names, n=1)
+    # Of a single name there is nothing else that could be meant.
+    return next(iter([*begins, *alike, *(names if len(names) == 1 else [])]), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +15,81 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.files import replacing
+from wsi_sampath.models.limits import unique_object
 from wsi_sampath.models.sam_path import SamPath
+from wsi_sampath.models.sketch import bounded, check_memory
 from wsi_sampath.models.spec import ModelSpec
 
 HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
 _KEYS_SHOWN = 3
+_NAME_SHOWN = 120
 _BLOCK_BYTES = 1 << 20
 _LENGTH_BYTES = 8
 _HEADER_UNIT = 8
+_MAX_HEADER_BYTES = 16 << 20
+_FIRST_BYTES = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; run: git lfs pull",
+    b"<": "is a web page, not a model; download the file itself",
+    b"PK\x03\x04": "is a file of torch.save under another name; call it .pt, and see "
+    "'wsi-models import'",
+    b"\x80": "is a pickle under another name, which is never run",
+}
+"""What is found under the name of a safetensors file."""
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def build_model(spec: ModelSpec) -> SamPath:
-    """Return the network of `spec` with random weights, in evaluation mode."""
+def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = "") -> SamPath:
+    """Return the network of `spec` with random weights, in evaluation mode.
+
+    Its size is known before anything is allocated.
+
+    Parameters
+    ----------
+    spec
+        What to build.
+    fitting
+        Shapes of the weights that it is to take, by name; None for any.
+    subject
+        The file with these weights, for messages.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if `spec` is beyond all measure, or needs other weights; ``out-of-memory``.
+    """
+    sketch = _sketch(spec, subject)
+    if fitting is not None:
+        _check_shapes(shapes_of(sketch.state_dict()), fitting, subject)
+    check_memory(sketch, subject)
     return SamPath(spec).eval()
+
+
+def count_weights(spec: ModelSpec, path: Path) -> int:
+    """Return how many weights a model has; those of a checkpoint at `path` are checked one by one.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if there can be no such model, or its file holds other or damaged weights.
+    """
+    wanted = _sketch(spec, str(path)).state_dict()
+    if path.suffix.lower() == ".safetensors":
+        with _opened(path) as file:
+            _check_shapes(shapes_of(wanted), _shapes_in(file), str(path))
+            for name, tensor in wanted.items():
+                _numbers({name: tensor}, {name: file.get_tensor(name)}, str(path))
+    return sum(tensor.numel() for tensor in wanted.values())
+
+
+def _sketch(spec: ModelSpec, subject: str) -> SamPath:
+    try:
+        with bounded():
+            return SamPath(spec)
+    except WsiError as error:
+        raise error.about(subject) from None
 
 
 def save_checkpoint(
@@ -50,7 +110,8 @@ def save_checkpoint(
     path
         Where to; replaced if it exists.
     dtype
-        Of the stored floating-point tensors: float16 or float32.
+        Of the stored floating-point tensors: float16 or float32. What is too large for float16
+        stays float32.
     provenance
         How the weights came about, as JSON; kept in the header under `PROVENANCE_KEY`.
 
@@ -58,17 +119,21 @@ def save_checkpoint(
     -------
     Path
         `path`.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if weights are not finite.
     """
     path = Path(path)
+    _check_finite(model.state_dict(), str(path))
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
-    part = path.with_name(path.name + ".partial")
     # Not save_file, whose files nobody but their owner may read.
     header = {HEADER_KEY: model.spec.to_json(), "format": "pt"}
     if provenance:
         header[PROVENANCE_KEY] = provenance
-    with part.open("wb") as file:
+    with replacing(path) as growing, growing.open("wb") as file:
         file.writelines(_in_order(save(tensors, metadata=header)))
-    os.replace(part, path)
     return path
 
 
@@ -85,10 +150,32 @@ def load_checkpoint(path: str | Path) -> SamPath:
     WsiError
         ``bad-model`` if the file is missing, damaged, not ours, or does not fit its specification.
     """
-    header, tensors = read_tensors(path)
-    model = build_model(_spec_of(header, str(path)))
-    load_weights(model, tensors, subject=str(path))
-    return model
+    with _opened(Path(path)) as file:
+        spec = _spec_of(file.metadata() or {}, str(path))
+        return _with_weights(spec, file, str(path))
+
+
+def load_tensors(spec: ModelSpec, path: str | Path) -> SamPath:
+    """Build the model of `spec` with the weights of a ``.safetensors`` file, whatever it says.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if the file is missing, damaged, or does not fit.
+    """
+    with _opened(Path(path)) as file:
+        return _with_weights(spec, file, str(path))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint's header says of how its weights came about; {} if nothing."""
+    with _opened(Path(path)) as file:
+        text = (file.metadata() or {}).get(PROVENANCE_KEY, "")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def read_spec(path: str | Path) -> ModelSpec:
@@ -109,18 +196,39 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: st
     Raises
     ------
     WsiError
-        ``bad-model`` naming the first keys that are missing, unexpected or of another shape.
+        ``bad-model`` naming the first keys that are missing, unexpected, of another shape or type,
+        or not finite.
     """
     wanted = model.state_dict()
-    problems = [
-        _list("missing", [name for name in wanted if name not in tensors]),
-        _list("unexpected", [name for name in tensors if name not in wanted]),
-        _list("of another shape", _other_shapes(wanted, tensors)),
-    ]
-    if any(problems):
-        said = "; ".join(problem for problem in problems if problem)
-        raise WsiError("bad-model", f"its weights do not fit the model: {said}", subject=subject)
-    model.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
+    _check_shapes(shapes_of(wanted), shapes_of(tensors), subject)
+    model.load_state_dict(_numbers(wanted, tensors, subject))
+
+
+def _numbers(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], subject: str
+) -> dict[str, Tensor]:
+    """Return tensors in the types that are wanted, all of them finite."""
+    _complain([_list("not numbers with a fraction", _other_types(wanted, tensors))], subject)
+    cast = {name: tensors[name].to(wanted[name].dtype) for name in wanted}
+    _check_finite(cast, subject)
+    return cast
+
+
+def _with_weights(spec: ModelSpec, file: Any, subject: str) -> SamPath:
+    """Build a network and fill it, once the header says that both fit."""
+    shapes = _shapes_in(file)
+    model = build_model(spec, fitting=shapes, subject=subject)
+    load_weights(model, {name: file.get_tensor(name) for name in shapes}, subject=subject)
+    return model
+
+
+def _shapes_in(file: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -146,7 +254,10 @@ def file_sha256(path: str | Path) -> str:
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu()
-    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+    if not tensor.is_floating_point():
+        return tensor.contiguous()
+    rounded = tensor.to(dtype)
+    return (rounded if bool(rounded.isfinite().all()) else tensor.float()).contiguous()
 
 
 def _in_order(content: bytes) -> tuple[bytes, memoryview]:
@@ -164,14 +275,48 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise WsiError("bad-model", "there is no such file", subject=str(path))
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, AttributeError) as error:
         raise WsiError(
-            "bad-model", f"is damaged or no safetensors file ({error})", subject=str(path)
+            "bad-model", f"is damaged or not a safetensors file ({error})", subject=str(path)
+        ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what cannot be such a file by its first bytes, and say what it is instead."""
+    if not path.is_file():
+        message = "is not a file" if path.exists() else "there is no such file"
+        raise WsiError("bad-model", message, subject=str(path))
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+            length = int.from_bytes(start[:_LENGTH_BYTES], "little")
+            header = file.read(length) if length <= _MAX_HEADER_BYTES else b""
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise WsiError("bad-model", message, subject=str(path)) from error
+    if not start:
+        raise WsiError("bad-model", "is empty", subject=str(path))
+    is_header = start[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
+    for first, said in _FIRST_BYTES.items():
+        if start.startswith(first) and not is_header:
+            raise WsiError("bad-model", said, subject=str(path))
+    if length > _MAX_HEADER_BYTES:
+        message = "is damaged or not a safetensors file (its header is absurdly long)"
+        raise WsiError("bad-model", message, subject=str(path))
+    _check_names(start[_LENGTH_BYTES:] + header, length, path)
+
+
+def _check_names(header: bytes, length: int, path: Path) -> None:
+    # The library takes the last of two tensors with one name, without a word.
+    try:
+        json.loads(header[:length], object_pairs_hook=unique_object)
+    except (ValueError, RecursionError) as error:
+        raise WsiError(
+            "bad-model", f"is damaged or not a safetensors file ({error})", subject=str(path)
         ) from error
 
 
@@ -180,22 +325,55 @@ def _spec_of(header: Mapping[str, str], subject: str) -> ModelSpec:
         return ModelSpec.from_json(header[HEADER_KEY], subject=subject)
     raise WsiError(
         "bad-model",
-        "is no checkpoint of wsi_sampath (no model description in its header); published "
+        "is not a checkpoint of wsi_sampath (no model description in its header); published "
         "checkpoints are converted by 'wsi-models import'",
         subject=subject,
     )
 
 
-def _other_shapes(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    return [
-        f"{name} {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in tensors and tensors[name].shape != tensor.shape
+def _check_shapes(wanted: Shapes, found: Shapes, subject: str) -> None:
+    other = [
+        f"{name} {found[name]} for {shape}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
     ]
+    problems = [
+        _list("missing", [name for name in wanted if name not in found]),
+        _list("unexpected", [name for name in found if name not in wanted]),
+        _list("of another shape", other),
+    ]
+    _complain(problems, subject)
+
+
+def _other_types(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{name} {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name, tensor in wanted.items()
+        if tensor.is_floating_point() and not tensors[name].is_floating_point()
+    ]
+
+
+def _check_finite(tensors: Mapping[str, Tensor], subject: str) -> None:
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
+    if wrong:
+        said = _list("its weights are not finite (NaN or infinity)", wrong)
+        message = f"{said}; the training diverged, or the file is damaged"
+        raise WsiError("bad-model", message, subject=subject)
+
+
+def _complain(problems: list[str], subject: str) -> None:
+    if any(problems):
+        said = "; ".join(problem for problem in problems if problem)
+        raise WsiError("bad-model", f"its weights do not fit the model: {said}", subject=subject)
 
 
 def _list(what: str, names: list[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
-    return f"{what}: {', '.join(names[:_KEYS_SHOWN])}{more}"
+    shown = (name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}..." for name in names)
+    return f"{what}: {', '.join(list(shown)[:_KEYS_SHOWN])}{more}"

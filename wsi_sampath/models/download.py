@@ -7,41 +7,65 @@ broken download left is beside it as ``NAME.download`` and is continued by the n
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pooch
 import requests
 
+from wsi_sampath.cache import CACHE_VARIABLE, cache_folder
 from wsi_sampath.errors import WsiError
+from wsi_sampath.files import replacing
 from wsi_sampath.models.catalogue import PublishedFile, published_file
-
-CACHE_VARIABLE = "WSI_SAMPATH_CACHE"
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes at hand and the bytes in all, if these are known."""
 
 _ATTEMPTS = 4
 _WAIT_S = 0.5
+_VERIFIED = ".verified"
 _TIMEOUT_S = (15, 60)
 _BLOCK_BYTES = 1 << 20
 _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 
 
-def cache_folder() -> Path:
-    """Return where weights are kept: ``WSI_SAMPATH_CACHE``, or the system's place for caches."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else Path(pooch.os_cache("wsi_sampath"))
-
-
 def cached(entry: PublishedFile) -> Path | None:
-    """Return the file in the cache, or None if it was not fetched yet."""
+    """Return the file in the cache, or None if it was not fetched yet; it may be another one."""
     path = cache_folder() / entry.file
     return path if path.is_file() else None
+
+
+def is_genuine(entry: PublishedFile, path: Path) -> bool:
+    """Tell whether a file is the published one, by its digest.
+
+    That is worked out once for a file of one size and time of change, and remembered beside it.
+    """
+    if entry.size is not None and path.stat().st_size != entry.size:
+        return False
+    note = path.with_name(f"{path.name}{_VERIFIED}")
+    now = _state(entry, path)
+    with suppress(OSError, ValueError):
+        if json.loads(note.read_text(encoding="utf-8")) == now:
+            return True
+    algorithm, _, digest = entry.digest.partition(":")
+    if pooch.file_hash(str(path), alg=algorithm) != digest:
+        return False
+    # A cache that cannot be written costs time, nothing else.
+    with suppress(OSError), replacing(note) as growing:
+        growing.write_text(json.dumps(now), encoding="utf-8")
+    return True
+
+
+def _state(entry: PublishedFile, path: Path) -> dict[str, object]:
+    found = path.stat()
+    times = [found.st_mtime_ns, found.st_ctime_ns]
+    return {"digest": entry.digest, "size": found.st_size, "times": times}
 
 
 def weights_file(name_or_path: str | Path) -> Path:
@@ -50,7 +74,7 @@ def weights_file(name_or_path: str | Path) -> Path:
     Raises
     ------
     WsiError
-        ``bad-model`` if it is neither, or was not fetched.
+        ``bad-model`` if it is neither, or was not fetched, or is not the published file any more.
     """
     path = Path(name_or_path)
     if path.is_file() or path.suffix:
@@ -61,6 +85,9 @@ def weights_file(name_or_path: str | Path) -> Path:
         raise WsiError("bad-model", f"not here yet; run: wsi-models fetch {entry.name}").about(
             entry.name
         )
+    if not is_genuine(entry, found):
+        message = f"{found} is not the published file; run: wsi-models fetch {entry.name}"
+        raise WsiError("bad-model", message, subject=entry.name)
     return found
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsi_sampath.errors import WsiError
 from wsi_sampath.models.attention import RelPosAttention
+from wsi_sampath.models.limits import Triple
 from wsi_sampath.models.norms import ChannelNorm
 from wsi_sampath.models.sam_parts import ImageEncoderViT
 from wsi_sampath.models.spec import (
@@ -23,10 +23,10 @@ from wsi_sampath.models.spec import (
     ModelSpec,
     PathologySpec,
     SamSpec,
-    Triple,
     VitSpec,
     nearest_multiple,
 )
+from wsi_sampath.models.timm_encoders import TimmEncoder, on_grid, timm_encoder
 from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
 
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
@@ -169,47 +169,6 @@ class VitEncoder(nn.Module):
         return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-class TimmVitEncoder(nn.Module):
-    """Patch tokens after the final norm of any timm vision transformer."""
-
-    def __init__(self, name: str, options: dict[str, object]) -> None:
-        import timm
-
-        super().__init__()
-        self.vit = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
-        self.patch = int(self.vit.patch_embed.patch_size[0])
-        self.out_channels = int(self.vit.num_features)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (batch, out_channels, height / patch, width / patch)."""
-        height, width = (side // self.patch for side in images.shape[-2:])
-        tokens = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
-        return on_grid(tokens, height, width)
-
-
-class TimmConvEncoder(nn.Module):
-    """One stage of a convolutional timm model, the one with the wanted stride."""
-
-    def __init__(self, name: str, stride: int, options: dict[str, object]) -> None:
-        import timm
-
-        super().__init__()
-        strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
-        if stride not in strides:
-            raise WsiError(
-                "bad-model", f"{TIMM_PREFIX}{name} has features at strides {strides}, not {stride}"
-            )
-        self.net = timm.create_model(
-            name, features_only=True, out_indices=(strides.index(stride),), **options
-        )
-        self.patch = stride
-        self.out_channels = int(self.net.feature_info.channels()[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (batch, out_channels, height / stride, width / stride)."""
-        return cast(Tensor, self.net(images)[-1])
-
-
 class PathologyEncoder(nn.Module):
     """A pathology encoder on the decoder's grid.
 
@@ -220,7 +179,7 @@ class PathologyEncoder(nn.Module):
     def __init__(self, spec: PathologySpec, model: ModelSpec) -> None:
         super().__init__()
         self.renormalise = Renormalise((model.mean, model.std), (spec.mean, spec.std))
-        self.encoder = _pathology_network(spec)
+        self.encoder = _pathology_network(spec, model.tile)
         self.side = nearest_multiple(model.tile, self.encoder.patch)
         self.grid = model.grid
         self.out_channels = self.encoder.out_channels
@@ -231,30 +190,14 @@ class PathologyEncoder(nn.Module):
         return resized(self.encoder(images), self.grid)
 
 
-def _pathology_network(
-    spec: PathologySpec,
-) -> VitEncoder | TimmVitEncoder | TimmConvEncoder:
-    # timm takes a second to import, which SAM alone need not wait for.
+def _pathology_network(spec: PathologySpec, tile: int) -> VitEncoder | TimmEncoder:
     ensure_torchvision_imports()
-    import timm
-
     if isinstance(spec.encoder, VitSpec):
         return VitEncoder(spec.encoder)
     if spec.encoder == "hipt_vits16":
         return VitEncoder(HIPT_VIT)
     name = spec.encoder.removeprefix(TIMM_PREFIX)
-    if not timm.is_model(name):
-        raise WsiError("bad-model", f"timm knows no model '{name}'; see timm.list_models()")
-    options: dict[str, object] = dict(spec.options)
-    if timm.models.model_entrypoint(name).__module__.endswith("vision_transformer"):
-        return TimmVitEncoder(name, options)
-    return TimmConvEncoder(name, spec.stride, options)
-
-
-def on_grid(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Return (batch, height width, channels) tokens as a map (batch, channels, height, width)."""
-    batch, _, channels = tokens.shape
-    return tokens.transpose(1, 2).reshape(batch, channels, height, width)
+    return timm_encoder(name, stride=spec.stride, tile=tile, options=spec.options)
 
 
 def resized(images: Tensor, side: int) -> Tensor:

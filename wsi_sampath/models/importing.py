@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.checkpoints import build_model, load_weights
+from wsi_sampath.models.checkpoints import build_model, load_weights, shapes_of
 from wsi_sampath.models.published import from_published
 from wsi_sampath.models.published_files import Kind, Published, State, read_published, sam_size
 from wsi_sampath.models.sam import Sam
@@ -24,6 +24,7 @@ _MASK_TOKENS = "model.mask_decoder.mask_tokens.weight"
 _TOKENS = "mask_tokens."
 _HYPER = "output_hypernetworks_mlps."
 _IOU_HEAD = "iou_prediction_head.layers."
+RANDOM_PARTS = "class tokens and neck are"
 _UNUSED_TOKENS = 2
 """Mask tokens that are no class: the one without output and the one of unlabelled pixels."""
 
@@ -51,8 +52,9 @@ def import_sam_path(path: str | Path, spec: ModelSpec) -> SamPath:
     published = _read(path, Kind.SAM_PATH)
     _check_classes(published, spec)
     _check_sam(_below(published.state, "model."), spec, str(path))
-    model = build_model(spec)
-    load_weights(model, from_published(published.state, spec), subject=str(path))
+    state = from_published(published.state, spec)
+    model = build_model(spec, fitting=shapes_of(state), subject=str(path))
+    load_weights(model, state, subject=str(path))
     return model
 
 

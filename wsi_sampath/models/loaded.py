@@ -26,9 +26,12 @@ class LoadedModel:
         Of the checkpoint file; of the specification where the weights are random.
     source
         The bundled name, or the path, it was loaded from.
+    warnings
+        Sentences on the model that belong to each of its results.
     """
 
     module: SamPath
     spec: ModelSpec
     weights_sha256: str
     source: str
+    warnings: tuple[str, ...] = ()

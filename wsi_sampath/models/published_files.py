@@ -64,10 +64,17 @@ _TORCH_FAILURES = (
     EOFError,
     ValueError,
     LookupError,
+    ArithmeticError,
+    AssertionError,
     AttributeError,
+    ImportError,
+    MemoryError,
     TypeError,
     struct.error,
+    zipfile.BadZipFile,
 )
+_MAX_PICKLE_BYTES = 64 << 20
+"""Of the part of a file that is not tensors: names and shapes."""
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)|Unsupported (?:class|global)[^\w]*(?:GLOBAL )?([\w.]+)")
 _DINO_HEAD = "head."
 
@@ -86,7 +93,7 @@ def read_published(path: str | Path) -> Published:
     found = _recognise(content) if isinstance(content, Mapping) else None
     if found is None:
         raise WsiError(
-            "bad-model", f"is no format we know ({_outline(content)})", subject=str(path)
+            "bad-model", f"is not a format we know ({_outline(content)})", subject=str(path)
         )
     kind, state = found
     if kind in NOT_YET:
@@ -111,7 +118,9 @@ def sam_size(state: Mapping[str, Tensor]) -> str:
 
 def _load(path: Path) -> Any:
     if not path.is_file():
-        raise WsiError("bad-model", "there is no such file", subject=str(path))
+        message = "is not a file" if path.exists() else "there is no such file"
+        raise WsiError("bad-model", message, subject=str(path))
+    _check_archive(path)
     # DINO keeps its command line as a Namespace, which holds values and runs nothing.
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -121,14 +130,32 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise WsiError("bad-model", _refusal(str(error)), subject=str(path)) from None
     except _TORCH_FAILURES as error:
-        message = f"is damaged or no file of torch.save ({type(error).__name__})"
+        message = f"is damaged or not a file of torch.save ({type(error).__name__})"
         raise WsiError("bad-model", message, subject=str(path)) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch.save compresses nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except _TORCH_FAILURES as error:
+        message = f"is damaged or not a file of torch.save ({type(error).__name__})"
+        raise WsiError("bad-model", message, subject=str(path)) from error
+    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    unpacked = sum(member.file_size for member in members)
+    pickles = sum(member.file_size for member in members if member.filename.endswith(".pkl"))
+    if compressed or unpacked > path.stat().st_size or pickles > _MAX_PICKLE_BYTES:
+        message = "is not a file of torch.save: what is in it is packed, or larger than the file"
+        raise WsiError("bad-model", message, subject=str(path))
 
 
 def _refusal(text: str) -> str:
     found = _REFUSED.search(text)
     if found is None:
-        return "is damaged or no file of torch.save"
+        return "is damaged or not a file of torch.save"
     return (
         f"holds objects other than tensors ({found.group(1) or found.group(2)}), which are never "
         "unpickled; save its state_dict alone: torch.save({'state_dict': state}, FILE)"
@@ -180,8 +207,34 @@ def _has(state: Mapping[str, Any], *prefixes: str) -> bool:
 def _tensors(state: Mapping[str, Any], path: Path) -> State:
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
-        raise WsiError("bad-model", f"its entry '{wrong[0]}' is no tensor", subject=str(path))
+        message = f"its entry '{wrong[0]}' is no tensor"
+        raise WsiError("bad-model", message, subject=str(path))
+    odd = [name for name, tensor in state.items() if not _is_plain(tensor)]
+    if odd:
+        message = f"its entry '{odd[0]}' is not a plain tensor (sparse, quantised or without data)"
+        raise WsiError("bad-model", message, subject=str(path))
+    if zipfile.is_zipfile(path) and _claimed(state) > _held(path):
+        # torch would go on reading behind the end of a tensor's data.
+        message = "is damaged: its tensors claim more than it holds"
+        raise WsiError("bad-model", message, subject=str(path))
     return dict(state)
+
+
+def _claimed(state: Mapping[str, Tensor]) -> int:
+    """Return the bytes of all different storages."""
+    storages = {one.data_ptr(): one.nbytes() for one in map(Tensor.untyped_storage, state.values())}
+    return sum(storages.values())
+
+
+def _held(path: Path) -> int:
+    """Return the bytes of all tensors' data in an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(one.file_size for one in archive.infolist() if "/data/" in one.filename)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    dense = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
+    return dense and tensor.device.type == "cpu"
 
 
 def _outline(content: Any) -> str:

@@ -7,10 +7,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from wsi_sampath.models.encoders import PathologyEncoder, SamEncoder, neck, on_grid, resized
+from wsi_sampath.models.encoders import PathologyEncoder, SamEncoder, neck, resized
 from wsi_sampath.models.norms import with_safe_norms
 from wsi_sampath.models.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec
+from wsi_sampath.models.timm_encoders import on_grid
 
 _MASK_CHANNELS = 16
 _IOU_DEPTH = 3

@@ -13,9 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import WsiError
-
-Triple = tuple[float, float, float]
-Positive = Annotated[int, Field(gt=0)]
+from wsi_sampath.models.limits import (
+    MAX_GRID,
+    MAX_HEADER_TEXT,
+    MAX_NAME,
+    Channels,
+    Depth,
+    Mpp,
+    Name,
+    PatchSide,
+    Positive,
+    Ratio,
+    Side,
+    Std,
+    Text,
+    Triple,
+    unique_object,
+    wrong_option,
+)
+from wsi_sampath.yaml_files import read_yaml
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -43,10 +59,15 @@ SAM_SIZES: dict[str, dict[str, Any]] = {
 TIMM_PREFIX = "timm:"
 
 
+def _check_heads(channels: int, heads: int) -> None:
+    if channels % heads:
+        raise ValueError("embed_dim must be a multiple of num_heads")
+
+
 class Frozen(BaseModel):
     """Settings that refuse unknown keys and never change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClassSpec(Frozen):
@@ -59,13 +80,13 @@ class ClassSpec(Frozen):
 class SamSpec(Frozen):
     """Sizes of a SAM image encoder; the YAML may say ``vit_b``, ``vit_l`` or ``vit_h`` instead."""
 
-    embed_dim: Positive
-    depth: Positive
-    num_heads: Positive
+    embed_dim: Channels
+    depth: Depth
+    num_heads: Channels
     global_attn_indexes: tuple[int, ...]
-    window_size: Annotated[int, Field(ge=0)] = 14
-    patch: Positive = 16
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    window_size: Annotated[int, Field(ge=0, le=MAX_GRID)] = 14
+    patch: PatchSide = 16
+    mlp_ratio: Ratio = 4.0
     absolute_positions: bool = True
 
     @model_validator(mode="before")
@@ -79,8 +100,7 @@ class SamSpec(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.embed_dim % self.num_heads:
-            raise ValueError("embed_dim must be a multiple of num_heads")
+        _check_heads(self.embed_dim, self.num_heads)
         if any(not 0 <= index < self.depth for index in self.global_attn_indexes):
             raise ValueError(f"global_attn_indexes must lie in 0..{self.depth - 1}")
         return self
@@ -89,15 +109,23 @@ class SamSpec(Frozen):
 class VitSpec(Frozen):
     """Sizes of a plain vision transformer with one class token and learned positions."""
 
-    embed_dim: Positive
-    depth: Positive
-    num_heads: Positive
-    patch: Positive = 16
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
-    position_grid: Positive = 14
+    embed_dim: Channels
+    depth: Depth
+    num_heads: Channels
+    patch: PatchSide = 16
+    mlp_ratio: Ratio = 4.0
+    position_grid: Annotated[Positive, Field(le=MAX_GRID)] = 14
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_heads(self.embed_dim, self.num_heads)
+        return self
 
 
 HIPT_VIT = VitSpec(embed_dim=384, depth=12, num_heads=6)
+
+
+Option = int | float | str | bool | tuple[int, ...]
 
 
 class PathologySpec(Frozen):
@@ -110,9 +138,9 @@ class PathologySpec(Frozen):
 
     encoder: str | VitSpec = "hipt_vits16"
     mean: Triple = (0.5, 0.5, 0.5)
-    std: Triple = (0.5, 0.5, 0.5)
-    stride: Positive = 16
-    options: dict[str, int | float | str | bool | tuple[int, ...]] = Field(default_factory=dict)
+    std: Std = (0.5, 0.5, 0.5)
+    stride: PatchSide = 16
+    options: dict[str, Option] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -123,17 +151,33 @@ class PathologySpec(Frozen):
     @classmethod
     def _known(cls, value: str | VitSpec) -> str | VitSpec:
         if isinstance(value, str) and value != "hipt_vits16" and not value.startswith(TIMM_PREFIX):
-            raise ValueError(f"'{value}' is neither hipt_vits16 nor {TIMM_PREFIX}NAME")
+            raise ValueError(f"'{value[:MAX_NAME]}' is neither hipt_vits16 nor {TIMM_PREFIX}NAME")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _harmless(cls, value: dict[str, Option]) -> dict[str, Option]:
+        for name, option in value.items():
+            wrong = wrong_option(name, option)
+            if wrong:
+                raise ValueError(wrong)
         return value
 
 
 class DecoderSpec(Frozen):
     """Sizes of the two-way mask decoder; the defaults are SAM's."""
 
-    dim: Annotated[int, Field(gt=0, multiple_of=8)] = 256
-    depth: Positive = 2
-    num_heads: Positive = 8
-    mlp_dim: Positive = 2048
+    dim: Annotated[Channels, Field(multiple_of=8)] = 256
+    depth: Depth = 2
+    num_heads: Channels = 8
+    mlp_dim: Channels = 2048
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # SAM's decoder attends across in half of its channels.
+        if self.dim // 2 % self.num_heads:
+            raise ValueError("half of dim must be a multiple of num_heads")
+        return self
 
 
 class ModelSpec(Frozen):
@@ -148,9 +192,9 @@ class ModelSpec(Frozen):
     classes
         The k real classes; label value i + 1 is ``classes[i]``, 0 means "not analysed".
     mpp
-        Microns per pixel of the network's input.
+        Microns per pixel of the network's input, 0.05 to 20.
     tile
-        Side of the square network input, px.
+        Side of the square network input, px: a multiple of the patch, 32 to 8192.
     output_stride
         Input pixels per output pixel, along each axis.
     sam, pathology
@@ -159,22 +203,24 @@ class ModelSpec(Frozen):
         Sizes of the mask decoder.
     mean, std
         Normalisation of RGB in 0..1 before the network.
+    description, licence, training_data
+        What is claimed of the weights, for people; empty where nothing is.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     architecture: Literal["sam_path"] = "sam_path"
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
-    mpp: Annotated[float, Field(gt=0)]
-    tile: Positive = 1024
+    mpp: Mpp
+    tile: Side = 1024
     output_stride: Literal[4] = 4
     sam: SamSpec | None = None
     pathology: PathologySpec | None = None
     decoder: DecoderSpec = DecoderSpec()
     mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
-    description: str = ""
-    licence: str = ""
-    training_data: str = ""
+    std: Std = IMAGENET_STD
+    description: Text = ""
+    licence: Text = ""
+    training_data: Text = ""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -182,9 +228,13 @@ class ModelSpec(Frozen):
             raise ValueError("a model needs a sam encoder, a pathology encoder or both")
         if self.tile % self.patch:
             raise ValueError(f"tile must be a multiple of {self.patch} px")
+        if self.grid > MAX_GRID:
+            raise ValueError(f"a tile of {self.tile} px has more than {MAX_GRID} patches a side")
         names = [one.name for one in self.classes]
         if len(set(names)) != len(names):
             raise ValueError("classes must have different names")
+        if max(map(len, names)) > MAX_NAME:
+            raise ValueError(f"classes must have names of at most {MAX_NAME} characters")
         return self
 
     @property
@@ -213,13 +263,15 @@ class ModelSpec(Frozen):
         Raises
         ------
         WsiError
-            ``bad-model`` if the text is no valid specification.
+            ``bad-model`` if the text is not a valid specification.
         """
+        if len(text) > MAX_HEADER_TEXT:
+            raise WsiError("bad-model", "its model description is absurdly long", subject=subject)
         try:
-            values = json.loads(text)
-        except ValueError as error:
+            values = json.loads(text, object_pairs_hook=unique_object)
+        except (ValueError, RecursionError) as error:
             raise WsiError(
-                "bad-model", f"its model description is no JSON ({error})", subject=subject
+                "bad-model", f"its model description is not JSON ({error})", subject=subject
             ) from error
         return cls._validated(values, subject)
 
@@ -230,13 +282,9 @@ class ModelSpec(Frozen):
         Raises
         ------
         WsiError
-            ``bad-model`` if the file is missing, is no YAML, or misses or misspells a key.
+            ``bad-model`` if the file is missing, is not YAML, or misses or misspells a key.
         """
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise WsiError("bad-model", f"cannot be read: {error}", subject=str(path)) from error
-        return cls._validated(values, str(path))
+        return cls._validated(read_yaml(path, reason="bad-model"), str(path))
 
     def to_yaml(self, path: str | Path) -> None:
         """Write the specification so that `from_yaml` returns an equal one."""
@@ -245,10 +293,14 @@ class ModelSpec(Frozen):
 
     @classmethod
     def _validated(cls, values: object, subject: str) -> Self:
+        if not isinstance(values, dict):
+            message = "describes no model (key: value lines, as in configs/models)"
+            raise WsiError("bad-model", message, subject=subject)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = "; ".join(_explain(one) for one in error.errors()[:3])
+            told = [one for one in error.errors() if one["loc"][-1:] != _NO_NAME] or error.errors()
+            lines = "; ".join(_explain(one) for one in told[:3])
             raise WsiError("bad-model", lines, subject=subject) from error
 
 
@@ -261,13 +313,21 @@ _PARTS: dict[str, type[Frozen]] = {
 }
 
 
+_NO_NAME = ("str",)
+"""Where pydantic says that the sizes of an encoder are not a name, which nobody meant."""
+
+
 def _explain(error: ErrorDetails) -> str:
-    where = [str(part) for part in error["loc"]]
+    where = [str(part)[:MAX_NAME] for part in error["loc"] if not _is_of_pydantic(part)]
     if error["type"] != "extra_forbidden":
-        return f"{'.'.join(where) or 'model'}: {error['msg']}"
+        return f"{'.'.join(where) or 'model'}: {error['msg'].removeprefix('Value error, ')}"
     known = list(_fields_at(where[:-1]))
     near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
     return f"unknown key '{'.'.join(where)}'; did you mean '{near[0]}'?"
+
+
+def _is_of_pydantic(part: str | int) -> bool:
+    return isinstance(part, str) and (part in ("str", "VitSpec") or part.startswith("function-"))
 
 
 def _fields_at(where: list[str]) -> dict[str, Any]:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import difflib
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import (
     build_model,
+    count_weights,
     file_sha256,
     load_checkpoint,
-    load_weights,
+    load_tensors,
+    read_provenance,
     read_spec,
-    read_tensors,
 )
 from wsi_sampath.models.importing import import_sam_path
 from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, without_claims_of
 from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.spec import ModelSpec
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
+_CHECKPOINT = ".safetensors"
 _SPECIFICATIONS = {".yaml", ".yml"}
 _PUBLISHED = {".ckpt", ".pth", ".pt"}
 
@@ -58,17 +62,19 @@ def load_model(
     ------
     WsiError
         ``bad-model`` for an unknown name, a file that cannot be used, or weights that are missing
-        or do not fit.
+        or do not fit; ``out-of-memory``.
     """
     path = bundled_models().get(str(name_or_path), Path(name_or_path))
-    if path.suffix in _SPECIFICATIONS:
+    suffix = path.suffix.lower()
+    if suffix in _SPECIFICATIONS:
         loaded = _from_specification(path, weights, allow_random_weights)
     elif weights is not None:
         message = f"has its weights already; {weights} would need a .yaml specification as --model"
         raise WsiError("bad-model", message, subject=str(name_or_path))
-    elif path.suffix == ".safetensors":
+    elif suffix == _CHECKPOINT:
         module = load_checkpoint(path)
-        loaded = LoadedModel(module, module.spec, file_sha256(path), str(name_or_path))
+        warnings = warnings_of(module.spec, read_provenance(path))
+        loaded = LoadedModel(module, module.spec, file_sha256(path), str(name_or_path), warnings)
     else:
         raise _unknown(str(name_or_path))
     loaded.module.to(device)
@@ -84,11 +90,24 @@ def model_spec(name_or_path: str | Path) -> ModelSpec:
         ``bad-model`` for an unknown name, or a file that cannot be used.
     """
     path = bundled_models().get(str(name_or_path), Path(name_or_path))
-    if path.suffix in _SPECIFICATIONS:
+    if path.suffix.lower() in _SPECIFICATIONS:
         return ModelSpec.from_yaml(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == _CHECKPOINT:
         return read_spec(path)
     raise _unknown(str(name_or_path))
+
+
+def describe_model(name_or_path: str | Path) -> tuple[ModelSpec, int]:
+    """Return what a model is and how many weights it has; its file is checked, not loaded.
+
+    Raises
+    ------
+    WsiError
+        As of `load_model`.
+    """
+    spec = model_spec(name_or_path)
+    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    return spec, count_weights(spec, path)
 
 
 def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
@@ -99,17 +118,18 @@ def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
     WsiError
         ``bad-model`` if the file is missing, of another kind, or does not fit.
     """
-    if Path(weights).suffix != ".safetensors":
+    if Path(weights).suffix.lower() != _CHECKPOINT:
         return import_sam_path(weights, spec)
-    model = build_model(spec)
-    load_weights(model, read_tensors(weights)[1], subject=str(weights))
-    return model
+    return load_tensors(spec, weights)
 
 
 def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:
     spec = ModelSpec.from_yaml(path)
     if weights is not None:
-        return LoadedModel(load_weighted(spec, weights), spec, file_sha256(weights), str(path))
+        spec = unclaimed(spec, weights)
+        module = load_weighted(spec, weights)
+        warnings = warnings_of(spec, provenance_of(weights))
+        return LoadedModel(module, spec, file_sha256(weights), str(path), warnings)
     if not random:
         raise WsiError(
             "bad-model",
@@ -117,15 +137,44 @@ def _from_specification(path: Path, weights: str | Path | None, random: bool) ->
             "checkpoint, or, only to try things out, --allow-random-weights",
             subject=str(path),
         )
+    spec = unclaimed(spec)
     digest = hashlib.sha256(spec.to_json().encode()).hexdigest()
     # Equal digests must mean equal weights, or a resumed run would mix two models.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return LoadedModel(build_model(spec), spec, digest, str(path))
+        module = build_model(spec, subject=str(path))
+    return LoadedModel(module, spec, digest, str(path), (RANDOM_WEIGHTS, *doubts(spec)))
+
+
+def unclaimed(spec: ModelSpec, weights: str | Path | None = None) -> ModelSpec:
+    """Return a specification without what a bundled model says of its own weights.
+
+    Parameters
+    ----------
+    spec
+        Perhaps copied, wholly or in part, from that of a bundled model.
+    weights
+        The file that it is used with; a bundled one may keep its words.
+    """
+    digest = file_sha256(weights) if weights is not None and Path(weights).is_file() else ""
+    others = [path for path in bundled_models().values() if file_sha256(path) != digest]
+    return without_claims_of(spec, [read_spec(path) for path in others])
+
+
+def provenance_of(name_or_path: str | Path) -> dict[str, Any]:
+    """Return what a model, or a file of weights, says of how it came about; {} if nothing.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` for a file of ours that cannot be read.
+    """
+    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    return read_provenance(path) if path.suffix.lower() == _CHECKPOINT else {}
 
 
 def _unknown(name: str) -> WsiError:
-    if Path(name).suffix in _PUBLISHED:
+    if Path(name).suffix.lower() in _PUBLISHED:
         return WsiError(
             "bad-model",
             "is a published file that does not describe its model; give --model SPEC.yaml "
@@ -133,7 +182,7 @@ def _unknown(name: str) -> WsiError:
             subject=name,
         )
     known = list(bundled_models())
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return WsiError(
         "bad-model",

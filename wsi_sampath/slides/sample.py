@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_sampath.cache import cache_folder, earlier_cache_folder
 from wsi_sampath.slides.painted import paint_slide
 
 DATA_VARIABLE = "WSI_SAMPATH_DATA"
-CACHE_VARIABLE = "WSI_SAMPATH_CACHE"
 SAMPLE_NAME = "CMU-1-Small-Region.svs"
 SAMPLE_URL = f"https://openslide.cs.cmu.edu/download/openslide-testdata/Aperio/{SAMPLE_NAME}"
 SAMPLE_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
@@ -55,7 +55,9 @@ def _downloaded() -> Sample | None:
     import pooch
     from requests import RequestException
 
-    cache = Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("wsi-sampath"))
+    cache, earlier = cache_folder(), earlier_cache_folder()
+    if earlier is not None and (earlier / SAMPLE_NAME).is_file():
+        cache = earlier
     try:
         path = pooch.retrieve(
             SAMPLE_URL,

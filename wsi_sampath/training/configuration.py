@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from wsi_sampath.errors import UsageError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import Frozen
 from wsi_sampath.training.losses import LossWeights
 from wsi_sampath.training.settings import (
@@ -20,6 +19,7 @@ from wsi_sampath.training.settings import (
     PublishedWeights,
     TrainSettings,
 )
+from wsi_sampath.yaml_files import parse_yaml, read_yaml
 
 _BASE = "base"
 _PATHS = ("model", "data", "weights")
@@ -81,9 +81,9 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot be read: {error}", subject=str(path)) from error
+        values = read_yaml(path)
+    except WsiError as error:
+        raise UsageError(f"cannot be read: {error.message}", subject=str(path)) from error
     if not isinstance(values, dict):
         raise UsageError("holds no settings (key: value lines)", subject=str(path))
     own = _resolved(values, path.parent)
@@ -115,8 +115,8 @@ def _override(text: str) -> tuple[str, Any]:
     if not equals or not all(key.split(".")):
         raise UsageError(f"{text!r} is not of the form key=value, as epochs=3 or loss.iou=0")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+        return key, parse_yaml(value)
+    except ValueError:
         raise UsageError(f"{text!r}: the value is not YAML; put it in quotes") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from wsi_sampath.models.origin import CLAIMS
 from wsi_sampath.training.datasets import PatchSet
 from wsi_sampath.training.settings import TrainSettings, deciding
 from wsi_sampath.training.start import Start
@@ -13,12 +14,12 @@ from wsi_sampath.training.start import Start
 def identity_of(settings: TrainSettings, patches: PatchSet, start: Start) -> dict[str, Any]:
     """Return all that decides the weights, as plain JSON values.
 
-    Names of folders are left out, also that of the data in the model's credits: what is in files
-    counts, not where they are.
+    Names of folders are left out, also that of the data in what the model says of itself: what is
+    in files counts, not where they are.
     """
     return {
         "settings": deciding(settings),
-        "model": start.model.spec.model_dump(mode="json", exclude={"training_data"}),
+        "model": start.model.spec.model_dump(mode="json", exclude=set(CLAIMS)),
         "data_sha256": data_sha256(patches),
         "start": start.digests or "random",
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from wsi_sampath.models.limits import Text
 from wsi_sampath.models.spec import Frozen
 from wsi_sampath.training.losses import LossWeights
 
@@ -96,6 +97,9 @@ class TrainSettings(Frozen):
         A ``.yaml`` specification, or a trained model (a name or ``.safetensors``) to go on from.
     name
         Of the trained model; None takes that of `model`.
+    description, licence
+        What the trained model says of itself. Without them it says what it was trained from and
+        on, and its licence is not stated: that of `model` is about other weights.
     data
         Folder made by ``wsi-prepare``.
     out
@@ -150,6 +154,8 @@ class TrainSettings(Frozen):
 
     model: str
     name: str | None = None
+    description: Text | None = None
+    licence: Text | None = None
     data: str
     out: str
     weights: str | PublishedWeights | None = None
@@ -211,6 +217,8 @@ _IRRELEVANT = {
     "weights",
     "model",
     "allow_random_weights",
+    "description",
+    "licence",
 }
 
 

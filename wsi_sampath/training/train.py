@@ -17,6 +17,9 @@ import torch
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
+from wsi_sampath.models.limits import MAX_TEXT
+from wsi_sampath.models.origin import STEPS
+from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.datasets import PatchSet, open_patches
@@ -134,7 +137,7 @@ def _run(
         say(f"{folder.root}: going on after epoch {epoch}")
     _fit(trainer, task, feeding, resumed)
     if trainer.is_global_zero:
-        _finish(settings, task, trainer, folder, identity)
+        _finish(settings, start, task, trainer, folder, identity)
     trainer.strategy.barrier()
 
 
@@ -171,6 +174,7 @@ def _fit(trainer: Trainer, task: SegmentationTask, feeding: Feeding, resumed: Pa
 
 def _finish(
     settings: TrainSettings,
+    start: Start,
     task: SegmentationTask,
     trainer: Trainer,
     folder: RunFolder,
@@ -190,11 +194,21 @@ def _finish(
         "validation_macro_dice": None if score is None else float(score),
         "training": dict(identity),
     }
+    if start.steps is not None:
+        result[STEPS] = start.steps + trainer.global_step
+    if settings.description is None:
+        _describe(task.model, f"; epoch {result['epoch']} of {settings.epochs}")
     dtype = DTYPES[settings.store]
     save_checkpoint(
         task.model, folder.model, dtype=dtype, provenance=json.dumps(result, ensure_ascii=False)
     )
     write_json(folder.result, {**result, "weights_sha256": file_sha256(folder.model)})
+
+
+def _describe(model: SamPath, more: str) -> None:
+    """Add to what a model says of itself."""
+    description = f"{model.spec.description[: MAX_TEXT - len(more)]}{more}"
+    model.spec = model.spec.model_copy(update={"description": description})
 
 
 def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: Say) -> Trainer:

@@ -1,0 +1,26 @@
+"""Where files from the network are kept: one folder for all of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "WSI_SAMPATH_CACHE"
+_NAME, _EARLIER_NAME = "wsi_sampath", "wsi-sampath"
+
+
+def cache_folder() -> Path:
+    """Return the folder: ``WSI_SAMPATH_CACHE``, or the system's place for caches."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else _system_place(_NAME)
+
+
+def earlier_cache_folder() -> Path | None:
+    """Return where versions before this one kept sample slides; None if the user names a folder."""
+    return None if os.environ.get(CACHE_VARIABLE) else _system_place(_EARLIER_NAME)
+
+
+def _system_place(name: str) -> Path:
+    import pooch
+
+    return Path(pooch.os_cache(name))

@@ -1,0 +1,94 @@
+"""Networks on paper: made on torch's meta device, where weights have shapes and take no memory.
+
+What a specification asks for is known here before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from wsi_sampath.errors import WsiError
+
+MAX_WEIGHTS = 4_000_000_000
+"""Twice those of the largest pathology encoder beside the largest SAM."""
+MAX_TENSORS = 20_000
+_BYTES = 4
+
+
+class _Bound:
+    """Counts what is registered, and stops a build that would never end."""
+
+    def __init__(self) -> None:
+        self.weights = self.tensors = 0
+
+    def __call__(self, _module: nn.Module, _name: str, weight: nn.Parameter | None) -> None:
+        if weight is None or _bounds[-1] is not self:
+            return
+        self.weights += weight.numel()
+        self.tensors += 1
+        if self.weights > MAX_WEIGHTS or self.tensors > MAX_TENSORS:
+            raise WsiError(
+                "bad-model",
+                f"its specification asks for more than {MAX_WEIGHTS:.0e} weights or "
+                f"{MAX_TENSORS} tensors; take smaller dimensions or depths",
+            )
+
+
+_bounds: list[_Bound] = []
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Make what is built in this block on the meta device, and stop what grows beyond all measure.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` where more weights are asked for than any network has.
+    """
+    bound = _Bound()
+    _bounds.append(bound)
+    hook = register_module_parameter_registration_hook(bound)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        hook.remove()
+        _bounds.remove(bound)
+
+
+def check_memory(model: nn.Module, subject: str = "") -> None:
+    """Refuse a network whose weights alone are more than this machine's memory.
+
+    Parameters
+    ----------
+    model
+        On the meta device.
+
+    Raises
+    ------
+    WsiError
+        ``out-of-memory``.
+    """
+    needed = sum(weight.numel() for weight in model.state_dict().values()) * _BYTES
+    memory = _memory()
+    if memory is not None and needed > memory:
+        raise WsiError(
+            "out-of-memory",
+            f"the weights of the model need {needed / 1e9:.1f} GB, and this machine has "
+            f"{memory / 1e9:.1f} GB; take smaller dimensions or depths",
+            subject=subject,
+        )
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,137 @@
+"""YAML as people write it: small, flat, without tricks; all else is refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsi_sampath.errors import Reason, WsiError
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 20_000
+"""Keys, values and items, every alias counted as what it stands for."""
+MAX_SCALAR = 20_000
+
+_CONSTRUCTOR_FAILURES = (ValueError, LookupError, OverflowError, TypeError, AttributeError)
+"""What PyYAML lets out of its constructors, as for ``2020-99-99`` or ``!!bool x``."""
+
+
+def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
+    """Read a YAML file; nothing in it is run, and no size or nesting can hurt.
+
+    Parameters
+    ----------
+    path
+        The file, in UTF-8.
+    reason
+        Of the error.
+
+    Raises
+    ------
+    WsiError
+        If it is missing, not a regular file, too large or deep, not YAML, or names a key twice.
+    """
+    try:
+        return parse_yaml(_text(Path(path)))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise WsiError(reason, f"cannot be read: {said}", subject=str(path)) from error
+    except ValueError as error:
+        raise WsiError(reason, str(error), subject=str(path)) from error
+
+
+def parse_yaml(text: str) -> object:
+    """Return the values that YAML text stands for.
+
+    Raises
+    ------
+    ValueError
+        With one sentence on what is wrong.
+
+    Examples
+    --------
+    >>> parse_yaml("tile: 512")
+    {'tile': 512}
+    """
+    try:
+        _check_extent(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ValueError(f"is not YAML: {_short(error)}") from error
+    except RecursionError as error:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels") from error
+    except _CONSTRUCTOR_FAILURES as error:
+        if isinstance(error, _Refused):
+            raise
+        raise ValueError(f"holds a value that cannot be read: {_short(error)}") from error
+
+
+class _Refused(ValueError):
+    """Ours, with its sentence ready."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which besides refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise _Refused(f"gives the key '{key.value[:60]}' twice (line {line})")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise ValueError("there is no such file")
+    if not path.is_file():
+        raise ValueError("is not a file")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"is larger than {MAX_BYTES // 1024} KiB, so not such a YAML file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not a text file in UTF-8 (byte {error.start})") from error
+
+
+def _check_extent(text: str) -> None:
+    """Refuse nesting and aliases that would unfold to more than anybody writes."""
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > MAX_DEPTH:
+                raise _Refused(f"is nested deeper than {MAX_DEPTH} levels")
+            continue
+        if isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MAX_SCALAR:
+                raise _Refused(f"holds a text of more than {MAX_SCALAR} characters")
+            anchor, size = event.anchor, 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise _Refused(f"its alias *{event.anchor} refers to itself or to nothing")
+            anchor, size = None, sizes[event.anchor]
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        parent, before = open_nodes[-1]
+        open_nodes[-1] = (parent, before + size)
+        if before + size > MAX_NODES:
+            raise _Refused(f"unfolds to more than {MAX_NODES} values")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
