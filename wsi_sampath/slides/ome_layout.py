@@ -81,6 +81,7 @@ def _picture(number: int, both: tuple[Element, Any], tiff: tifffile.TiffFile) ->
         ome=True,
         warnings=focus,
         role=role_of(name),
+        of_stack=len(series.pages) > len(planes),
     )
     if any(page is None or page.parent is not tiff for page in planes):
         return replace(picture, planes=_any_page(tiff, planes), refusal="parts are in other files")

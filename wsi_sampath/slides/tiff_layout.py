@@ -48,6 +48,8 @@ class Picture:
         Sentences for the user, where this picture is read.
     role
         What it is in place of a scan: ``"label"``, ``"macro"``...; empty for a scan.
+    of_stack
+        Whether it is one plane of several that the file has of it.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Picture:
     refusal: str = ""
     warnings: tuple[str, ...] = ()
     role: str = ""
+    of_stack: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

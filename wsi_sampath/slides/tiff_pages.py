@@ -28,7 +28,7 @@ from wsi_sampath.slides.tiff_pixels import Raw, Samples, samples_of
 # rules of their own (overlaps in BIF, restart markers in NDPI) which only OpenSlide knows.
 _PLAIN_FLAGS = frozenset(
     {"svs", "ome", "shaped", "uniform", "imagej", "qpi", "geotiff", "gdal", "subifd"}
-    | {"multipage", "volumetric", "virtual", "frame", "indica"}
+    | {"multipage", "volumetric", "virtual", "frame", "indica", "mrc"}
 )
 _MOST_TILE_PX = 8192
 _MOST_STRIP_PX = 1 << 27
@@ -159,6 +159,21 @@ class Layout:
     levels: tuple[TiledPage, ...]
     metadata: SlideMetadata
 
+    @property
+    def is_openslides(self) -> bool:
+        """Whether no other picture of the same size can be what OpenSlide reads."""
+        return not self.picture.of_stack and self.is_unique(self.levels[0])
+
+    def is_unique(self, level: TiledPage) -> bool:
+        """Tell whether no other page of the file has the size of a level."""
+        pages = (
+            planes[0]
+            for picture in self.pictures
+            for planes in (picture.planes, *picture.reduced)
+        )
+        sizes = [(page.imagewidth, page.imagelength) for page in pages]
+        return sizes.count((level.width, level.height)) == 1
+
 
 def read_layout(path: Path, image: int | None = None) -> Layout:
     """Read the structure of a TIFF.
@@ -182,7 +197,7 @@ def read_layout(path: Path, image: int | None = None) -> Layout:
     try:
         with tifffile.TiffFile(path) as tiff:
             strange = set(tiff.flags) - _PLAIN_FLAGS
-            if strange:
+            if strange and not tiff.is_svs:
                 raise TileError(f"{', '.join(sorted(strange))} files are not read directly")
             return _layout(tiff, image)
     except BROKEN_TIFF as error:

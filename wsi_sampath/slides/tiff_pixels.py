@@ -134,6 +134,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     if len(planes) == 3:
         return Samples("rgb", bits, assembled=True)
     kind = _kind(page)
+    guessed = kind == "rgb" and page.photometric == _BLACK_IS_ZERO
     extra = int(page.samplesperpixel) - _COLOURS[kind]
     if extra < 0:
         raise RefusedError(f"it has {page.samplesperpixel} samples where {kind} needs more")
@@ -149,6 +150,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
         alpha,
         white_is_zero=page.photometric == _WHITE_IS_ZERO,
         palette=_palette(page) if kind == "palette" else None,
+        assembled=guessed,
         unnamed=extra - (alpha != "none"),
     )
 
@@ -157,12 +159,12 @@ def _check_numbers(page: Any) -> None:
     bits = page.bitspersample
     if isinstance(bits, tuple) or page.dtype is None:
         raise RefusedError(f"its samples have {bits} bits, not all the same number")
+    if bits < 8 and page.photometric != _PALETTE:
+        raise RefusedError(f"its samples have {bits} bit{'s' * (bits > 1)}: a mask, not a picture")
     if page.dtype.kind == "f":
         raise RefusedError(f"its samples are {bits}-bit floating-point numbers, not 8-bit colours")
     if page.dtype.kind != "u" or page.dtype.itemsize > 2:
         raise RefusedError(f"its samples are {page.dtype} numbers, not 8-bit colours")
-    if bits < 8 and page.photometric != _PALETTE:
-        raise RefusedError(f"its samples have {bits} bit{'s' * (bits > 1)}: a mask, not a picture")
 
 
 def _kind(page: Any) -> Kind:
