@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from wsi_sampath.slides.metadata import openslide_metadata, stated_number
 from wsi_sampath.slides.reader_base import Rgb, TileError, flatten, read_clipped
 
 _MOST_TILE_PX = 1 << 28
+_RESAMPLED = (
+    "the largest DICOM instance is a resampled one; the original is not in this folder, and the "
+    "slide is read at the lower resolution"
+)
 
 
 class OpenSlideReader:
@@ -36,6 +41,8 @@ class OpenSlideReader:
         _refuse_absurd_tiles(self._handle.properties)
         self._downsamples: tuple[float, ...] = self._handle.level_downsamples
         self.metadata = openslide_metadata(self._handle)
+        if self._handle.properties.get("dicom.ImageType[3]") == "RESAMPLED":
+            self.metadata = replace(self.metadata, warnings=(_RESAMPLED,))
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
