@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-
 from slides.layouts import (
     MPP,
     SIZE,
@@ -21,6 +20,7 @@ from slides.layouts import (
     write_ome,
     write_pages,
 )
+
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.slide import Slide
 
@@ -81,9 +81,7 @@ LAYOUTS = {
     "pyramid": Layout(pages(level(1), level(2, **REDUCED), level(4, **REDUCED)), (1, 2, 4)),
     "no flags": Layout(pages(level(1), level(2), level(4)), (1, 2, 4)),
     "smallest first": Layout(pages(level(4), level(2), level(1)), (1, 2, 4)),
-    "thumbnail first": Layout(
-        pages(level(8, **REDUCED), level(1), level(4, **REDUCED)), (1, 4, 8)
-    ),
+    "thumbnail first": Layout(pages(level(8, **REDUCED), level(1), level(4, **REDUCED)), (1, 4, 8)),
     "all flagged reduced": Layout(pages(level(4, **REDUCED), level(1, **REDUCED)), (1, 4)),
     "nothing tiled": Layout(pages(level(1, **STRIPS), level(4, **STRIPS)), (1, 4)),
     "tiled thumbnail, scan in strips": Layout(pages(level(8), level(1, **STRIPS)), (1, 8)),

@@ -8,8 +8,8 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-
 from slides.layouts import MPP, SIZE, TILED, scene, smaller, write_pages
+
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.slide import Slide
 
@@ -268,9 +268,7 @@ def test_three_grey_channels_without_names_are_assembled_and_said(tmp_path, copi
 @pytest.mark.parametrize("names", [["Red", "Green", "Blue"], ["r", "g", "b"]])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_channels_are_put_in_the_order_of_their_names(tmp_path, names, order):
-    path = channels(
-        tmp_path / "a.ome.tif", [RGB[i] for i in order], Name=[names[i] for i in order]
-    )
+    path = channels(tmp_path / "a.ome.tif", [RGB[i] for i in order], Name=[names[i] for i in order])
     got, said = read(path)
     assert np.array_equal(got, scene())
     assert said == ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from wsi_sampath.slides.reader_base import BROKEN_TIFF, Reader, Rgb, TileError
+from wsi_sampath.slides.reader_base import BROKEN_TIFF, Box, Reader, Rgb, TileError
 from wsi_sampath.slides.same_picture import chain
 from wsi_sampath.slides.tiff_layout import picture_of_page
 from wsi_sampath.slides.tiff_reader import TiffReader
@@ -85,8 +85,8 @@ def checked(reader: Reader, path: Path, own: TiffReader | None) -> Reader:
         return reader
     sizes = reader.metadata.level_sizes
     warnings = [
-        f"{reader.name} takes {sizes[level][0]} x {sizes[level][1]} pixels for a lower level, which "
-        f"{why}: it is not used"
+        f"{reader.name} takes {sizes[level][0]} x {sizes[level][1]} pixels for a lower level, "
+        f"which {why}: it is not used"
         for levels, why in ((other, "show another picture"), (unknown, "cannot be decoded"))
         for level in levels
     ]
@@ -98,7 +98,7 @@ def _check_size(reader: Reader, path: Path) -> None:
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [tiff.pages[i] for i in range(min(len(tiff.pages), _MOST_PAGES))]
-            pictures = [picture_of_page(i, page.aspage()) for i, page in enumerate(pages)]  # type: ignore[union-attr]
+            pictures = [picture_of_page(i, page.aspage()) for i, page in enumerate(pages)]
     except BROKEN_TIFF:
         return
     scans = [picture for picture in pictures if not picture.role]
@@ -114,18 +114,18 @@ def _check_pixels(reader: Reader, own: TiffReader) -> None:
     size, right = reader.metadata.level_sizes[0], own.metadata.level_sizes[0]
     if size != right:
         raise TileError(f"it takes {size[0]} x {size[1]} pixels for the slide, not {right}")
-    n_read = 0
-    for level, box in own.check_boxes():
-        if level > 0:
-            break
-        try:
-            ours = own.read(0, *box).astype(np.int16)
-            n_read -= 1
-            difference = np.abs(ours - reader.read(0, *box))
-            n_read += 2
-        except TileError:
-            continue
-        if float(difference.mean()) > _MOST_DIFFERENCE:
-            raise TileError("it reads other pixels than the file holds")
-    if n_read < 0:
-        raise TileError("it cannot decode what the file holds")
+    boxes = [box for level, box in own.check_boxes() if level == 0]
+    compared = [_difference(reader, own, box) for box in boxes]
+    known = [difference for difference in compared if difference is not None]
+    if not known:
+        raise TileError("it decodes nothing of what the file holds")
+    if max(known) > _MOST_DIFFERENCE:
+        raise TileError("it reads other pixels than the file holds")
+
+
+def _difference(reader: Reader, own: TiffReader, box: Box) -> float | None:
+    try:
+        ours, theirs = own.read(0, *box), reader.read(0, *box)
+    except TileError:
+        return None
+    return float(np.abs(ours.astype(np.int16) - theirs).mean())

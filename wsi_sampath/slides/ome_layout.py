@@ -31,6 +31,7 @@ _UM_PER = {
 _COLOURS = {0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _NAMES = {"r": "red", "g": "green", "b": "blue"}
 _RGB = ("red", "green", "blue")
+_UNNAMED = "its three grey channels have no names; they are taken as red, green and blue"
 _FLUORESCENCE = ("Fluor", "EmissionWavelength", "ExcitationWavelength")
 
 
@@ -100,7 +101,9 @@ def _planes(series: Any) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     if math.prod(shape) != len(series.pages):
         return (series.keyframe.aspage(),), ()
     place = [size // 2 if axis == "Z" else 0 for axis, size in zip(axes, shape, strict=True)]
-    channels = [range(n) if axis == "C" else (p,) for axis, n, p in zip(axes, shape, place, strict=True)]
+    channels = [
+        range(n) if axis == "C" else (p,) for axis, n, p in zip(axes, shape, place, strict=True)
+    ]
     picked = [0]
     for size, wanted in zip(shape, channels, strict=True):
         picked = [index * size + one for index in picked for one in wanted]
@@ -108,7 +111,9 @@ def _planes(series: Any) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     others = {a: n for a, n in zip(axes, shape, strict=True) if a != "C" and n > 1}
     if not others:
         return pages, ()
-    which = ", ".join(f"{a} {p} of {others[a]}" for a, p in zip(axes, place, strict=True) if a in others)
+    which = ", ".join(
+        f"{a} {p} of {others[a]}" for a, p in zip(axes, place, strict=True) if a in others
+    )
     return pages, (f"it is a stack, of which one plane is analysed ({which}, counted from 0)",)
 
 
@@ -122,7 +127,9 @@ def _channel(element: Element) -> Channel:
         f"{element.get('ContrastMethod')}{element.get('IlluminationType')}"
         f"{element.get('AcquisitionMode')}"
     )
-    return Channel("" if generic else name, named or (_COLOURS.get(colour, "") if generic else ""), glows)
+    return Channel(
+        "" if generic else name, named or (_COLOURS.get(colour, "") if generic else ""), glows
+    )
 
 
 def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
@@ -154,12 +161,11 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
     if (described and not (complete and len(channels) == n)) or (n != 3 and not complete):
         said = f" ({names})" if names else ""
         return replace(picture, refusal=f"it holds {n} grey channels{said}, not red, green, blue")
-    warning = f"its three grey channels are taken as red, green and blue{'' if complete else ': they have no names'}"
     return replace(
         picture,
         planes=tuple(planes[i] for i in order),
         reduced=tuple(tuple(copy[i] for i in order) for copy in picture.reduced),
-        warnings=(*picture.warnings, warning) if not complete else picture.warnings,
+        warnings=picture.warnings if complete else (*picture.warnings, _UNNAMED),
     )
 
 

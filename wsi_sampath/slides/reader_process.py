@@ -15,8 +15,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, cast
 
-import numpy as np
-
 from wsi_sampath.slides.reader_base import Reader, Rgb, TileError
 
 _Box = tuple[int, int, int, int, int]

@@ -79,7 +79,9 @@ def chain(
     (list of int, list of int, list of int)
         Levels that show the same picture, that show another one, that could not be decoded.
     """
-    same, other, unknown, hints = [0], [], [], tuple(hints)
+    same, hints = [0], tuple(hints)
+    other: list[int] = []
+    unknown: list[int] = []
     for level in range(1, len(sizes)):
         above = same[-1]
         answer = same_picture(
@@ -155,4 +157,5 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def _varying(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """Take the mean colour off: two pictures of one stain are not alike for their colour alone."""
     colours = cells.reshape(-1, cells.shape[-1])
-    return colours - colours.mean(0)
+    varying: NDArray[np.float64] = colours - colours.mean(0)
+    return varying

@@ -98,7 +98,8 @@ class TiledPage:
         """int64 (n,): bytes of every tile."""
         if len(self.planes) == 1:
             return self.planes[0].counts
-        return np.sum([plane.counts for plane in self.planes], axis=0, dtype=np.int64)
+        total: NDArray[np.int64] = np.sum([plane.counts for plane in self.planes], axis=0)
+        return total
 
     @property
     def most_bytes(self) -> int:
@@ -167,9 +168,7 @@ class Layout:
     def is_unique(self, level: TiledPage) -> bool:
         """Tell whether no other page of the file has the size of a level."""
         pages = (
-            planes[0]
-            for picture in self.pictures
-            for planes in (picture.planes, *picture.reduced)
+            planes[0] for picture in self.pictures for planes in (picture.planes, *picture.reduced)
         )
         sizes = [(page.imagewidth, page.imagelength) for page in pages]
         return sizes.count((level.width, level.height)) == 1
@@ -308,7 +307,10 @@ def _parts(page: Any, n_tiles: int, rows: int) -> list[Plane]:
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)
     if _is_raw(page) and n_tiles > 1:
-        return [_cut_raw(page, int(start), int(size), rows, n_planes) for start, size in zip(offsets, counts, strict=True)]
+        return [
+            _cut_raw(page, int(start), int(size), rows, n_planes)
+            for start, size in zip(offsets, counts, strict=True)
+        ]
     if offsets.shape != (n_tiles * n_planes,) or counts.shape != offsets.shape:
         raise TileError(f"{len(offsets)} tiles are listed where {n_tiles * n_planes} should be")
     decode = tile_decoder(page)

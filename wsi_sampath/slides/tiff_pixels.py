@@ -86,7 +86,8 @@ class Samples:
             Where samples are larger than `bits` allow.
         """
         if self.is_plain:
-            return np.ascontiguousarray(raw[..., :3])
+            plain: Rgb = np.ascontiguousarray(raw[..., :3])
+            return plain
         colours = self._colours(raw)
         if self.alpha == "none":
             return colours
