@@ -283,6 +283,25 @@ def test_channels_are_put_in_the_order_of_their_colours(tmp_path):
     assert said == ()
 
 
+def test_channels_whose_pages_the_metadata_do_not_place(tmp_path):
+    """As written from recipes for libvips."""
+    pixels = (
+        '<Pixels DimensionOrder="XYCZT" ID="Pixels:0" SizeC="3" SizeT="1" SizeX="1024" '
+        'SizeY="768" SizeZ="1" Type="uint8" PhysicalSizeX="0.5" PhysicalSizeY="0.5"></Pixels>'
+    )
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    xml = f'<OME xmlns="{schema}"><Image ID="Image:0">{pixels}</Image></OME>'
+    grey = {"photometric": "minisblack", "tile": (128, 128), "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=False) as tiff:
+        for plane in RGB:
+            tiff.write(plane, subifds=1, description=xml, **grey)
+            tiff.write(smaller(plane[..., None], 4)[..., 0], subfiletype=1, **grey)
+    with Slide.open(tmp_path / "a.ome.tif") as slide:
+        assert len(slide.levels) == 2
+        assert np.array_equal(slide.reader.read(0, 0, 0, *SIZE), scene())
+        assert "no names" in slide.warnings[0]
+
+
 @pytest.mark.parametrize(
     "channel",
     [

@@ -55,6 +55,8 @@ def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
     try:
         images = ElementTree.fromstring(tiff.ome_metadata or "").findall("{*}Image")
         series = [one for one in tiff.series if one.kind == "ome"]
+        if not series and len(images) == 1:
+            return _without_places(images[0], tuple(full_pages(tiff)))
         if not series or len(images) != len(series):
             return None
         found = [_picture(*both, tiff) for both in enumerate(zip(images, series, strict=True))]
@@ -87,6 +89,20 @@ def _picture(number: int, both: tuple[Element, Any], tiff: tifffile.TiffFile) ->
     if any(page is None or page.parent is not tiff for page in planes):
         return replace(picture, planes=_any_page(tiff, planes), refusal="parts are in other files")
     return in_order(picture, channels)
+
+
+def _without_places(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ...] | None:
+    """Take the pages for the channels of an image that does not say where its channels are."""
+    pixels = image.find("{*}Pixels")
+    sizes = {(page.imagewidth, page.imagelength, page.samplesperpixel) for page in pages}
+    if pixels is None or len(sizes) > 1 or pixels.get("SizeC") != str(len(pages)):
+        return None
+    channels = [_channel(one) for one in pixels.iterfind("{*}Channel")]
+    copies = [page.pages or () for page in pages]
+    reduced = tuple(tuple(one.aspage() for one in level) for level in zip(*copies, strict=False))
+    name = (image.get("Name") or "").strip()
+    picture = Picture(0, name, pages, reduced, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
+    return (in_order(picture, channels),)
 
 
 def _any_page(tiff: tifffile.TiffFile, planes: Sequence[Any]) -> tuple[Any, ...]:

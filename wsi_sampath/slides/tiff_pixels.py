@@ -93,7 +93,8 @@ class Samples:
             return colours
         alpha = self._to_8_bits(raw[..., self.n_colours : self.n_colours + 1])
         if self.alpha == "premultiplied":
-            return np.minimum(colours.astype(np.uint16) + 255 - alpha, 255).astype(np.uint8)
+            mixed: Rgb = np.minimum(colours + (255 - alpha.astype(np.uint16)), 255).astype(np.uint8)
+            return mixed
         return flatten(np.concatenate([colours, alpha], -1), WHITE)
 
     def _colours(self, raw: Raw) -> Rgb:
