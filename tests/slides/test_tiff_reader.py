@@ -265,38 +265,15 @@ def test_mpp_from_the_resolution_tags(tmp_path, unit, per_unit, mpp):
 # --- what is left to others ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "options"),
-    [
-        ((300, 300, 3), np.uint8, {"photometric": "rgb"}),
-        ((300, 300, 3), np.uint16, {"photometric": "rgb", "tile": (128, 128)}),
-        ((300, 300, 4), np.uint8, {"photometric": "rgb", "tile": (128, 128)}),
-        ((300, 300), np.uint8, {"photometric": "minisblack", "tile": (128, 128)}),
-        ((3, 300, 300), np.uint8, {"photometric": "rgb", "tile": (128, 128)}),
-        ((300, 300, 3), np.uint8, {"photometric": "ycbcr", "tile": (128, 128)}),
-        (
-            (300, 300, 3),
-            np.uint8,
-            {"photometric": "rgb", "tile": (128, 128), "compression": "zstd"},
-        ),
-    ],
-    ids=["strips", "16-bit", "alpha", "grey", "planar", "raw ycbcr", "zstd"],
-)
-def test_other_layouts_are_refused(tmp_path, shape, dtype, options):
-    image = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
-    tifffile.imwrite(tmp_path / "a.tif", image, **options)
-    with pytest.raises(TileError):
-        TiffReader(tmp_path / "a.tif")
-
-
-def test_an_ome_stack_is_refused(tmp_path):
-    stack = np.stack([picture(256, 256, seed) for seed in range(3)])
-    path = tmp_path / "a.ome.tif"
+def test_ycbcr_with_fewer_colours_is_left_to_openslide(tmp_path):
+    image = np.random.default_rng(0).integers(0, 200, (300, 300, 3)).astype(np.uint8)
     tifffile.imwrite(
-        path, stack, ome=True, tile=(128, 128), photometric="rgb", metadata={"axes": "ZYXS"}
+        tmp_path / "a.tif", image, photometric="ycbcr", tile=(128, 128), subsampling=(1, 1)
     )
-    with pytest.raises(TileError, match="stack"):
-        TiffReader(path)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        tiff.pages[0].tags["YCbCrSubSampling"].overwrite((2, 2))
+    with pytest.raises(TileError, match="YCbCr"):
+        TiffReader(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("content", [b"II*\0", b"II*\0\x08\0\0\0", b"II*\0" + b"\xff" * 99])

@@ -102,6 +102,9 @@ def segment(
         float, typer.Option(help="Share of undecodable tiles at which a slide fails.")
     ] = 0.01,
     reader: Annotated[str, typer.Option(help="auto, tiff, openslide or tiffslide.")] = "auto",
+    image: Annotated[
+        int | None, typer.Option(help="Which picture of a file of several [the largest scan].")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace earlier results of ours.")
     ] = False,
@@ -174,6 +177,7 @@ def segment(
             "zarr_format": zarr_format,
             "max_bad_tiles": max_bad_tiles,
             "reader": reader,
+            "image": image,
             "report": report,
             "force": force,
         }

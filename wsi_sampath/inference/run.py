@@ -163,7 +163,11 @@ def prepare_slide(
     files = plan_files(Path(out), settings)
     with explained(str(slide)), ExitStack() as on_error:
         opened = Slide.open(
-            slide, slide_mpp=settings.slide_mpp, csv_mpp=csv_mpp, reader=settings.reader
+            slide,
+            slide_mpp=settings.slide_mpp,
+            csv_mpp=csv_mpp,
+            reader=settings.reader,
+            image=settings.image,
         )
         on_error.callback(opened.close)
         who = identity(opened, model, settings)

@@ -61,6 +61,8 @@ class SegmentSettings(BaseModel):
         Share of undecodable tiles above which the slide fails.
     reader
         ``"auto"``, or the name of the only reader to try.
+    image
+        Number of the picture to read in a file of several; None reads the largest scan.
     report
         Whether to write ``NAME.html``.
     force
@@ -94,6 +96,7 @@ class SegmentSettings(BaseModel):
     zarr_format: Literal[2, 3] = 2
     max_bad_tiles: Annotated[float, Field(ge=0, le=1)] = 0.01
     reader: str = "auto"
+    image: Annotated[int, Field(ge=0)] | None = None
     report: bool = True
     force: bool = False
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.mpp import Mpp, resolve_mpp
-from wsi_sampath.slides.readers import Reader, TileError, open_reader
+from wsi_sampath.slides.reader_base import Reader, TileError
+from wsi_sampath.slides.readers import open_reader
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
 
 _FINGERPRINT_BYTES = 1 << 20
@@ -60,6 +61,7 @@ class Slide:
         slide_mpp: tuple[float, float] | float | None = None,
         csv_mpp: tuple[float, float] | None = None,
         reader: str = "auto",
+        image: int | None = None,
     ) -> Slide:
         """Open a slide file.
 
@@ -73,14 +75,17 @@ class Slide:
             The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
         reader
             ``"auto"``, ``"tiff"``, ``"openslide"`` or ``"tiffslide"``.
+        image
+            Number of the picture to read in a file of several; None reads the largest scan.
 
         Raises
         ------
         WsiError
-            ``unreadable``, ``no-mpp`` or ``implausible-mpp``.
+            ``unreadable``, ``no-mpp``, ``implausible-mpp``, or ``bad-input`` for an image that is
+            not there.
         """
         path = Path(path)
-        opened = open_reader(path, reader=reader)
+        opened = open_reader(path, reader=reader, image=image)
         flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
         try:
             mpp, warnings = resolve_mpp(opened.metadata.mpp, flag=flag, table=csv_mpp)
