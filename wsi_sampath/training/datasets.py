@@ -24,6 +24,7 @@ from wsi_sampath.files import replacing
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.slides.pictures import read_picture, rgb_of
 from wsi_sampath.training.tables import check_class_names, explained
+from wsi_sampath.yaml_files import read_yaml
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -212,9 +213,7 @@ def several(names: list[str]) -> str:
 
 def _read_classes(path: Path) -> ClassList:
     try:
-        return ClassList.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _bad(path, f"cannot be read: {' '.join(str(error).split())}") from error
+        return ClassList.model_validate(read_yaml(path))
     except ValidationError as error:
         raise _bad(path, explained(error, ClassList)) from error
 

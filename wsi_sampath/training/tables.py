@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from wsi_sampath.errors import UsageError
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.yaml_files import read_yaml
 
 Table = TypeVar("Table", bound=BaseModel)
 
@@ -24,10 +24,9 @@ def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
         If it cannot be used; `hint` is added where it cannot be read.
     """
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"cannot be read ({' '.join(str(error).split())}){hint}"
-        raise UsageError(message, subject=str(path)) from error
+        return kind.model_validate(read_yaml(path))
+    except WsiError as error:
+        raise UsageError(f"{error.message}{hint}", subject=str(path)) from error
     except ValidationError as error:
         raise UsageError(explained(error, kind), subject=str(path)) from error
 
