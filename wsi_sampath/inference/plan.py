@@ -16,6 +16,7 @@ from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.packing import SUFFIXES
 from wsi_sampath.slides.analysis import find_tissue
+from wsi_sampath.slides.drawn_tissue import tissue_warnings
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
@@ -137,7 +138,8 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    return RunPlan(sampling, grid, tissue, tile, overlap)
+    warnings = tissue_warnings(settings.tissue)
+    return RunPlan(sampling, grid, tissue, tile, overlap, warnings)
 
 
 def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:

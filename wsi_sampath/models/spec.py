@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from wsi_sampath.classes import ClassName, check_class_names
 from wsi_sampath.errors import WsiError
 
 Triple = tuple[float, float, float]
@@ -52,7 +53,7 @@ class Frozen(BaseModel):
 class ClassSpec(Frozen):
     """One class of the output, in the order of the label values 1..k."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: ClassName
     color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
@@ -182,9 +183,7 @@ class ModelSpec(Frozen):
             raise ValueError("a model needs a sam encoder, a pathology encoder or both")
         if self.tile % self.patch:
             raise ValueError(f"tile must be a multiple of {self.patch} px")
-        names = [one.name for one in self.classes]
-        if len(set(names)) != len(names):
-            raise ValueError("classes must have different names")
+        check_class_names(one.name for one in self.classes)
         return self
 
     @property

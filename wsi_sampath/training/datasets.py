@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from wsi_sampath.classes import check_class_names
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.spec import ClassSpec
-from wsi_sampath.training.tables import check_class_names, explained
+from wsi_sampath.training.tables import explained
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
