@@ -32,13 +32,13 @@ class Empty(ValueError):
     """Text in which there is nothing."""
 
 
-def read_lenient(text: str) -> tuple[Any, bool]:
+def read_lenient(text: str) -> tuple[Any, str]:
     """Read a text as Gson does.
 
     Returns
     -------
-    content, is_loose
-        Parsed JSON, its numbers int or float; and whether it is none to a strict reader.
+    content, loose
+        Parsed JSON, its numbers int or float; and why it is none to a strict reader, if it is not.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def read_lenient(text: str) -> tuple[Any, bool]:
     except ValueError as error:
         if len(text) > _LARGEST_ODD:
             raise NotJson(str(error)) from error
-        return _Reader(text).read(), True
+        return _Reader(text).read(), f"JSON only to a lenient reader: {error}"
     _check_levels(value)
-    return value, bool(constants)
+    return value, f"{constants[0]} is not a JSON number" if constants else ""
 
 
 def _integer(digits: str) -> int | float:

@@ -196,18 +196,22 @@ def _reduce(areas: list[shapely.Polygon], note: Note) -> None:
         note(f"the geometry is empty on QuPath's grid of {GRID_PX} px")
     elif _rings(reduced) != _rings(given):
         note("QuPath joins or drops some of its parts or holes")
-    elif abs(shapely.area(reduced) / shapely.area(given) - 1) > 0.01:
+    elif _is_far(values) and abs(shapely.area(reduced) / shapely.area(given) - 1) > 0.01:
         note("its area is another one in QuPath, whose coordinates are 32-bit floats")
 
 
 def _is_sound(given: shapely.Geometry, values: NDArray[np.float64]) -> bool:
     """Tell at little cost that it stays as it is."""
-    near = len(values) > 0 and np.abs(values).max() < _FINE_PX
-    on_grid = near and bool((np.round(values, 2) == values).all())
-    if not on_grid or not shapely.is_valid(given):
+    if not len(values) or _is_far(values) or not (np.round(values, 2) == values).all():
+        return False
+    if not shapely.is_valid(given):
         return False
     rings = shapely.polygons(shapely.get_rings(shapely.get_parts(given)))
     return bool(shapely.area(rings).min() >= _SAFE_AREA_PX)
+
+
+def _is_far(values: NDArray[np.float64]) -> bool:
+    return bool(np.abs(values).max() >= _FINE_PX)
 
 
 def _on_grid(given: shapely.Geometry) -> shapely.Geometry:

@@ -49,12 +49,12 @@ class Reading:
         Why it refuses the text; empty if it does not.
     changed
         What it changes, empties or loses.
-    is_loose
-        Whether it is not strictly JSON.
+    loose
+        Why it is not strictly JSON; empty if it is.
     """
 
     objects: int = 0
-    is_loose: bool = False
+    loose: str = ""
     refused: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
 
@@ -71,8 +71,9 @@ def read_as_qupath(raw: bytes) -> tuple[Reading, object]:
     if "\ufffd" in text and not _is_utf8(raw):
         reading.changed.append("it is not UTF-8: QuPath loses some letters")
     try:
-        content, reading.is_loose = read_lenient(text)
+        content, reading.loose = read_lenient(text)
     except Empty:
+        reading.changed.append("not readable as JSON: it is empty")
         return reading, None
     except NotJson as error:
         reading.refused.append(f"not readable as JSON: {error}")

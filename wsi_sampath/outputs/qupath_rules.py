@@ -56,6 +56,9 @@ class Finding:
     text: str
 
 
+_NOTHING = Finding("changes", "QuPath gets no object from it")
+
+
 def check_geojson(path: Path) -> list[str]:
     """Tell why QuPath would not load a file as it is meant, or why it is not as we write it.
 
@@ -67,9 +70,10 @@ def check_geojson(path: Path) -> list[str]:
     Returns
     -------
     list of str
-        At most 100 problems, each with the number of its feature; empty if all is well.
+        At most 100 problems, each with the number of its feature; empty if all is well, which a
+        collection of nothing is, too.
     """
-    return [one.text for one in judge_geojson(path)]
+    return [one.text for one in judge_geojson(path) if one != _NOTHING]
 
 
 def judge_geojson(path: Path) -> list[Finding]:
@@ -154,7 +158,7 @@ def _zip_findings(path: Path, ids: Counter[str]) -> Iterator[Finding]:
             try:
                 raw = read_member(archive, member, path)
             except UNREADABLE as error:
-                yield Finding("changes", f"{name}: dropped, as it is not readable: {error}")
+                yield Finding("changes", f"{name}: not readable: {error}; QuPath drops the member")
                 continue
             reading, content = read_as_qupath(raw)
             objects += reading.objects if not reading.refused else 0
@@ -163,31 +167,31 @@ def _zip_findings(path: Path, ids: Counter[str]) -> Iterator[Finding]:
     if not members:
         yield Finding("changes", "the zip is empty")
     elif not objects:
-        yield Finding("changes", "QuPath gets no object from it")
+        yield _NOTHING
 
 
 def _of_member(name: str, one: Finding) -> Finding:
-    dropped = "dropped for this: " if one.verdict == "refuses" else ""
+    dropped = "; QuPath drops the member" if one.verdict == "refuses" else ""
     verdict: Verdict = "ours" if one.verdict == "ours" else "changes"
     # What macOS adds is named like a member, and nobody misses it.
-    return Finding("ours" if "__MACOSX/" in name else verdict, f"{name}: {dropped}{one.text}")
+    return Finding("ours" if "__MACOSX/" in name else verdict, f"{name}: {one.text}{dropped}")
 
 
 def _text_findings(raw: bytes, ids: Counter[str]) -> Iterator[Finding]:
     reading, content = read_as_qupath(raw)
     yield from _member_findings(reading, content, ids, most=math.inf)
     if not reading.objects and not reading.refused:
-        yield Finding("changes", "QuPath gets no object from it")
+        yield _NOTHING
 
 
 def _member_findings(
     reading: Reading, content: object, ids: Counter[str], *, most: float
 ) -> Iterator[Finding]:
+    if reading.loose:
+        yield Finding("ours", reading.loose)
     if content is not None:
         for problem in islice(_collection_problems(content, ids, most=most), _MAX_PROBLEMS):
             yield Finding("ours", problem)
-    if reading.is_loose:
-        yield Finding("ours", "it is JSON only to a lenient reader such as QuPath's")
     yield from (Finding("refuses", one) for one in reading.refused)
     yield from (Finding("changes", one) for one in reading.changed)
 

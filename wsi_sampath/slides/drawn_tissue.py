@@ -46,7 +46,7 @@ def read_tissue_areas(path: str | Path) -> tuple[tuple[Annotation, ...], tuple[s
     try:
         stamp = path.stat()
     except (OSError, ValueError) as error:
-        raise _bad(path, f"not readable as GeoJSON ({error})") from error
+        raise _bad(path, f"cannot be read as GeoJSON ({error})") from error
     return _read(path, stamp.st_mtime_ns, stamp.st_size)
 
 
@@ -61,8 +61,9 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[tuple[Annotation, ...],
     )
     if all(one.is_cut_out for one in areas):
         only = [f"{len(areas):,} of Ignore*"] if areas else []
-        what = ", ".join([*only, *told(left_out)])
-        raise _bad(path, "it holds no polygon to analyse" + (f", but {what}" if what else ""))
+        what = ", ".join([*only, *told(left_out)]) or "nothing"
+        hint = "draw areas in QuPath and export them as GeoJSON"
+        raise _bad(path, f"it holds no polygon to analyse, but {what}; {hint}")
     notes = [f"{path.name}: {one} left out of the tissue" for one in told(left_out)]
     return areas, (*notes, *drawn.warnings)
 

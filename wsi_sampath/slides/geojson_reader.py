@@ -130,7 +130,7 @@ def read_drawn(path: str | Path) -> DrawnFile:
                 warnings.append(f"{name or path.name} {warning}")
             objects += map(_object, _features(_parsed(text)))
     except RecursionError as error:
-        raise _bad(path, "is nested too deeply to be GeoJSON") from error
+        raise _bad(path, "cannot be read as GeoJSON: it is nested too deeply") from error
     except (*UNREADABLE, ValueError) as error:
         raise _bad(path, f"cannot be read as GeoJSON ({error})") from error
     return DrawnFile(tuple(objects), tuple(warnings))
