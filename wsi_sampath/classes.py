@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+_LONGEST = 500
 # Control characters, halves of surrogate pairs, line and paragraph separators.
 _UNFIT = ("Cc", "Cs", "Zl", "Zp")
 
@@ -55,6 +56,8 @@ def drawn_class_name(name: str) -> str:
     ValueError
         As `class_name`.
     """
+    if len(name) > _LONGEST:
+        raise ValueError(f"the class name {name[:20]!r}... has {len(name):,} characters")
     parts = [part.strip() for part in name.split(":")]
     if not all(parts):
         raise ValueError(f"the class name {name!r} is empty, or has an empty part beside a colon")

@@ -94,8 +94,7 @@ def test_what_qupath_writes(tmp_path):
     assert found.colors() == {"Tumor": "#c8000a", "Stroma": None, "Immune: CD8": "#00ff00"}
     assert [one.area.area for one in found.areas] == [96, 200, 8, 100]
     assert found.notes() == [
-        *("1 cell left out", "1 point left out"),
-        *("1 area without a class left out", "1 object without a geometry left out"),
+        "1 cell, 1 point, 1 area without a class, 1 object without a geometry left out"
     ]
     assert found.areas[3].is_ignored
 

@@ -54,7 +54,9 @@ def read_lenient(text: str) -> tuple[Any, str]:
         return name
 
     try:
-        value = json.JSONDecoder(parse_constant=constant, parse_int=_integer, strict=False).decode(text)
+        value = json.JSONDecoder(parse_constant=constant, parse_int=_integer, strict=False).decode(
+            text
+        )
     except RecursionError as error:
         raise NotJson(f"nested more than {MOST_LEVELS} levels deep") from error
     except ValueError as error:

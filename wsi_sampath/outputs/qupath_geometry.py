@@ -91,7 +91,8 @@ def read_geometry(node: object, note: Note) -> None:
     if areas:
         if lines or points:
             note("points and lines beside areas are dropped")
-        _reduce(areas, note)
+        with np.errstate(all="ignore"):
+            _reduce(areas, note)
     elif lines:
         if all(_is_point(line) for line in lines):
             note(f"the line is empty on QuPath's grid of {GRID_PX} px")
@@ -182,6 +183,7 @@ def _is_point(line: list[Point]) -> bool:
 def _reduce(areas: list[shapely.Polygon], note: Note) -> None:
     """Tell what becomes of areas on QuPath's grid."""
     full = [one for one in areas if not one.is_empty]
+    # Coordinates may be infinite here, and far too large for an area.
     given = full[0] if len(full) == 1 else shapely.MultiPolygon(full)
     values = shapely.get_coordinates(given)
     if np.isnan(values).any():
@@ -191,13 +193,11 @@ def _reduce(areas: list[shapely.Polygon], note: Note) -> None:
         note("it has infinite coordinates")
     elif _is_sound(given, values):
         return
-    reduced = _on_grid(given)
+    reduced, area = _on_grid(given), shapely.area(given)
     if not shapely.area(reduced) > 0:
         note(f"the geometry is empty on QuPath's grid of {GRID_PX} px")
-    elif _rings(reduced) != _rings(given):
-        note("QuPath joins or drops some of its parts or holes")
-    elif _is_far(values) and abs(shapely.area(reduced) / shapely.area(given) - 1) > 0.01:
-        note("its area is another one in QuPath, whose coordinates are 32-bit floats")
+    elif abs(shapely.area(reduced) - area) > max(GRID_PX, 0.01 * area):
+        note("its area is another one in QuPath, on a grid of 0.01 px and in 32-bit floats")
 
 
 def _is_sound(given: shapely.Geometry, values: NDArray[np.float64]) -> bool:
@@ -216,9 +216,8 @@ def _is_far(values: NDArray[np.float64]) -> bool:
 
 def _on_grid(given: shapely.Geometry) -> shapely.Geometry:
     try:
-        with np.errstate(all="ignore"):
-            reduced = shapely.set_precision(shapely.transform(given, _as_floats), GRID_PX)
-            return shapely.transform(reduced, _as_floats)
+        reduced = shapely.set_precision(shapely.transform(given, _as_floats), GRID_PX)
+        return shapely.transform(reduced, _as_floats)
     except shapely.GEOSException as error:
         raise Refused(f"the geometry is not valid: {shapely.is_valid_reason(given)}") from error
 
@@ -226,7 +225,3 @@ def _on_grid(given: shapely.Geometry) -> shapely.Geometry:
 def _as_floats(values: NDArray[np.float64]) -> NDArray[np.float64]:
     near: NDArray[np.float64] = values.astype(np.float32).astype(np.float64)
     return near.clip(-_FARTHEST_PX, _FARTHEST_PX)
-
-
-def _rings(geometry: shapely.Geometry) -> int:
-    return len(shapely.get_rings(shapely.get_parts(geometry)))

@@ -86,7 +86,8 @@ class Annotations:
 
     def notes(self) -> list[str]:
         """Return what the user should know, one sentence each."""
-        return [f"{one} left out" for one in told(self.left_out)] + list(self.warnings)
+        what = ", ".join(told(self.left_out))
+        return [f"{what} left out"] * bool(what) + list(self.warnings)
 
 
 def read_annotations(path: str | Path) -> Annotations:

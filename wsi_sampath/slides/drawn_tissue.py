@@ -57,15 +57,18 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[tuple[Annotation, ...],
     drawn = read_drawn(path)
     found = [(one, drawn_area(one, left_out)) for one in drawn.objects]
     areas = tuple(
-        Annotation(one.class_name.strip(), one.color, area) for one, area in found if area is not None
+        Annotation(one.class_name.strip(), one.color, area)
+        for one, area in found
+        if area is not None
     )
     if all(one.is_cut_out for one in areas):
         only = [f"{len(areas):,} of Ignore*"] if areas else []
-        what = ", ".join([*only, *told(left_out)]) or "nothing"
+        what = "".join(f", {one}" for one in [*only, *told(left_out)]).replace(",", ", but", 1)
         hint = "draw areas in QuPath and export them as GeoJSON"
-        raise _bad(path, f"it holds no polygon to analyse, but {what}; {hint}")
-    notes = [f"{path.name}: {one} left out of the tissue" for one in told(left_out)]
-    return areas, (*notes, *drawn.warnings)
+        raise _bad(path, f"it holds no polygon to analyse{what}; {hint}")
+    what = ", ".join(told(left_out))
+    notes = (f"{path.name}: {what} left out of the tissue",) if what else ()
+    return areas, notes + drawn.warnings
 
 
 def paint_tissue(

@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ import geojson
 import shapely
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.polygon_parts import Broken, polygons_of
+from wsi_sampath.slides.polygon_parts import Broken, areas_of
 from wsi_sampath.unpacking import UNREADABLE, container_by_content, read_texts
 
 Kind = Literal["annotation", "detection", "cell", "tile", "tma core", "root"]
@@ -33,7 +33,6 @@ _KINDS: dict[str, Kind] = {
     "tmacore": "tma core",
     "root": "root",
 }
-_AREAS = ("Polygon", "MultiPolygon")
 _POINTS, _LINES = ("Point", "MultiPoint"), ("LineString", "MultiLineString")
 _MEMBERS = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
@@ -53,8 +52,9 @@ class Lack(Enum):
     REGION = "area of a class in '*'", "areas of classes in '*'"
     OTHER_PLANE = "object on another plane (z or t)", "objects on other planes (z or t)"
     NO_GEOMETRY = "object without a geometry", "objects without a geometry"
-    NOT_FINITE = "object with NaN, infinite or null coordinates", (
-        "objects with NaN, infinite or null coordinates"
+    NOT_FINITE = (
+        "object with NaN, infinite or null coordinates",
+        ("objects with NaN, infinite or null coordinates"),
     )
     FAR = "object with coordinates beyond any slide", "objects with coordinates beyond any slide"
     BROKEN = "object with broken coordinates", "objects with broken coordinates"
@@ -128,7 +128,7 @@ def read_drawn(path: str | Path) -> DrawnFile:
             text, warning = _decoded(raw)
             if warning:
                 warnings.append(f"{name or path.name} {warning}")
-            objects += map(_object, _features(_parsed(text)))
+            objects += _objects(_features(_parsed(text)))
     except RecursionError as error:
         raise _bad(path, "cannot be read as GeoJSON: it is nested too deeply") from error
     except (*UNREADABLE, ValueError) as error:
@@ -190,18 +190,32 @@ def _children(feature: Mapping[str, Any]) -> list[Any]:
     return children if isinstance(children, list) else []
 
 
-def _object(feature: Mapping[str, Any] | None) -> DrawnObject:
+def _objects(features: Iterable[Mapping[str, Any] | None]) -> Iterator[DrawnObject]:
+    found = [_object(one) for one in features]
+    areas = iter(areas_of([parts for _, parts in found if parts]) if found else ())
+    for one, parts in found:
+        area = next(areas) if parts else None
+        if isinstance(area, Broken):
+            yield replace(one, lacks=one.lacks + Counter([_BROKEN_LACKS[area.how]]))
+        elif parts and area is None:
+            yield replace(one, lacks=one.lacks + Counter([Lack.EMPTY]))
+        else:
+            yield replace(one, area=area)
+
+
+def _object(feature: Mapping[str, Any] | None) -> tuple[DrawnObject, list[Any]]:
+    """Return an object without its area, and the coordinates of the polygons in that."""
     if feature is None:
-        return DrawnObject("annotation", lacks=Counter([Lack.NO_FEATURE]))
+        return DrawnObject("annotation", lacks=Counter([Lack.NO_FEATURE])), []
     properties = _mapping(feature.get("properties"))
     classification = properties.get("classification")
     kind, geometry = _kind(feature, properties), feature.get("geometry")
     if kind == "root":
-        return DrawnObject("root")
+        return DrawnObject("root"), []
     if _is_elsewhere(geometry) or _is_elsewhere(properties):
-        return DrawnObject(kind, lacks=Counter([Lack.OTHER_PLANE]))
-    area, lacks = _area(geometry)
-    return DrawnObject(kind, _class(classification), _color(classification), area, lacks)
+        return DrawnObject(kind, lacks=Counter([Lack.OTHER_PLANE])), []
+    parts, lacks = _parts(geometry)
+    return DrawnObject(kind, _class(classification), _color(classification), None, lacks), parts
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -226,31 +240,19 @@ def _is_elsewhere(holder: object) -> bool:
     )
 
 
-def _area(geometry: object) -> tuple[shapely.MultiPolygon | None, Counter[Lack]]:
-    polygons: list[shapely.Polygon] = []
+def _parts(geometry: object) -> tuple[list[Any], Counter[Lack]]:
+    parts: list[Any] = []
     lacks: Counter[Lack] = Counter()
     for one in _single_geometries(geometry):
-        kind = one.get("type")
-        if kind in _AREAS:
-            found = _polygons(one, lacks)
-            polygons += found
+        coordinates = one.get("coordinates")
+        if one.get("type") == "Polygon":
+            parts.append(coordinates)
+        elif one.get("type") == "MultiPolygon":
+            several = isinstance(coordinates, list) and coordinates
+            parts += several or [coordinates]
         else:
             lacks[_lack_of(one)] += 1
-    if not polygons:
-        return None, lacks or Counter([Lack.EMPTY])
-    return shapely.MultiPolygon(polygons), lacks
-
-
-def _polygons(geometry: Mapping[str, Any], lacks: Counter[Lack]) -> list[shapely.Polygon]:
-    coordinates = geometry.get("coordinates")
-    try:
-        found = polygons_of([coordinates] if geometry["type"] == "Polygon" else coordinates)
-    except Broken as broken:
-        lacks[_BROKEN_LACKS[broken.how]] += 1
-        return []
-    if not found:
-        lacks[Lack.EMPTY] += 1
-    return found
+    return parts, lacks if parts or lacks else Counter([Lack.EMPTY])
 
 
 _BROKEN_LACKS = {"not finite": Lack.NOT_FINITE, "far": Lack.FAR, "broken": Lack.BROKEN}
