@@ -26,7 +26,7 @@ def areas_of(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken | Non
     Parameters
     ----------
     objects
-        For each a list of polygons, each of which is a list of rings, the first of them the outline;
+        For each a list of polygons, each a list of rings, the first of which is the outline;
         a ring is a list of positions of two numbers or more, closed or not.
 
     Returns
