@@ -50,8 +50,8 @@ def test_a_bad_geojson_is_explained(run, files):
     code, out, _ = run("--geojson", files[0], "--geojson", files[1])
     assert code == 1
     assert f"{files[0]}: QuPath loads it" in out
-    assert f"{files[1]}: problems" in out
-    assert "feature 1: classification has no color" in out
+    assert f"{files[1]}: QuPath refuses it" in out
+    assert "  feature 1: classification has no color" in out
 
 
 def test_wrong_usage(run, tmp_path):

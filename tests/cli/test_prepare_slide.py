@@ -61,7 +61,7 @@ def test_tiles_show_what_was_drawn(run, painted, drawn, tmp_path, mpp):
     code, said, told = run(*words)
     assert code == 0, told
     assert "classes: Tumor, Tissue" in said
-    assert "drawn.geojson: 1 areas without a class left out" in told
+    assert "drawn.geojson: 1 area without a class left out" in told
     assert "--blocks splits within slides" in told
     found = open_patches(out)
     assert found.mpp == mpp

@@ -93,7 +93,9 @@ def test_what_qupath_writes(tmp_path):
     assert [one.name for one in found.areas] == ["Tumor", "Stroma", "Immune: CD8", "Ignore*"]
     assert found.colors() == {"Tumor": "#c8000a", "Stroma": None, "Immune: CD8": "#00ff00"}
     assert [one.area.area for one in found.areas] == [96, 200, 8, 100]
-    assert found.left_out == {"areas without a class": 1, "points or lines": 2, "detections": 1}
+    assert found.notes() == [
+        "1 cell, 1 point, 1 area without a class, 1 object without a geometry left out"
+    ]
     assert found.areas[3].is_ignored
 
 
@@ -101,11 +103,11 @@ def test_what_qupath_writes(tmp_path):
     ("content", "expected"),
     [
         ("nonsense", "cannot be read as GeoJSON"),
-        ('{"type": "Feature"}', "is no valid GeoJSON"),
+        ('{"type": "Feature"}', "holds 1 object without a geometry: draw areas"),
         ('{"type": "FeatureCollection", "features": []}', "holds nothing"),
         (
             json.dumps([feature(shapely.box(0, 0, 1, 1)), feature(shapely.Point(0, 0), "a")]),
-            "1 areas without a class, 1 points or lines",
+            "holds 1 point, 1 area without a class: draw",
         ),
     ],
 )
@@ -115,7 +117,7 @@ def test_files_that_cannot_be_used(tmp_path, content, expected):
     with pytest.raises(WsiError, match=expected) as caught:
         read_annotations(path)
     assert caught.value.subject == str(path)
-    with pytest.raises(WsiError, match="cannot be read"):
+    with pytest.raises(WsiError, match="cannot be read as GeoJSON"):
         read_annotations(tmp_path / "none.geojson")
 
 

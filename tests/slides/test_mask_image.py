@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageFilter
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.drawn_mask import read_drawn
+from wsi_sampath.slides.drawn_mask import read_mask
 from wsi_sampath.slides.mask_image import eight_bits, mask_kind, mask_of
 from wsi_sampath.slides.pictures import picture_of
 from wsi_sampath.training.datasets import open_patches
@@ -206,7 +206,7 @@ MEANT = {
 
 
 def tissue(path):
-    return read_drawn(path, slide_size=(SIZE[0] * 10, SIZE[1] * 10), mask_size=SIZE)
+    return read_mask(path, slide_size=(SIZE[0] * 10, SIZE[1] * 10), mask_size=SIZE)
 
 
 def folders(tmp_path, encoding):

@@ -124,7 +124,7 @@ def cut_slides(
     slides = []
     for one, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
         file = one.annotations.name
-        told += [f"{file}: {n} {kind} left out" for kind, n in sorted(areas.left_out.items())]
+        told += [f"{file}: {note}" for note in areas.notes()]
         slides.append(_cut(one, areas, classes, tiling, told))
     return slides, classes, told
 
@@ -140,7 +140,7 @@ def _cut(
         if max(slide.mpp.x, slide.mpp.y) > 1.02 * tiling.mpp:
             told.append(f"{one.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
     placement = Placement(plan.zoom_x, plan.zoom_y, *offset)
-    painter = LabelPainter(drawn.areas, labels, placement)
+    painter = LabelPainter(drawn.painted(classes.ignored), labels, placement)
     size = plan.width, plan.height
     boxes = tuple(labelled_boxes(painter, size, tiling.tile, tiling.least))
     if not boxes:

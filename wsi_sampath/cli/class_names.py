@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_sampath.classes import alike, name_key
 from wsi_sampath.errors import UsageError
 
 Pairs = Sequence[tuple[str, str]]
@@ -40,12 +41,11 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     UsageError
         If two names differ by nothing but capitals.
     """
-    lower = [name.casefold() for name in names]
-    alike = [name for name, low in zip(names, lower, strict=True) if lower.count(low) > 1]
-    if alike:
-        message = f"{whose} several classes of one name ({', '.join(alike)}): rename all but one"
+    pair = alike(names)
+    if pair:
+        message = f"{whose} several classes of one name ({', '.join(pair)}): rename all but one"
         raise UsageError(message, subject=subject)
-    return {name: label for label, name in enumerate(lower, start=1)}
+    return {name_key(name): label for label, name in enumerate(names, start=1)}
 
 
 def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
@@ -63,10 +63,10 @@ def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
     UsageError
         With the nearest known name.
     """
-    lower = {name.casefold(): name for name in known}
+    lower = {name_key(name): name for name in known}
     for name in given:
-        if name.casefold() not in lower:
-            near = difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.0)
+        if name_key(name) not in lower:
+            near = difflib.get_close_matches(name_key(name), lower, n=1, cutoff=0.0)
             hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
             raise UsageError(f"{where} no {name!r} (but {', '.join(known) or 'nothing'}){hint}")
 
@@ -95,7 +95,7 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
     check_known([name for _, name in pairs], theirs, "--same: the data have")
     our = labels_by_name(ours, "the model has", subject)
     their = labels_by_name(theirs, "classes.yaml has", subject)
-    said = {(our[one.casefold()], their[other.casefold()]) for one, other in pairs}
+    said = {(our[name_key(one)], their[name_key(other)]) for one, other in pairs}
     means = _meanings(our, their, said)
     lacking = [name for name, meant in zip(ours, means, strict=True) if not meant]
     if lacking:

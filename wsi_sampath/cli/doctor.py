@@ -12,12 +12,15 @@ from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 app = new_app()
 
+_READ_BY_QUPATH = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip", ".zip")
+_MARKS = {"refuses": "", "changes": "changed: ", "ours": "not ours: "}
+
 
 @app.command()
 def doctor(
     geojson: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Check that QuPath would load this; may be repeated."),
+        typer.Option(metavar="FILE", help="Tell what QuPath makes of this; may be repeated."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Try how fast results are written here.")
@@ -29,21 +32,29 @@ def doctor(
 
 
 def _check_files(paths: list[Path]) -> bool:
-    from wsi_sampath.outputs.packing import SUFFIXES
-    from wsi_sampath.outputs.qupath_rules import check_geojson
+    from wsi_sampath.outputs.qupath_rules import VERDICTS, gravest, judge_geojson
 
-    healthy = True
+    loads = True
     for path in paths:
         if not path.is_file():
             raise UsageError("there is no such file", subject=str(path))
-        if not path.name.endswith(SUFFIXES):
-            raise UsageError(f"QuPath wants a name in {', '.join(SUFFIXES)}", subject=str(path))
-        problems = check_geojson(path)
-        healthy = healthy and not problems
-        print(f"{path}: {'problems' if problems else 'QuPath loads it'}")
-        for problem in problems:
-            print(f"  {problem}")
-    return healthy
+        if not path.name.lower().endswith(_READ_BY_QUPATH):
+            wanted = ", ".join(_READ_BY_QUPATH)
+            raise UsageError(f"QuPath wants a name in {wanted}", subject=str(path))
+        found = judge_geojson(path)
+        verdict = gravest(found)
+        loads = loads and verdict in (None, "ours")
+        print(f"{path}: {VERDICTS[verdict] if verdict else 'QuPath loads it'}")
+        for kind, mark in _MARKS.items():
+            for one in found:
+                if one.verdict == kind:
+                    print(f"  {mark}{_shown(one.text)}")
+    return loads
+
+
+def _shown(text: str) -> str:
+    """Return a text that a terminal can show, whatever a file put into it."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _check_machine(out: Path | None) -> bool:

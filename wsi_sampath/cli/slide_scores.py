@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wsi_sampath.classes import name_key
 from wsi_sampath.cli.class_names import Pairs, check_known, labels_by_name
 from wsi_sampath.cli.counting import counted
 from wsi_sampath.errors import UsageError, WsiError
@@ -49,7 +50,7 @@ def score_slide(
     result, annotations = open_result(zarr), read_annotations(drawn)
     names = [one.name for one in result.classes]
     painter = LabelPainter(
-        annotations.areas,
+        annotations.painted(left_out),
         _labels(annotations, names, renamed, left_out, str(drawn)),
         _placement(result),
     )
@@ -70,7 +71,7 @@ def score_slide(
         "not_analysed": int(counts[:, 0].sum()) / pixels,
         **summarise([counts], [case], names, draws=0),
     }
-    return scores, [f"{n} {kind} left out" for kind, n in sorted(annotations.left_out.items())]
+    return scores, annotations.notes()
 
 
 def _placement(result: Result) -> Placement:
@@ -93,16 +94,16 @@ def _labels(
     check_known([ours for ours, _ in renamed], names, "--same: the result has")
     check_known([theirs for _, theirs in renamed], drawn, "--same: the annotations have")
     check_known(left_out, areas, "--leave-out: the annotations have")
-    meant = {(theirs.casefold(), value[ours.casefold()]) for ours, theirs in renamed}
-    known = value | _said(meant | {(name.casefold(), 0) for name in left_out})
-    unknown = sorted(name for name in drawn if name.casefold() not in known)
+    meant = {(name_key(theirs), value[name_key(ours)]) for ours, theirs in renamed}
+    known = value | _said(meant | {(name_key(name), 0) for name in left_out})
+    unknown = sorted(name for name in drawn if name_key(name) not in known)
     if unknown:
         raise UsageError(
             f"the result has {', '.join(names)}, the annotations {', '.join(drawn)}: "
             f"say what {unknown[0]!r} is by --same MODEL=ANNOTATION, or --leave-out ANNOTATION",
             subject=subject,
         )
-    return {name: known[name.casefold()] for name in drawn}
+    return {name: known[name_key(name)] for name in drawn}
 
 
 def _said(meant: set[tuple[str, int]]) -> dict[str, int]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from wsi_sampath.classes import ClassName, check_class_names
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.limits import (
     MAX_GRID,
@@ -73,7 +74,7 @@ class Frozen(BaseModel):
 class ClassSpec(Frozen):
     """One class of the output, in the order of the label values 1..k."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: ClassName
     color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
@@ -231,8 +232,7 @@ class ModelSpec(Frozen):
         if self.grid > MAX_GRID:
             raise ValueError(f"a tile of {self.tile} px has more than {MAX_GRID} patches a side")
         names = [one.name for one in self.classes]
-        if len(set(names)) != len(names):
-            raise ValueError("classes must have different names")
+        check_class_names(names)
         if max(map(len, names)) > MAX_NAME:
             raise ValueError(f"classes must have names of at most {MAX_NAME} characters")
         return self

@@ -18,6 +18,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from wsi_sampath.classes import check_class_names, class_name
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.packing import HEAD, SUFFIXES, TAIL, pack, unpack
 from wsi_sampath.outputs.polygons import TracedPolygon
@@ -95,7 +96,7 @@ class GeoJSONWriter:
         self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
         self._min_area_um2 = min_area_um2
         self._names = [name for name, _ in classes]
-        self._heads = [_properties_head(object_type, *one) for one in classes]
+        self._heads = [_properties_head(object_type, *one) for one in _as_qupath_names(classes)]
         self.count = 0
         self._bytes = 0
         self.areas_um2 = dict.fromkeys(self._names, 0.0)
@@ -231,9 +232,18 @@ def _geometries(shapes: Shapes) -> list[str]:
     return [text.replace(".0,", ",").replace(".0]", "]") for text in texts]
 
 
+def _as_qupath_names(classes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    try:
+        names = [class_name(name) for name, _ in classes]
+        check_class_names(names)
+    except ValueError as error:
+        raise WsiError("bad-input", f"QuPath would not take these classes: {error}") from error
+    return [(name, color) for name, (_, color) in zip(names, classes, strict=True)]
+
+
 def _properties_head(object_type: str, name: str, color: str) -> str:
-    if not name or not re.fullmatch("#[0-9a-fA-F]{6}", color):
-        raise WsiError("bad-input", f"class {name!r} needs a name and a color like #1f77b4")
+    if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+        raise WsiError("bad-input", f"class {name!r} needs a color like #1f77b4")
     red, green, blue = bytes.fromhex(color[1:])
     classification = {"name": name, "color": [red, green, blue]}
     text = json.dumps(classification, separators=(",", ":"), ensure_ascii=False)

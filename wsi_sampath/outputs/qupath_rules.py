@@ -1,36 +1,66 @@
-"""What QuPath 0.7 wants of a GeoJSON file, as a checker.
+"""Whether QuPath takes a GeoJSON file, and whether it is as we write it.
 
-QuPath drops the whole file for one bad feature, so every rule here is about a file that would
-not load, would load as something else, or would lose objects. Where QuPath forgives, the
-checker is the stricter of the two.
+QuPath refuses the whole file for one bad feature; in a zip it drops the member without a word.
+Three verdicts, the gravest first: QuPath *refuses* the file; it loads, but QuPath *changes* or
+empties an object, or gets none; it loads as it is, but is not as this program writes it, which is
+stricter than QuPath, so that other programs, and QuPath's next version, take it as well.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from gzip import BadGzipFile
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, Literal
 
 import shapely
 from shapely.geometry import shape
 
-from wsi_sampath.outputs.packing import MEMBER_FEATURES, read_members
+from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.packing import MEMBER_FEATURES
+from wsi_sampath.outputs.qupath_geometry import GRID_PX
+from wsi_sampath.outputs.qupath_reading import Reading, read_as_qupath
+from wsi_sampath.unpacking import (
+    UNREADABLE,
+    checked_members,
+    container_by_name,
+    read_member,
+    read_texts,
+)
 
+Verdict = Literal["refuses", "changes", "ours"]
+VERDICTS: dict[Verdict, str] = {
+    "refuses": "QuPath refuses it",
+    "changes": "QuPath changes or empties it",
+    "ours": "not as we write it",
+}
 OBJECT_TYPES = ("annotation", "detection", "tile", "cell")
 GEOMETRY_TYPES = ("Polygon", "MultiPolygon")
-GRID_PX = 0.01
 _MAX_PROBLEMS = 100
+# QuPath's reader fills a buffer of so many bytes before it looks at the first.
+_FIRST_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a file, and how grave it is."""
+
+    verdict: Verdict
+    text: str
+
+
+_NOTHING = Finding("changes", "QuPath gets no object from it")
 
 
 def check_geojson(path: Path) -> list[str]:
-    """Tell why QuPath would not load a file as it is meant.
+    """Tell why QuPath would not load a file as it is meant, or why it is not as we write it.
 
     Parameters
     ----------
@@ -40,43 +70,130 @@ def check_geojson(path: Path) -> list[str]:
     Returns
     -------
     list of str
-        At most 100 problems, each with the number of its feature; empty if all is well.
+        At most 100 problems, each with the number of its feature; empty if all is well, which a
+        collection of nothing is, too.
     """
-    return list(islice(_file_problems(path), _MAX_PROBLEMS))
+    return [one.text for one in judge_geojson(path) if one != _NOTHING]
 
 
-def _file_problems(path: Path) -> Iterator[str]:
+def judge_geojson(path: Path) -> list[Finding]:
+    """Tell what QuPath makes of a file.
+
+    Parameters
+    ----------
+    path
+        As for `check_geojson`.
+
+    Returns
+    -------
+    list of Finding
+        At most 100 of each verdict; empty if all is well.
+    """
+    found: dict[str, Verdict] = {}
+    counts: Counter[Verdict] = Counter()
+    for one in _findings(path):
+        # The same words from QuPath's rules and from ours count once, and as the graver.
+        if one.text in found and (found[one.text] == one.verdict or one.verdict == "ours"):
+            continue
+        if counts[one.verdict] < _MAX_PROBLEMS:
+            counts[one.verdict] += 1
+            found[one.text] = one.verdict
+    return list(islice((Finding(verdict, text) for text, verdict in found.items()), _MAX_PROBLEMS))
+
+
+def gravest(findings: list[Finding]) -> Verdict | None:
+    """Return the verdict on a file by what was found."""
+    return next((one for one in VERDICTS if any(f.verdict == one for f in findings)), None)
+
+
+def _findings(path: Path) -> Iterator[Finding]:
     ids: Counter[str] = Counter()
-    members = 0
     try:
-        for name, text in read_members(path):
-            members += 1
-            where = f"{name}: " if name else ""
-            yield from (where + problem for problem in _member_problems(name, text, ids))
-    except (OSError, EOFError, zlib.error, BadZipFile) as error:
-        yield f"not readable: {error}"
-        return
-    if not members:
-        yield "the zip is empty"
+        if container_by_name(path) == "zip":
+            yield from _zip_findings(path, ids)
+        else:
+            yield from _text_findings(_text(path), ids)
+    except WsiError as error:
+        yield Finding("refuses", error.message)
+    except EOFError as error:
+        # What fits into the first buffer is lost without a word.
+        verdict: Verdict = "refuses" if _goes_far(path) else "changes"
+        yield Finding(verdict, f"not readable: {error}")
+    except UNREADABLE as error:
+        yield Finding("refuses", f"not readable: {error}")
     for name, times in ids.items():
         if times > 1:
-            yield f"id {name} is used {times} times"
+            yield Finding("ours", f"id {name} is used {times} times")
 
 
-def _member_problems(name: str, text: bytes, ids: Counter[str]) -> Iterator[str]:
-    if name and not name.endswith((".geojson", ".json")):
-        yield "a member that is no .geojson is passed over"
-        return
+def _text(path: Path) -> bytes:
     try:
-        collection = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
-    except ValueError as error:
-        yield f"not readable as JSON: {error}"
-        return
-    yield from _collection_problems(collection, ids, most=MEMBER_FEATURES if name else math.inf)
+        return next(text for _, text in read_texts(path, container_by_name(path)))
+    except BadGzipFile:
+        # QuPath does not mind what follows the end.
+        unpacker = zlib.decompressobj(31)
+        text = unpacker.decompress(path.read_bytes(), 2**30)
+        if not unpacker.eof:
+            raise
+        return text
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+def _goes_far(path: Path) -> bool:
+    try:
+        start = zlib.decompressobj(31).decompress(path.read_bytes(), _FIRST_BYTES)
+    except (OSError, zlib.error):
+        return True
+    return len(start) in (0, _FIRST_BYTES)
+
+
+def _zip_findings(path: Path, ids: Counter[str]) -> Iterator[Finding]:
+    objects = members = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in checked_members(archive, path):
+            members += 1
+            name = member.filename
+            if not name.lower().endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
+                yield Finding("ours", f"{name}: a member that is no .geojson is passed over")
+                continue
+            try:
+                raw = read_member(archive, member, path)
+            except UNREADABLE as error:
+                yield Finding("changes", f"{name}: not readable: {error}; QuPath drops the member")
+                continue
+            reading, content = read_as_qupath(raw)
+            objects += reading.objects if not reading.refused else 0
+            for one in _member_findings(reading, content, ids, most=MEMBER_FEATURES):
+                yield _of_member(name, one)
+    if not members:
+        yield Finding("changes", "the zip is empty")
+    elif not objects:
+        yield _NOTHING
+
+
+def _of_member(name: str, one: Finding) -> Finding:
+    dropped = "; QuPath drops the member" if one.verdict == "refuses" else ""
+    verdict: Verdict = "ours" if one.verdict == "ours" else "changes"
+    # What macOS adds is named like a member, and nobody misses it.
+    return Finding("ours" if "__MACOSX/" in name else verdict, f"{name}: {one.text}{dropped}")
+
+
+def _text_findings(raw: bytes, ids: Counter[str]) -> Iterator[Finding]:
+    reading, content = read_as_qupath(raw)
+    yield from _member_findings(reading, content, ids, most=math.inf)
+    if not reading.objects and not reading.refused:
+        yield _NOTHING
+
+
+def _member_findings(
+    reading: Reading, content: object, ids: Counter[str], *, most: float
+) -> Iterator[Finding]:
+    if reading.loose:
+        yield Finding("ours", reading.loose)
+    if content is not None:
+        for problem in islice(_collection_problems(content, ids, most=most), _MAX_PROBLEMS):
+            yield Finding("ours", problem)
+    yield from (Finding("refuses", one) for one in reading.refused)
+    yield from (Finding("changes", one) for one in reading.changed)
 
 
 def _collection_problems(collection: object, ids: Counter[str], *, most: float) -> Iterator[str]:

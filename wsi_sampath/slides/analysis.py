@@ -98,10 +98,10 @@ def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
 
 
 def _drawn(slide: Slide, path: Path) -> Tissue:
-    from wsi_sampath.slides.drawn_mask import read_drawn
+    from wsi_sampath.slides.drawn_mask import read_mask
 
     plan = slide.sampling(MASK_MPP)
-    mask, notes = read_drawn(
+    mask, notes = read_mask(
         path,
         slide_size=slide.size,
         mask_size=(plan.width, plan.height),

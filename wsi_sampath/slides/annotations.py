@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import shape
 
+from wsi_sampath.classes import drawn_class_name, name_key
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.geojson_reader import LEFT_OUT_KINDS, DrawnObject, Lack, read_drawn, told
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.rasterise import Placement, edges, fill
-
-_AREAS = ("Polygon", "MultiPolygon")
 
 
 @dataclass(frozen=True)
@@ -29,11 +25,12 @@ class Annotation:
     Attributes
     ----------
     name
-        Its class, as QuPath names it (``Tumor``, ``Immune cells: Positive``).
+        Its class, as QuPath names it (``Tumor``, ``Immune cells: Positive``); may be empty where
+        tissue was drawn.
     color
         "#rrggbb", or None where the file has none.
     area
-        Valid Polygon or MultiPolygon in level-0 pixels as QuPath counts them.
+        Valid Polygon, or MultiPolygon of valid parts, in level-0 pixels as QuPath counts them.
     """
 
     name: str
@@ -42,8 +39,14 @@ class Annotation:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether QuPath itself would leave it out: classes such as ``Ignore*``, ``Region*``."""
-        return self.name.endswith("*")
+        """Whether it is no class to QuPath: names such as ``Ignore*``, ``Region*``."""
+        return self.name.endswith("*") or self.is_cut_out
+
+    @property
+    def is_cut_out(self) -> bool:
+        """Whether it says what to leave out: ``Ignore*``, which ``Region*`` does not."""
+        parts = (part.strip().casefold() for part in self.name.split(":"))
+        return any(part.startswith("ignore") and part.endswith("*") for part in parts)
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ class Annotations:
     areas
         Those with a class.
     left_out
-        How many objects are none, by what they are.
+        How often something is left out, by the reason.
+    warnings
+        What else the user should know of the file.
     """
 
     areas: tuple[Annotation, ...]
-    left_out: Mapping[str, int]
+    left_out: Mapping[Lack, int]
+    warnings: tuple[str, ...] = ()
 
     def colors(self) -> dict[str, str | None]:
         """Return the classes in the order in which they come first, each with its first colour."""
@@ -69,78 +75,72 @@ class Annotations:
                 found[one.name] = found.get(one.name) or one.color
         return found
 
+    def painted(self, named: Collection[str] = ()) -> tuple[Annotation, ...]:
+        """Return the areas that decide labels: of classes, of ``Ignore*``, and of these names."""
+        names = set(map(name_key, named))
+        return tuple(
+            one
+            for one in self.areas
+            if one.is_cut_out or not one.is_ignored or name_key(one.name) in names
+        )
+
+    def notes(self) -> list[str]:
+        """Return what the user should know, one sentence each."""
+        what = ", ".join(told(self.left_out))
+        return [f"{what} left out"] * bool(what) + list(self.warnings)
+
 
 def read_annotations(path: str | Path) -> Annotations:
-    """Read what QuPath exports as GeoJSON (``.geojson``, ``.json``, either with ``.gz``).
+    """Read the annotated areas that have a class, from what QuPath exports as GeoJSON.
+
+    Parameters
+    ----------
+    path
+        ``.geojson`` or ``.json``, either with ``.gz`` after it, or a ``.zip`` of them.
 
     Raises
     ------
     WsiError
         ``bad-input`` if the file cannot be read or holds no area with a class.
     """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-        content = json.loads(gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw)
-        found = [_annotation(one) for one in _features(content)]
-    except (OSError, EOFError, ValueError) as error:
-        raise _bad(path, f"cannot be read as GeoJSON ({error})") from error
-    except (shapely.errors.ShapelyError, KeyError, TypeError, AttributeError) as error:
-        raise _bad(path, f"is no valid GeoJSON ({error!r})") from error
-    areas = tuple(one for one in found if isinstance(one, Annotation))
-    left_out = Counter(one for one in found if isinstance(one, str))
+    path, drawn = Path(path), read_drawn(path)
+    areas: list[Annotation] = []
+    left_out: Counter[Lack] = Counter()
+    for one in drawn.objects:
+        found = _classified(one, left_out)
+        areas += [found] if found else []
     if not areas:
-        what = ", ".join(f"{count} {kind}" for kind, count in left_out.items()) or "nothing"
-        raise _bad(path, f"holds {what}: draw areas in QuPath, give them a class, export again")
-    return Annotations(areas, left_out)
+        what = ", ".join(told(left_out)) or "nothing"
+        message = f"holds {what}: draw areas in QuPath, give them a class, export again"
+        raise WsiError("bad-input", message, subject=str(path))
+    regions = sum(one.is_ignored and not one.is_cut_out for one in areas)
+    left_out[Lack.REGION] += regions
+    return Annotations(tuple(areas), +left_out, drawn.warnings)
 
 
-def _features(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Walk collections and bare lists down to features; bare geometries have no class."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _features(item)
-    elif node["type"] == "FeatureCollection":
-        yield from _features(node["features"])
-    else:
-        yield node if node["type"] == "Feature" else {"geometry": node}
+def drawn_area(one: DrawnObject, left_out: Counter[Lack]) -> shapely.MultiPolygon | None:
+    """Return the area of an annotation; for anything else None, and the reason is counted."""
+    if one.kind == "root":
+        return None
+    if one.kind != "annotation":
+        left_out[LEFT_OUT_KINDS[one.kind]] += 1
+        return None
+    left_out.update(one.lacks)
+    return one.area
 
 
-def _annotation(feature: Mapping[str, Any]) -> Annotation | str:
-    """Return the annotation, or what it is instead."""
-    geometry, properties = feature["geometry"], feature.get("properties") or {}
-    if properties.get("objectType", "annotation") != "annotation":
-        return "detections"
-    if not geometry or geometry["type"] not in _AREAS:
-        return "points or lines"
-    area = _valid(shapely.force_2d(shape(geometry)))
-    if area.is_empty:
-        return "empty areas"
-    classification = properties.get("classification") or {}
-    if isinstance(classification, str):
-        classification = {"name": classification}
-    name = _name(classification)
-    return Annotation(name, _color(classification), area) if name else "areas without a class"
-
-
-def _valid(area: shapely.Geometry) -> shapely.Geometry:
-    if area.is_valid:
-        return area
-    parts = shapely.get_parts(shapely.make_valid(area, method="structure", keep_collapsed=False))
-    return shapely.union_all([one for one in parts if one.geom_type in _AREAS])
-
-
-def _name(classification: Mapping[str, Any]) -> str:
-    names = classification.get("names")
-    return ": ".join(map(str, names)) if names else str(classification.get("name") or "")
-
-
-def _color(classification: Mapping[str, Any]) -> str | None:
-    color, packed = classification.get("color"), classification.get("colorRGB")
-    if isinstance(color, list) and len(color) >= 3:
-        return "#" + "".join(f"{int(one) & 255:02x}" for one in color[:3])
-    # Before 0.3 QuPath wrote a signed integer, alpha in the highest byte.
-    return f"#{int(packed) & 0xFFFFFF:06x}" if packed is not None else None
+def _classified(one: DrawnObject, left_out: Counter[Lack]) -> Annotation | None:
+    area = drawn_area(one, left_out)
+    if area is None:
+        return None
+    if not one.class_name:
+        left_out[Lack.CLASSLESS] += 1
+        return None
+    try:
+        return Annotation(drawn_class_name(one.class_name), one.color, area)
+    except ValueError:
+        left_out[Lack.ODD_NAME] += 1
+        return None
 
 
 class LabelPainter:
@@ -162,9 +162,11 @@ class LabelPainter:
     def __init__(
         self, areas: Sequence[Annotation], labels: Mapping[str, int], placement: Placement
     ) -> None:
-        order = sorted(areas, key=lambda one: -float(shapely.area(one.area)))
-        self._labels = [labels.get(one.name, 0) for one in order]
-        self._shapes = [one.area for one in order]
+        order = sorted(_spared(areas), key=lambda one: -float(shapely.area(one.area)))
+        parts, owner = shapely.get_parts([one.area for one in order], return_index=True)
+        self._labels = [labels.get(order[index].name, 0) for index in owner]
+        # Parts of their own: a box then costs what it touches, however many one area has.
+        self._shapes = parts
         self._segments: dict[int, NDArray[np.float64]] = {}
         self._tree = shapely.STRtree(self._shapes)
         self._placement = placement
@@ -237,5 +239,28 @@ def _starts(first: int, length: int, tile: int, limit: int) -> Iterable[int]:
     return (start + index * tile for index in seen)
 
 
-def _bad(path: Path, message: str) -> WsiError:
-    return WsiError("bad-input", message, subject=str(path))
+def _spared(areas: Sequence[Annotation]) -> list[Annotation]:
+    """Take what is to be left out from smaller areas that reach into it.
+
+    A smaller area within one of ``Ignore*`` was drawn there on purpose, and stays.
+    """
+    cut = [one.area for one in areas if one.is_cut_out]
+    if not cut:
+        return list(areas)
+    whole = [shapely.union_all(shapely.get_parts(one)) for one in cut]
+    tree = shapely.STRtree(whole)
+    return [one if one.is_cut_out else _spare(one, tree) for one in areas]
+
+
+def _spare(one: Annotation, tree: shapely.STRtree) -> Annotation:
+    over = tree.geometries[np.sort(tree.query(one.area))]
+    larger = over[shapely.area(over) >= shapely.area(one.area)]
+    if not len(larger):
+        return one
+    parts = shapely.union_all(shapely.get_parts(one.area))
+    crossing = larger[~shapely.covers(larger, parts)]
+    if not len(crossing):
+        return one
+    kept = shapely.get_parts(shapely.get_parts(parts.difference(shapely.union_all(crossing))))
+    polygons = [part for part in kept if part.geom_type == "Polygon"]
+    return Annotation(one.name, one.color, shapely.MultiPolygon(polygons))

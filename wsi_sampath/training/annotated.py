@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wsi_sampath.classes import check_class_names, name_key
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.training.datasets import Patch, several
 from wsi_sampath.training.folds import draw_folds
 from wsi_sampath.training.pairing import check_name
 from wsi_sampath.training.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.training.tables import check_class_names, read_table
+from wsi_sampath.training.tables import read_table
 
 BLOCK_TILES = 3
 """Side of the blocks that stand for cases where a slide is split within itself."""
@@ -60,8 +61,8 @@ class NamedClasses(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_class_names(one.name for one in self.classes)
-        taken = [name.casefold() for one in self.classes for name in one.names]
-        taken += [name.casefold() for name in self.ignored]
+        taken = [name_key(name) for one in self.classes for name in one.names]
+        taken += [name_key(name) for name in self.ignored]
         twice = sorted({name for name in taken if taken.count(name) > 1})
         if twice:
             raise ValueError(f"annotations with two meanings: {several(twice)}")
@@ -80,15 +81,15 @@ class NamedClasses(BaseModel):
         WsiError
             ``bad-input`` for names that mean nothing.
         """
-        known = {name.casefold(): 0 for name in self.ignored}
+        known = {name_key(name): 0 for name in self.ignored}
         for label, one in enumerate(self.classes, start=1):
-            known |= {name.casefold(): label for name in one.names}
+            known |= {name_key(name): label for name in one.names}
         names = list(names)
-        unknown = sorted({name for name in names if name.casefold() not in known})
+        unknown = sorted({name for name in names if name_key(name) not in known})
         if unknown:
             message = f"has annotations {several(unknown)}, which no class or 'ignored' names"
             raise WsiError("bad-input", message, subject=subject)
-        return {name: known[name.casefold()] for name in names}
+        return {name: known[name_key(name)] for name in names}
 
 
 def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses:
@@ -101,8 +102,8 @@ def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses
     """
     first: dict[str, tuple[str, str | None]] = {}
     for name, color in itertools.chain.from_iterable(one.items() for one in colors):
-        known = first.get(name.casefold(), (name, None))
-        first[name.casefold()] = (known[0], known[1] or color)
+        known = first.get(name_key(name), (name, None))
+        first[name_key(name)] = (known[0], known[1] or color)
     spare = itertools.cycle(_PALETTE)
     found = tuple(NamedClass(name=name, color=c or next(spare)) for name, c in first.values())
     return NamedClasses(classes=found)

@@ -19,11 +19,12 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from wsi_sampath.classes import check_class_names
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.slides.pictures import read_picture, rgb_of
-from wsi_sampath.training.tables import check_class_names, explained
+from wsi_sampath.training.tables import explained
 from wsi_sampath.yaml_files import read_yaml
 
 Split = Literal["train", "validation", "test", "all"]

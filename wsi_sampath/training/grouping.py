@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wsi_sampath.classes import check_class_names
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.spec import ClassSpec
 from wsi_sampath.slides.mask_image import (
@@ -24,7 +25,7 @@ from wsi_sampath.slides.mask_image import (
     mask_kind,
 )
 from wsi_sampath.training.datasets import several
-from wsi_sampath.training.tables import check_class_names, read_table
+from wsi_sampath.training.tables import read_table
 
 _FOLDER = Path(__file__).parent / "groupings"
 _VALUES = 65536

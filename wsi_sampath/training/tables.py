@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -41,21 +40,3 @@ def explained(error: ValidationError, kind: type[BaseModel]) -> str:
     part = kind if len(where) == 1 else get_args(kind.model_fields[where[0]].annotation)[0]
     near = difflib.get_close_matches(where[-1], list(part.model_fields), n=1, cutoff=0.0)
     return f"unknown key '{'.'.join(where)}'; did you mean '{'.'.join([*where[:-1], *near])}'?"
-
-
-def check_class_names(names: Iterable[str]) -> None:
-    """Refuse names that are equal but for capitals, by which nothing downstream tells classes.
-
-    Raises
-    ------
-    ValueError
-        Naming them.
-    """
-    seen: dict[str, str] = {}
-    for name in names:
-        if name.casefold() in seen:
-            both = f"'{seen[name.casefold()]}' and '{name}'"
-            raise ValueError(
-                f"classes must have different names, not {both}; capitals count nothing"
-            )
-        seen[name.casefold()] = name

@@ -1,0 +1,132 @@
+"""Lists of coordinates to valid polygons, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+_FARTHEST_PX = 1e12
+
+
+class Broken(Exception):
+    """Coordinates of which no polygon can be made."""
+
+    def __init__(self, how: Literal["not finite", "far", "broken"]) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+def areas_of(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken | None]:
+    """Make areas of the coordinates of MultiPolygons, of all objects of a file at once.
+
+    Parameters
+    ----------
+    objects
+        For each a list of polygons, each a list of rings, the first of which is the outline;
+        a ring is a list of positions of two numbers or more, closed or not.
+
+    Returns
+    -------
+    list
+        For each its area, of valid parts, which where an outline crosses itself are mended; None
+        where it is empty; what is wrong where a coordinate is not a number, not finite, or farther
+        away than any slide reaches.
+    """
+    try:
+        return _areas_at_once(objects)
+    except Broken as broken:
+        if len(objects) == 1:
+            return [broken]
+        half = len(objects) // 2
+        return areas_of(objects[:half]) + areas_of(objects[half:])
+
+
+def _areas_at_once(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken | None]:
+    areas: list[shapely.MultiPolygon | Broken | None] = [None] * len(objects)
+    try:
+        rings = [
+            (number, index, ring)
+            for number, parts in enumerate(objects)
+            for index, part in enumerate(parts)
+            for ring in part
+            if ring
+        ]
+        positions = np.concatenate([_positions(ring) for *_, ring in rings]) if rings else None
+    except (TypeError, ValueError, OverflowError, IndexError, KeyError) as error:
+        raise Broken("broken") from error
+    if positions is None:
+        return areas
+    if not np.isfinite(positions).all():
+        raise Broken("not finite")
+    if np.abs(positions).max() > _FARTHEST_PX:
+        raise Broken("far")
+    lengths = np.array([len(ring) for *_, ring in rings])
+    places = np.array([(number, index) for number, index, _ in rings])
+    is_new = (np.diff(places, axis=0, prepend=-1) != 0).any(axis=1)
+    polygons, part = _polygons(positions, lengths, np.cumsum(is_new) - 1)
+    polygons, part = _valid_parts(polygons, part)
+    owner = places[is_new, 0][part]
+    if len(polygons):
+        made = shapely.multipolygons(polygons, indices=_renumbered(owner))
+        for number, area in zip(np.unique(owner).tolist(), made, strict=True):
+            areas[number] = area
+    return areas
+
+
+def _positions(ring: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed JSON
+    try:
+        positions = np.array(ring, np.float64)
+    except ValueError:
+        # Some positions have a third number, others do not.
+        positions = np.array([position[:2] for position in ring], np.float64)
+    if positions.ndim != 2 or positions.shape[1] < 2:
+        raise ValueError("not a list of positions")
+    return positions[:, :2]
+
+
+def _polygons(
+    positions: NDArray[np.float64], lengths: NDArray[np.int64], owner: NDArray[np.int64]
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Make polygons of rings by owner, and tell whose they are."""
+    # A line there and back is no area, and a ring of shapely needs four positions.
+    ends = np.cumsum(lengths)
+    closed = (positions[ends - lengths] == positions[ends - 1]).all(axis=1)
+    large = lengths - closed >= 3
+    first = np.diff(owner, prepend=-1) > 0
+    kept = large & (large[first])[owner]
+    if not kept.any():
+        return np.empty(0, object), np.empty(0, np.int64)
+    member = np.repeat(np.arange(len(lengths)), lengths)
+    inside = kept[member]
+    rings = shapely.linearrings(positions[inside], indices=_renumbered(member[inside]))
+    made = shapely.polygons(rings, indices=_renumbered(owner[kept]))
+    return made, np.unique(owner[kept])
+
+
+def _renumbered(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    steps: NDArray[np.int64] = np.cumsum(np.diff(values, prepend=values[0]) > 0)
+    return steps
+
+
+def _valid_parts(
+    polygons: NDArray[np.object_], owner: NDArray[np.int64]
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    valid = shapely.is_valid(polygons)
+    if not valid.all():
+        mended = [
+            [one] if good else _mended(one) for one, good in zip(polygons, valid, strict=True)
+        ]
+        owner = np.repeat(owner, [len(one) for one in mended])
+        polygons = np.array([one for several in mended for one in several], object)
+    large = shapely.area(polygons) > 0
+    return polygons[large], owner[large]
+
+
+def _mended(polygon: shapely.Polygon) -> list[shapely.Polygon]:
+    made = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+    parts = shapely.get_parts(shapely.get_parts(made))
+    return [one for one in parts if one.geom_type == "Polygon" and not one.is_empty]
