@@ -143,9 +143,12 @@ class TiffSlideReader:
     def __init__(self, path: Path) -> None:
         import tiffslide
 
+        from wsi_sampath.slides.file_checks import lost_parts
+
         try:
             self._handle = tiffslide.TiffSlide(str(path))
             self.metadata = tiffslide_metadata(self._handle)
+            self._lost = lost_parts(path, self.metadata.level_sizes)
         except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
 
@@ -158,6 +161,9 @@ class TiffSlideReader:
 
     def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
         x, y, width, height = box
+        if level in self._lost and self._lost[level].touch(box):
+            # Its decoders would fill what is missing with grey or black.
+            raise TileError("the file ends before this; is it fully copied?")
         scale = self._handle.level_downsamples[level]
         location = (round(x * scale), round(y * scale))
         try:
@@ -198,11 +204,17 @@ def open_reader(path: Path, *, reader: str = "auto") -> Reader:
     """
     if reader != "auto" and reader not in READERS:
         raise WsiError("bad-input", f"no reader {reader!r}; there are: auto, {', '.join(READERS)}")
-    _check_file(path)
+    # Here, because these modules need what this one defines.
+    from wsi_sampath.slides.file_checks import FalseClaim, check_regular
+
+    check_regular(path)
     refusals = []
     for name in READERS if reader == "auto" else (reader,):
         try:
-            opened = READERS[name](path)
+            opened = _opened(name, path)
+        except FalseClaim as error:
+            message = f"{error}; copy it again from where it came"
+            raise WsiError("unreadable", message, subject=str(path)) from None
         except TileError as error:
             refusals.append(f"{name}: {error}")
         else:
@@ -220,11 +232,18 @@ def _shared(reader: Reader, path: Path) -> Reader:
     return SharedReader(reader, path)
 
 
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise WsiError("unreadable", "there is no such file", subject=str(path))
-    if path.is_file() and path.stat().st_size == 0:
-        raise WsiError("unreadable", "the file is empty; copy it again", subject=str(path))
+def _opened(name: str, path: Path) -> Reader:
+    """Open a file whose claims hold, as far as they can be checked."""
+    from wsi_sampath.slides.file_checks import FalseClaim, check_claims, check_header
+
+    check_header(path)
+    opened = READERS[name](path)
+    try:
+        check_claims(path, opened.metadata.level_sizes)
+    except FalseClaim:
+        opened.close()
+        raise
+    return opened
 
 
 def read_clipped(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.file_checks import missing_data
 from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
 from wsi_sampath.slides.overview import Overview, read_overview
 from wsi_sampath.slides.readers import Reader, open_reader
@@ -88,7 +89,8 @@ class Slide:
             opened.close()
             raise error.about(str(path)) from None
         levels = snap_levels(opened.metadata.level_sizes)
-        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *doubts))
+        lost = missing_data(path, opened.metadata.level_sizes)
+        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *lost, *doubts))
 
     @property
     def size(self) -> tuple[int, int]:
