@@ -19,9 +19,14 @@ def test_a_file_appears_at_the_end_of_the_block(tmp_path: Path, durable: bool):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     target = tmp_path / "scores.json"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(target) as growing:
-        growing.write_text("half")
-        raise KeyboardInterrupt
+
+    def be_interrupted():
+        with replacing(target) as growing:
+            growing.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
     assert target.read_text() == "old"
 

@@ -110,13 +110,63 @@ def square(image, side, colour=(200, 110, 160), at=(50, 50)):
 def test_specks_are_dropped_and_holes_filled_by_area():
     image = np.full((150, 150, 3), GLASS, np.uint8)
     square(image, 60)
-    square(image, 14, GLASS, (70, 70))  # 112 um square
+    square(image, 10, GLASS, (72, 72))  # 80 um square
     square(image, 5, at=(10, 10))  # 40 um square
     found = mask_of(image, 8.0)
     assert found[75:79, 75:79].all()
     assert not found[8:17, 8:17].any()
     assert not mask_of(image, 8.0, max_hole_um2=1_000.0)[75:79, 75:79].any()
     assert mask_of(image, 8.0, min_area_um2=500.0)[11:14, 11:14].all()
+
+
+@pytest.mark.parametrize(("diameter_um", "is_glass"), [(90, False), (130, True), (240, True)])
+def test_a_hole_larger_than_a_disc_of_113_um_is_glass(diameter_um, is_glass):
+    image = np.full((150, 150, 3), GLASS, np.uint8)
+    square(image, 100, at=(25, 25))
+    rows, columns = np.ogrid[:150, :150]
+    image[(rows - 75) ** 2 + (columns - 75) ** 2 <= (diameter_um / 16) ** 2] = GLASS
+    assert mask_of(image, 8.0)[75, 75] != is_glass
+    assert mask_of(image, 8.0, max_hole_um2=1e6)[75, 75]
+
+
+def test_a_bay_of_glass_is_not_tissue():
+    image = np.full((150, 150, 3), GLASS, np.uint8)
+    square(image, 100, at=(25, 25))
+    image[60:70, 60:] = GLASS  # 80 um wide
+    found = mask_of(image, 8.0)
+    assert not found[63:67, 70:].any()
+    assert found[30:55, 30:120].all()
+
+
+@pytest.mark.parametrize(
+    "glass", [(225, 224, 234), (200, 200, 208), (180, 178, 170), (150, 150, 150), (255, 255, 255)]
+)
+def test_tissue_is_found_on_glass_of_any_brightness_and_cast(glass):
+    stain = np.array([0.45, 0.75, 0.5])
+    density = np.zeros((120, 120))
+    density[30:90, 30:90] = 0.05 + 0.2 * np.random.default_rng(2).random((60, 60))
+    image = np.array(glass) * 10 ** (-density[..., None] * stain)
+    found = mask_of(image.round().astype(np.uint8), 8.0)
+    assert found[32:88, 32:88].all()
+    assert found.mean() < 0.32
+
+
+def test_what_scanners_fill_with_white_is_not_taken_for_the_glass():
+    image = np.full((120, 160, 3), (224, 223, 233), np.uint8)
+    image[:, 100:] = 255
+    image[30:60, 30:60] = (180, 195, 205)
+    found = mask_of(image, 8.0)
+    assert found[30:60, 30:60].all()
+    assert found.mean() < 0.08
+
+
+def test_very_pale_stain_on_even_glass_is_found():
+    rng = np.random.default_rng(3)
+    image = np.full((120, 120, 3), (206, 205, 212), float)
+    image[30:90, 30:90] -= rng.random((60, 60, 1)) * np.array([26, 18, 10])
+    found = mask_of(image.round().astype(np.uint8), 8.0)
+    assert found[32:88, 32:88].mean() > 0.95
+    assert found.mean() < 0.32
 
 
 def test_the_margin_is_about_one_pixel():
@@ -213,7 +263,8 @@ def test_biopsies_of_many_colours_stay(data):
         mask_of(shrink(np.asarray(Image.open(p).convert("RGB")), 8), 8.0).mean() for p in paths
     ]
     assert len(shares) > 50
-    assert min(shares) > 0.8
+    # The lowest is a fold beside greenish glass, which is a fifth of its picture.
+    assert min(shares) > 0.75
     assert np.mean(shares) > 0.98
 
 

@@ -69,6 +69,12 @@ def segment(
     tissue: Annotated[
         str, typer.Option(help="otsu, none, or a mask (PNG over the slide, or GeoJSON).")
     ] = "otsu",
+    min_tissue: Annotated[
+        float, typer.Option(help="Smaller pieces of found tissue are left out, um^2.")
+    ] = 8_000.0,
+    max_hole: Annotated[
+        float, typer.Option(help="Larger holes in found tissue are glass, um^2.")
+    ] = 10_000.0,
     region: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(metavar="X Y W H", help="Only this box, in level-0 px."),
@@ -157,6 +163,8 @@ def segment(
             "precision": precision,
             "compile": compile,
             "tissue": tissue,
+            "min_tissue_um2": min_tissue,
+            "max_hole_um2": max_hole,
             "region": region,
             "geojson": None if geojson is None else str(geojson),
             "polygons": not no_geojson,

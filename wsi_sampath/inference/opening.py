@@ -89,6 +89,8 @@ def plane_to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
         offset_y=window.y * scale_y - slide.bounds_offset[1],
         mpp_x=slide.mpp.x,
         mpp_y=slide.mpp.y,
+        limit_x=slide.size[0] - slide.bounds_offset[0],
+        limit_y=slide.size[1] - slide.bounds_offset[1],
     )
 
 

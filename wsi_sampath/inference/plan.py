@@ -72,6 +72,9 @@ class RunPlan:
         bool (h, w): the mask over the whole slide.
     tile_px, overlap_px
         In model pixels, as resolved.
+    slide_size
+        (width, height) of the slide in level-0 pixels, which the plane covers and may exceed by
+        a part of a pixel.
     warnings
         Sentences for the user about this slide with this model and these settings.
     """
@@ -81,6 +84,7 @@ class RunPlan:
     tissue: NDArray[np.bool_]
     tile_px: int
     overlap_px: int
+    slide_size: tuple[int, int]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,6 +98,14 @@ class RunPlan:
         """Level-0 pixels per output pixel, (x, y)."""
         stride = self.grid.stride
         return self.sampling.zoom_x * stride, self.sampling.zoom_y * stride
+
+    @property
+    def shares_at_edge(self) -> tuple[float, float]:
+        """Parts of the plane's last column and last row of pixels that lie on the slide."""
+        grid, (scale_x, scale_y) = self.grid, self.level0_per_px
+        share_x = self.slide_size[0] / scale_x - (grid.width - 1)
+        share_y = self.slide_size[1] / scale_y - (grid.height - 1)
+        return min(max(share_x, 0.0), 1.0), min(max(share_y, 0.0), 1.0)
 
 
 def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
@@ -133,7 +145,12 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             f"the region lies outside the slide ({slide.size[0]} x {slide.size[1]} px)",
             subject=str(slide.path),
         )
-    tissue = find_tissue(slide, settings.tissue)
+    tissue = find_tissue(
+        slide,
+        settings.tissue,
+        min_area_um2=settings.min_tissue_um2,
+        max_hole_um2=settings.max_hole_um2,
+    )
     grid = select_tiles(grid, tissue.to_try)
     if not grid.n_tiles:
         raise WsiError(
@@ -142,7 +159,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             subject=str(slide.path),
         )
     warnings = (*tissue.warnings, *_enlarged(slide, sampling))
-    return RunPlan(sampling, grid, tissue.mask, tile, overlap, warnings)
+    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings)
 
 
 def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:

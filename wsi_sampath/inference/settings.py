@@ -49,6 +49,8 @@ class SegmentSettings(BaseModel):
         Where and how the network runs.
     tissue
         ``"otsu"``, ``"none"``, or a mask file (PNG over the whole slide, or GeoJSON).
+    min_tissue_um2, max_hole_um2
+        Where tissue is found: smaller pieces are left out, smaller holes count as tissue.
     region
         (x, y, width, height) in level-0 pixels; None is the whole slide.
     geojson
@@ -87,6 +89,8 @@ class SegmentSettings(BaseModel):
     precision: Precision = "auto"
     compile: bool = False
     tissue: str = "otsu"
+    min_tissue_um2: NotNegative = 8_000.0
+    max_hole_um2: NotNegative = 10_000.0
     region: tuple[Level0Px, Level0Px, Extent, Extent] | None = None
     geojson: str | None = None
     polygons: bool = True

@@ -99,8 +99,11 @@ def level0_box(plan: RunPlan, tile: Tile) -> list[int]:
     grid = plan.grid
     zoom_x, zoom_y = plan.level0_per_px
     x, y = grid.xs[tile.column], grid.ys[tile.row]
-    edges = (x * zoom_x, y * zoom_y, grid.tile * zoom_x, grid.tile * zoom_y)
-    return [round(edge) for edge in edges]
+    left, top = round(x * zoom_x), round(y * zoom_y)
+    width, height = plan.slide_size
+    right = min(round((x + grid.tile) * zoom_x), width)
+    bottom = min(round((y + grid.tile) * zoom_y), height)
+    return [left, top, right - left, bottom - top]
 
 
 def coverage(slide: Slide, plan: RunPlan, areas: dict[str, float]) -> dict[str, float]:
@@ -126,7 +129,7 @@ def model_card(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def areas_mm2(plan: RunPlan, pixels: NDArray[np.int64], names: list[str]) -> dict[str, float]:
+def areas_mm2(plan: RunPlan, pixels: NDArray[np.float64], names: list[str]) -> dict[str, float]:
     """Return the area of every class, in mm2."""
     um_x, um_y = plan.um_per_px
     return {

@@ -29,6 +29,9 @@ class PlaneToSlide:
         Level-0 pixel at which the plane's corner lies, the slide's bounds already subtracted.
     mpp_x, mpp_y
         Micrometers in one level-0 pixel.
+    limit_x, limit_y
+        Right and lower edge of the slide, counted as the offsets are: the last pixels of the plane
+        may reach beyond, the polygons do not.
     """
 
     scale_x: float
@@ -37,6 +40,8 @@ class PlaneToSlide:
     offset_y: float
     mpp_x: float
     mpp_y: float
+    limit_x: float = np.inf
+    limit_y: float = np.inf
 
     @property
     def um2_per_pixel(self) -> float:
@@ -59,10 +64,12 @@ class PlaneToSlide:
         """
         scale = np.array([self.scale_x, self.scale_y])
         offset = np.array([self.offset_x, self.offset_y])
+        limit = np.array([self.limit_x, self.limit_y])
 
         def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
             # adding zero turns -0.0 into 0.0
-            moved: NDArray[np.float64] = np.round(points * scale + offset, DECIMALS) + 0.0
+            inside = np.minimum(points * scale + offset, limit)
+            moved: NDArray[np.float64] = np.round(inside, DECIMALS) + 0.0
             return moved
 
         shapes, source = _mend(shapely.transform(polygons, move))

@@ -1,4 +1,4 @@
-"""Where to look on a slide: the tissue mask, found or given."""
+"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
 
 from __future__ import annotations
 
@@ -9,40 +9,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.overview import Overview
-from wsi_sampath.slides.sampling import Sampling
+from wsi_sampath.slides.glass import is_dark_field
+from wsi_sampath.slides.overview import damage_warnings
+from wsi_sampath.slides.readers import TileError
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.stain import stain_doubt
 
 MASK_MPP = 8.0
-_LISTED_BOXES = 5
+MIN_TISSUE_UM2 = 8_000.0
+# A disc of 113 um: most lumina and fat cells are smaller and count as tissue.
+MAX_HOLE_UM2 = 10_000.0
+_SPOT_MPP, _SPOT_PX, _MOST_SPOTS = 2.0, 96, 16
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """Where a slide is to be analysed.
+    """What is to be analysed.
 
     Attributes
     ----------
     mask
-        bool (h, w) over the whole slide: the tissue.
-    unknown
-        bool (h, w): what no level of the slide shows. It is not tissue, but is tried, and then
-        reported, at full resolution.
+        bool (h, w) over the whole slide.
     warnings
-        Sentences for the user: what could not be decoded.
+        Sentences for the user.
+    unknown
+        bool (h, w): what no level of the slide shows, None where that was not looked at. It does
+        not count as tissue, but is tried, and then reported, at full resolution.
     """
 
     mask: NDArray[np.bool_]
-    unknown: NDArray[np.bool_]
     warnings: tuple[str, ...] = ()
+    unknown: NDArray[np.bool_] | None = None
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
-        """Everything that a tile is to be read for."""
-        return self.mask | self.unknown
+        """bool (h, w): everything for which tiles are to be read."""
+        return self.mask if self.unknown is None else self.mask | self.unknown
 
 
-def find_tissue(slide: Slide, method: str = "otsu") -> Tissue:
+def find_tissue(
+    slide: Slide,
+    method: str = "otsu",
+    *,
+    min_area_um2: float = MIN_TISSUE_UM2,
+    max_hole_um2: float = MAX_HOLE_UM2,
+) -> Tissue:
     """Find what is to be analysed.
 
     Parameters
@@ -52,6 +63,13 @@ def find_tissue(slide: Slide, method: str = "otsu") -> Tissue:
     method
         ``"otsu"`` finds tissue on a low-resolution image (about 8 um per pixel), ``"none"`` takes
         everything, anything else is the path of a mask image or of a GeoJSON.
+    min_area_um2, max_hole_um2
+        For ``"otsu"``: smaller pieces are left out, smaller holes count as tissue.
+
+    Returns
+    -------
+    Tissue
+        Its warnings name a slide that does not look like H&E, and what cannot be decoded.
 
     Raises
     ------
@@ -59,82 +77,88 @@ def find_tissue(slide: Slide, method: str = "otsu") -> Tissue:
         ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file, ``unreadable``
         where nothing of the slide can be decoded.
     """
-    if method == "none":
-        return _given(np.ones((1, 1), bool))
-    if method == "otsu":
-        tissue = _found(slide)
-        hint = "no tissue was found; look at the slide, or give --tissue none or a mask"
-    else:
-        tissue = _given(_drawn(slide, Path(method)))
-        hint = f"the mask {method} is empty over this slide"
-    if not tissue.to_try.any():
-        raise WsiError("no-tissue", hint, subject=str(slide.path))
-    return tissue
+    match method:
+        case "otsu":
+            return _found(slide, min_area_um2, max_hole_um2)
+        case "none":
+            mask = np.ones((1, 1), bool)
+        case _:
+            mask = _drawn(slide, Path(method))
+    return Tissue(mask, _doubts(_spots(slide, mask)))
 
 
-def _given(mask: NDArray[np.bool_]) -> Tissue:
-    return Tissue(mask, np.zeros_like(mask))
-
-
-def _found(slide: Slide) -> Tissue:
-    # scikit-image takes half a second to import: only those wait who need it.
+def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
+    # scikit-image and scipy take half a second to import: only those wait who need them.
     from wsi_sampath.slides.tissue import tissue_mask
 
     overview, plan = slide.overview(MASK_MPP)
-    if overview.failed.all():
-        raise WsiError(
-            "unreadable",
-            "nothing of it can be decoded; is it fully copied?",
-            subject=str(slide.path),
-        )
-    mask = tissue_mask(overview.image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y)
-    return Tissue(mask, overview.failed, _damage(overview, plan))
+    image, failed = overview.image, overview.failed
+    if failed.all():
+        message = "nothing of it can be decoded; is it fully copied?"
+        raise WsiError("unreadable", message, subject=str(slide.path))
+    mask = tissue_mask(
+        image,
+        mpp_x=plan.mpp_x,
+        mpp_y=plan.mpp_y,
+        min_area_um2=min_area_um2,
+        max_hole_um2=max_hole_um2,
+    )
+    if not (mask | failed).any():
+        what = "no tissue was found"
+        if is_dark_field(image):
+            what += " (the background is dark, as in fluorescence)"
+        _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
+    return Tissue(mask, (*damage_warnings(overview, plan), *_doubts(image, mask)), failed)
 
 
 def _drawn(slide: Slide, path: Path) -> NDArray[np.bool_]:
     from wsi_sampath.slides.tissue import load_mask
 
     plan = slide.sampling(MASK_MPP)
-    return load_mask(
+    mask = load_mask(
         path,
         slide_size=slide.size,
         mask_size=(plan.width, plan.height),
         bounds_offset=slide.bounds_offset,
     )
+    if not mask.any():
+        _refuse_empty(slide, f"the mask {path} is empty over this slide")
+    return mask
 
 
-def _damage(overview: Overview, plan: Sampling) -> tuple[str, ...]:
-    """Say what could not be decoded, and what came of it."""
-    said = []
-    if overview.mended:
-        names = ", ".join(map(str, overview.mended))
-        said.append(
-            f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
-            "Is the file fully copied?"
-        )
-    if overview.failed.any():
-        share = 100 * float(overview.failed.mean())
-        boxes = _boxes(overview.failed, plan)
-        more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
-        said.append(
-            f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
-            f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
-        )
-    return tuple(said)
+def _refuse_empty(slide: Slide, message: str) -> None:
+    raise WsiError("no-tissue", message, subject=str(slide.path))
 
 
-def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
-    # It takes a while to import, and hardly any slide is damaged.
-    from scipy import ndimage
+def _doubts(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
+    doubt = stain_doubt(rgb, tissue)
+    if doubt is None:
+        return ()
+    return (
+        f"the slide does not look like bright-field H&E but like {doubt}: a model trained on H&E "
+        "answers there, too, and may be wrong throughout",
+    )
 
-    labels, _ = ndimage.label(failed)
-    boxes = []
-    for rows, columns in ndimage.find_objects(labels):
-        edges = (
-            columns.start * plan.zoom_x,
-            rows.start * plan.zoom_y,
-            (columns.stop - columns.start) * plan.zoom_x,
-            (rows.stop - rows.start) * plan.zoom_y,
-        )
-        boxes.append(", ".join(str(round(edge)) for edge in edges))
-    return boxes
+
+def _spots(slide: Slide, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Read a few places spread over the mask, side by side, uint8 (h, n h, 3)."""
+    rows, columns = np.nonzero(mask)
+    chosen = np.linspace(0, len(rows) - 1, min(_MOST_SPOTS, len(rows))).astype(int)
+    centres = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1)
+    if mask.size == 1:
+        axis = (np.arange(4) + 0.5) / 4
+        centres = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    places = centres / mask.shape[::-1] * slide.size
+    read = [spot for x, y in places if (spot := _spot(slide, float(x), float(y))) is not None]
+    return np.concatenate(read, axis=1) if read else np.zeros((1, 1, 3), np.uint8) + 255
+
+
+def _spot(slide: Slide, x: float, y: float) -> NDArray[np.uint8] | None:
+    plan = slide.sampling(_SPOT_MPP)
+    width, height = min(_SPOT_PX, plan.width), min(_SPOT_PX, plan.height)
+    left = int(np.clip(x / plan.zoom_x - width / 2, 0, plan.width - width))
+    top = int(np.clip(y / plan.zoom_y - height / 2, 0, plan.height - height))
+    try:
+        return slide.read_sampled(plan, left, top, width, height)
+    except TileError:
+        return None

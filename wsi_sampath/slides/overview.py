@@ -19,6 +19,7 @@ _SMALLEST_CELL, _SMALLEST_CELL_OF_LEVEL_0 = 32, 4
 # Failing reads of level 0 after which large cells are given up whole: a slide of which half is
 # missing would take an hour else, and its borders to the pixel help nobody.
 _MOST_FAILURES = 4000
+_LISTED_BOXES = 5
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,40 @@ def _halves(box: Box) -> tuple[Box, ...]:
         return (x, y, half, height), (x + half, y, width - half, height)
     half = height // 2
     return (x, y, width, half), (x, y + half, width, height - half)
+
+
+def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
+    """Say what could not be decoded, and what came of it."""
+    said = []
+    if overview.mended:
+        names = ", ".join(map(str, overview.mended))
+        said.append(
+            f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
+            "Is the file fully copied?"
+        )
+    if overview.failed.any():
+        share = 100 * float(overview.failed.mean())
+        boxes = _boxes(overview.failed, plan)
+        more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
+        said.append(
+            f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
+            f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
+        )
+    return tuple(said)
+
+
+def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
+    # It takes a while to import, and hardly any slide is damaged.
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(failed)
+    boxes = []
+    for rows, columns in ndimage.find_objects(labels):
+        edges = (
+            columns.start * plan.zoom_x,
+            rows.start * plan.zoom_y,
+            (columns.stop - columns.start) * plan.zoom_x,
+            (rows.stop - rows.start) * plan.zoom_y,
+        )
+        boxes.append(", ".join(str(round(edge)) for edge in edges))
+    return boxes

@@ -14,23 +14,30 @@ from skimage import filters
 from skimage.morphology import disk
 
 from wsi_sampath.slides.drawn_mask import load_mask
+from wsi_sampath.slides.glass import (
+    LEAST_GLASS,
+    BoolArray,
+    FloatArray,
+    UInt8Array,
+    even_places,
+    glass_colour,
+    is_dark_field,
+    optical_density,
+)
 
 __all__ = ["Method", "load_mask", "tissue_mask"]
 
-UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
 Method = Literal["otsu", "none"]
 
 _SMOOTH_UM = 6.0
 _MARGIN_UM = 8.0
 # Decadic optical density. Bare glass stays below 0.015 after smoothing, the palest stroma and
-# mucin reach 0.03. Otsu alone splits bare glass, and gives up the pale half of a dark slide.
-_LOWEST_CUT, _HIGHEST_CUT = 0.022, 0.035
+# mucin reach 0.03. Otsu's threshold alone splits bare glass, and gives up the pale half of a dark
+# slide: a part of it is taken, within bounds, of which the lower one follows the glass's noise.
+_LOWEST_CUTS, _HIGHEST_CUT = (0.015, 0.022), 0.035
+_OTSU_SHARE, _NOISE_FACTOR = 0.4, 5.0
 _ALL_TISSUE = 0.08
 _BLACK, _NEUTRAL = 60, 18
-_DARK, _BRIGHT = 40, 150
-_DARK_FIELD_BLACK, _DARK_FIELD_GLASS = 0.3, 0.02
 _PEN_REACH_UM = 48.0
 
 
@@ -41,7 +48,7 @@ def tissue_mask(
     mpp_y: float,
     method: Method = "otsu",
     min_area_um2: float = 8_000.0,
-    max_hole_um2: float = 40_000.0,
+    max_hole_um2: float = 10_000.0,
 ) -> BoolArray:
     """Find stained tissue on a bright-field image.
 
@@ -61,12 +68,13 @@ def tissue_mask(
     min_area_um2
         Smaller pieces are dropped.
     max_hole_um2
-        Smaller holes are filled, unless a marker makes them.
+        Smaller holes are filled, unless a marker makes them; larger ones are glass.
 
     Returns
     -------
     bool (h, w)
-        With a margin of about one 8-um pixel, so that the edges of tissue are inside.
+        With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps that
+        are narrower than about four such pixels count as tissue.
 
     Raises
     ------
@@ -77,49 +85,19 @@ def tissue_mask(
         raise ValueError(f"expected uint8 (h, w, 3), not {rgb.dtype} {rgb.shape}")
     if method == "none" or not rgb.size:
         return np.ones(rgb.shape[:2], np.bool_)
-    glass = _glass_colour(rgb)
-    if _is_dark_field(rgb):
+    flat = even_places(rgb)
+    glass = glass_colour(rgb, flat)
+    if is_dark_field(rgb):
         return np.zeros(rgb.shape[:2], np.bool_)
     pixel_um2, pixel_um = mpp_x * mpp_y, float(np.sqrt(mpp_x * mpp_y))
-    density = _density(rgb, glass)
+    density = optical_density(rgb, glass)
     marked = _artefacts(rgb, density, pixel_um)
     # Black is dense enough to bleed into its neighbours when smoothed.
     density[:, marked] = 0
     stain = _stain(density, (_SMOOTH_UM / mpp_y, _SMOOTH_UM / mpp_x))
-    mask = stain > _cut(stain[~marked])
+    mask = stain > _cut(stain[~marked], _glass_noise(stain, flat & ~marked))
     mask &= ~marked
     return _tidy(mask, marked, pixel_um, min_area_um2 / pixel_um2, max_hole_um2 / pixel_um2)
-
-
-def _glass_colour(rgb: UInt8Array) -> FloatArray:
-    """Median of the brightest near-neutral pixels, or a usual white if hardly any."""
-    pixels = rgb[:: _stride(rgb), :: _stride(rgb)].reshape(-1, 3)
-    low, high = pixels.min(1).astype(np.int16), pixels.max(1).astype(np.int16)
-    bright = (low > 195) & (high - low < 15)
-    if bright.mean() < 0.005:
-        return np.array([243, 243, 243], np.float32)
-    level = low[bright]
-    top = level >= np.percentile(level, 90) - 8
-    white: FloatArray = np.median(pixels[bright][top], axis=0).astype(np.float32)
-    return white
-
-
-def _stride(rgb: UInt8Array) -> int:
-    return max(1, int(np.sqrt(rgb.shape[0] * rgb.shape[1] / 1_000_000)))
-
-
-def _is_dark_field(rgb: UInt8Array) -> bool:
-    """Tell a fluorescence image: much black and no glass."""
-    black = float((rgb.max(2) < _DARK).mean())
-    glass = float((rgb.min(2) > _BRIGHT).mean())
-    return black > _DARK_FIELD_BLACK and glass < _DARK_FIELD_GLASS
-
-
-def _density(rgb: UInt8Array, glass: FloatArray) -> FloatArray:
-    """Optical density against the glass, float32 (3, h, w), never below 0."""
-    levels = np.arange(256, dtype=np.float32)
-    table = np.log10((glass[:, None] + 1) / (levels + 1)).clip(0, None)
-    return np.stack([table[c][rgb[..., c]] for c in range(3)])
 
 
 def _stain(density: FloatArray, sigma: tuple[float, float]) -> FloatArray:
@@ -130,11 +108,18 @@ def _stain(density: FloatArray, sigma: tuple[float, float]) -> FloatArray:
     return mixed
 
 
-def _cut(stain: FloatArray) -> float:
-    """Otsu's threshold within bounds; negative, so that all is taken, where all is stained."""
+def _glass_noise(stain: FloatArray, glass: BoolArray) -> float:
+    """Return what nearly all glass stays below; infinite where none is in sight."""
+    return float(np.percentile(stain[glass], 99)) if glass.mean() >= LEAST_GLASS else np.inf
+
+
+def _cut(stain: FloatArray, noise: float) -> float:
+    """Choose the threshold; negative, so that all is taken, where all is stained."""
     if not stain.size or float(np.percentile(stain, 0.5)) > _ALL_TISSUE:
         return -1.0
-    return float(np.clip(filters.threshold_otsu(stain), _LOWEST_CUT, _HIGHEST_CUT))
+    lowest = float(np.clip(_NOISE_FACTOR * noise, *_LOWEST_CUTS))
+    share = _OTSU_SHARE * filters.threshold_otsu(stain)
+    return float(np.clip(share, lowest, _HIGHEST_CUT))
 
 
 def _artefacts(rgb: UInt8Array, density: FloatArray, pixel_um: float) -> BoolArray:
@@ -182,7 +167,7 @@ def _tidy(
     padded = np.pad(mask, margin, mode="edge")
     closed = ndimage.binary_closing(padded, brush)[margin:-margin, margin:-margin]
     mask = _without_small(closed, min_area_px)
-    mask = mask | _small_holes(mask, max_hole_px)
+    mask = mask | _small_holes(mask, brush, max_hole_px)
     tidy: BoolArray = ndimage.binary_dilation(mask, brush) & ~marked
     return tidy
 
@@ -195,10 +180,12 @@ def _without_small(mask: BoolArray, area_px: float) -> BoolArray:
     return kept
 
 
-def _small_holes(mask: BoolArray, area_px: float) -> BoolArray:
+def _small_holes(mask: BoolArray, brush: npt.NDArray[np.uint8], area_px: float) -> BoolArray:
     """Tell the holes under this area; a gap that reaches the frame is not a hole."""
     labels, count = ndimage.label(~mask)
-    hole = np.bincount(labels.ravel(), minlength=count + 1) < area_px
+    # Smoothing has let the tissue around a hole grow into it, by about the brush.
+    true = ndimage.grey_dilation(labels, footprint=brush)
+    hole = np.bincount(true.ravel(), minlength=count + 1) < area_px
     hole[0] = False
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         hole[side] = False
