@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.glass import is_dark_field
 from wsi_sampath.slides.overview import damage_warnings
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.reader_base import TileError
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stain import stain_doubt
 
@@ -43,7 +43,7 @@ class Tissue:
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
-        """bool (h, w): everything for which tiles are to be read."""
+        """Everything for which tiles are to be read, bool (h, w)."""
         return self.mask if self.unknown is None else self.mask | self.unknown
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.reader_base import RefusedError
 from wsi_sampath.slides.tiff_codec import jpeg2000_size, jpeg_size
 from wsi_sampath.slides.tiff_header import (
     BITS,
@@ -59,8 +60,11 @@ _SAMPLED_BYTES = 64 << 20
 _HEAD_BYTES = 1 << 16
 
 
-class FalseClaim(Exception):
+class FalseClaimError(RefusedError):
     """A header that says more than the file holds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; copy it again from where it came")
 
 
 def check_regular(path: Path) -> None:
@@ -91,7 +95,7 @@ def check_header(path: Path) -> None:
 
     Raises
     ------
-    FalseClaim
+    FalseClaimError
         Where a tag claims more values than the file has bytes, or a size is absurd.
     """
     header = _header(path)
@@ -101,7 +105,7 @@ def check_header(path: Path) -> None:
         for tag in _STRUCTURE:
             entry = directory.entries.get(tag)
             if entry is not None and entry.size > header.file_size:
-                raise FalseClaim(
+                raise FalseClaimError(
                     f"its header claims {entry.count} values of tag {tag}, more than the file holds"
                 )
 
@@ -119,7 +123,7 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
     Raises
     ------
-    FalseClaim
+    FalseClaimError
         Where the file cannot hold an image of such a size.
     """
     header = _header(path)
@@ -206,15 +210,15 @@ def _check_listed(directory: Directory, header: Header) -> None:
     name = "tiles" if directory.is_tiled else "strips"
     entry = directory.entries.get(TILE_OFFSETS if directory.is_tiled else STRIP_OFFSETS)
     if min(across, down) < 1 or not 1 <= directory.value(SAMPLES, 1) <= _MOST_SAMPLES:
-        raise FalseClaim(f"its header has {name} of {across} x {down} px: it is damaged")
+        raise FalseClaimError(f"its header has {name} of {across} x {down} px: it is damaged")
     needed, listed = directory.segments, 0 if entry is None else entry.count
     if listed < needed or (listed >= 2 * needed and directory.is_flat):
-        raise FalseClaim(
+        raise FalseClaimError(
             f"its header says {width} x {height} px, which makes {needed} {name} of "
             f"{across} x {down}, but it lists {listed}: it is damaged"
         )
     if entry is not None and entry.position + entry.size > header.file_size:
-        raise FalseClaim(f"its list of {name} lies beyond the end of the file")
+        raise FalseClaimError(f"its list of {name} lies beyond the end of the file")
 
 
 def _segments(directory: Directory, header: Header) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -234,7 +238,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
     slack = 0 if coding in _NONE else _SLACK_BYTES
     if directory.segment_bytes > typical * ratio + slack:
         width, height = directory.size
-        raise FalseClaim(
+        raise FalseClaimError(
             f"its header says {width} x {height} px in parts of {directory.segment[0]} x "
             f"{directory.segment[1]}, but {typical} bytes cannot hold such a part: it is damaged"
         )
@@ -255,7 +259,7 @@ def _check_sample(
     ]
     known = [verdict for verdict in verdicts if verdict is not None]
     if known and not any(known):
-        raise FalseClaim(
+        raise FalseClaimError(
             f"its parts are not of {directory.segment[0]} x {directory.segment[1]} px, as its "
             "header says: it is damaged"
         )

@@ -15,9 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, cast
 
-import numpy as np
-
-from wsi_sampath.slides.readers import READERS, Reader, Rgb, TileError
+from wsi_sampath.slides.reader_base import Reader, Rgb, TileError
 
 _Box = tuple[int, int, int, int, int]
 
@@ -91,7 +89,7 @@ class ReaderProcess:
     def __init__(self, name: str, path: Path) -> None:
         # multiprocessing would run the user's script again in every child that it starts.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "wsi_sampath.slides.reader_process", name, str(path)],
+            [sys.executable, "-m", "wsi_sampath.slides.reader_child", name, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -104,8 +102,8 @@ class ReaderProcess:
         OSError, EOFError
             If the process has died.
         """
-        _send(self._process.stdin, box)
-        return cast(Rgb | str, _receive(self._process.stdout))
+        send(self._process.stdin, box)
+        return cast(Rgb | str, receive(self._process.stdout))
 
     def close(self) -> None:
         """End the process."""
@@ -116,31 +114,13 @@ class ReaderProcess:
         self._process.wait()
 
 
-def serve(name: str, path: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer boxes by pixels, or by what went wrong, until the asking process closes or dies."""
-    reader: Reader | None = None
-    while True:
-        try:
-            box = _receive(requests)
-        except EOFError:
-            return
-        try:
-            reader = reader or READERS[name](path)
-            answer: Any = np.ascontiguousarray(reader.read(*box))
-        except TileError as error:
-            answer = str(error)
-        _send(answers, answer)
-
-
-def _send(stream: IO[bytes] | None, value: Any) -> None:
+def send(stream: IO[bytes] | None, value: Any) -> None:
+    """Write a value into a pipe."""
     pipe = cast(IO[bytes], stream)
     pickle.dump(value, pipe, protocol=5)
     pipe.flush()
 
 
-def _receive(stream: IO[bytes] | None) -> Any:
+def receive(stream: IO[bytes] | None) -> Any:
+    """Read a value that `send` wrote; raises EOFError where the other side is gone."""
     return pickle.load(cast(IO[bytes], stream))  # noqa: S301 - from our own child
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

@@ -16,7 +16,8 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.file_checks import missing_data
 from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
 from wsi_sampath.slides.overview import Overview, read_overview
-from wsi_sampath.slides.readers import Reader, open_reader
+from wsi_sampath.slides.reader_base import Reader
+from wsi_sampath.slides.readers import open_reader
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
 from wsi_sampath.slides.stated_scale import stated_scale
 
@@ -61,6 +62,7 @@ class Slide:
         slide_mpp: tuple[float, float] | float | None = None,
         csv_mpp: tuple[float, float] | None = None,
         reader: str = "auto",
+        image: int | None = None,
     ) -> Slide:
         """Open a slide file.
 
@@ -74,14 +76,17 @@ class Slide:
             The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
         reader
             ``"auto"``, ``"tiff"``, ``"openslide"`` or ``"tiffslide"``.
+        image
+            Number of the picture to read in a file of several; None reads the largest scan.
 
         Raises
         ------
         WsiError
-            ``unreadable``, ``no-mpp`` or ``implausible-mpp``.
+            ``unreadable``, ``no-mpp``, ``implausible-mpp``, or ``bad-input`` for an image that is
+            not there.
         """
         path = Path(path)
-        opened = open_reader(path, reader=reader)
+        opened = open_reader(path, reader=reader, image=image)
         flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
         try:
             mpp, doubts = _scale(path, opened, flag=flag, table=csv_mpp)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from wsi_sampath.slides.metadata import SlideMetadata
 from wsi_sampath.slides.mpp import differs, spoken_mpp
-from wsi_sampath.slides.readers import BROKEN_TIFF
+from wsi_sampath.slides.reader_base import BROKEN_TIFF
 from wsi_sampath.slides.tiff_statements import (
     OME,
     PLACEHOLDER_UM,

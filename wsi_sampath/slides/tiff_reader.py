@@ -1,27 +1,35 @@
-"""The fast way into tiled TIFF slides: their tiles straight from the file.
+"""The direct way into TIFF slides: their tiles straight from the file.
 
-OpenSlide stays the reference: where it opens the file too, a few boxes are compared at opening and
-this reader steps back unless they are the same.
+OpenSlide stays the reference: where it opens the file too, and knows what such pages mean, a few
+boxes are compared at opening and this reader steps back unless they are the same. Which page is the
+slide is not left to it: it takes the first.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.slides.readers import OpenSlideReader, Reader, Rgb, TileError, read_clipped
-from wsi_sampath.slides.tiff_pages import TiledPage, read_pages
+from wsi_sampath.slides.openslide_reader import OpenSlideReader
+from wsi_sampath.slides.reader_base import Box, Reader, Rgb, TileError, read_clipped
+from wsi_sampath.slides.same_picture import Place, chain
+from wsi_sampath.slides.tiff_layout import named_others
+from wsi_sampath.slides.tiff_pages import Layout, TiledPage, read_layout
+from wsi_sampath.slides.tiff_pixels import Raw, settle
 from wsi_sampath.slides.tile_cache import TileCache
 
 _OPENSLIDE_VENDORS = frozenset({"aperio", "generic-tiff"})
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 256 << 20
 _CHECK_PX = 96
 _CHECKS = 4
+_PLACES = 3
+_MOST_SAMPLED = 16
 _JPEG2000_TOLERANCE = 1
 
 
@@ -38,30 +46,40 @@ class _Part:
 class TiffReader:
     """Tiles of a TIFF decoded directly. Thread-safe.
 
-    Takes Aperio SVS, generic pyramidal TIFF and OME-TIFF with 8-bit RGB tiles.
+    Takes Aperio SVS, generic TIFF and OME-TIFF, in tiles or strips, of whatever samples
+    `tiff_pixels` knows to be RGB.
 
     Parameters
     ----------
     path
         A local file.
+    image
+        Number of the picture to read; None reads the largest scan.
 
     Raises
     ------
     TileError
         Where the file is of another kind, or its pixels are not OpenSlide's.
+    RefusedError
+        Where no RGB can be made of it.
+    WsiError
+        ``bad-input`` where there is no such image.
     """
 
     name = "tiff"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, image: int | None = None) -> None:
         if not hasattr(os, "pread"):
             raise TileError("this system has no positioned reads")
-        self._pages, self.metadata = read_pages(path)
+        layout = read_layout(path, image)
+        self._pages, self.metadata = layout.levels, layout.metadata
         self._cache = TileCache(_capacity(self._pages[0]))
         self._file = path.open("rb", buffering=0)
         try:
+            self._settle()
+            self._choose_levels(layout)
             self._agree(path)
-        except TileError:
+        except BaseException:
             self.close()
             raise
         self._cache = TileCache(_capacity(self._pages[0]))
@@ -85,15 +103,16 @@ class TiffReader:
         """Close the file."""
         self._file.close()
 
-    def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
+    def _raw(self, level: int, box: Box) -> Rgb:
         page = self._pages[level]
+        counts = page.counts
         whole = _whole_tile(page, box)
-        if whole is not None and page.counts[whole]:
+        if whole is not None and counts[whole]:
             self._cache.count(box[2] * box[3])
-            return page.decode(self._bytes(page, whole), whole)
+            return page.tile(whole, self._bytes)
         out = np.empty((box[3], box[2], 3), np.uint8)
         for part in _parts(page, box):
-            if page.counts[part.index] == 0:
+            if counts[part.index] == 0:
                 out[part.target] = self.metadata.background
             else:
                 out[part.target] = self._tile(level, part)[part.source]
@@ -106,65 +125,152 @@ class TiffReader:
         height = min(page.tile_height, page.height - row * page.tile_height)
         return self._cache.fetch(
             (level, index),
-            lambda: page.decode(self._bytes(page, index), index),
+            lambda: page.tile(index, self._bytes),
             pixels=width * height,
             wanted=part.wanted,
         )
 
-    def _bytes(self, page: TiledPage, index: int) -> bytes:
-        count, offset = int(page.counts[index]), int(page.offsets[index])
-        if not 0 < count <= page.most_bytes or offset <= 0:
-            raise TileError(f"tile {index}: {count} bytes at {offset} cannot be right")
+    def _bytes(self, offset: int, count: int) -> bytes:
         try:
             data = os.pread(self._file.fileno(), count, offset)
         except (OSError, ValueError) as error:
-            raise TileError(f"tile {index}: {error}") from None
+            raise TileError(f"bytes at {offset}: {error}") from None
         if len(data) < count:
-            raise TileError(f"tile {index}: the file ends before it; is it fully copied?")
+            raise TileError(f"bytes at {offset}: the file ends before; is it fully copied?")
         return data
+
+    def _settle(self) -> None:
+        """Decide by some tiles what the tags say too little of."""
+        first = self._pages[0]
+        samples, warnings = settle(first.samples, self._sampled() if not first.compared else [])
+        self._pages = tuple(replace(page, samples=samples) for page in self._pages)
+        self._warn(warnings)
+
+    def _sampled(self) -> list[Raw]:
+        """Decode tiles of level 0, the busiest and others, and the whole lowest level if small."""
+        first, last = self._pages[0], self._pages[-1]
+        spread = np.linspace(0, len(first.counts) - 1, _MOST_SAMPLED // 2).astype(int)
+        wanted = [(first, int(index)) for index in (*_busiest(first, _CHECKS), *spread)]
+        if len(last.counts) <= _MOST_SAMPLED:
+            wanted += [(last, index) for index in range(len(last.counts))]
+        found = []
+        for page, index in dict.fromkeys(wanted):
+            if page.counts[index]:
+                with suppress(TileError):
+                    found.append(page.raw(index, self._bytes))
+        return found
+
+    def _choose_levels(self, layout: Layout) -> None:
+        """Keep the lower levels that show the same picture as level 0."""
+        same, other, unknown = chain(
+            self.metadata.level_sizes, self.read, list(_places(self._pages[0]))
+        )
+        warnings = [_refused(self._pages[level], "shows another picture") for level in other]
+        warnings += [_refused(self._pages[level], "cannot be decoded") for level in unknown]
+        known = [page.source for page in self._pages]
+        self._warn((*named_others(layout.picture, layout.pictures, known), *warnings))
+        self._pages = tuple(self._pages[level] for level in same)
+        sizes = tuple(self.metadata.level_sizes[level] for level in same)
+        self.metadata = replace(self.metadata, level_sizes=sizes)
+        self._cache = TileCache(_capacity(self._pages[0]))
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        self.metadata = replace(self.metadata, warnings=(*self.metadata.warnings, *warnings))
 
     def _agree(self, path: Path) -> None:
         """Take OpenSlide's word for the metadata, and compare pixels with it."""
+        self._check_that_it_decodes()
         try:
             reference: Reader = OpenSlideReader(path)
         except TileError:
-            for level, box in self._check_boxes():
-                self.read(level, *box)
             return
         try:
             self._agree_with(reference)
         finally:
             reference.close()
 
+    def _check_that_it_decodes(self) -> None:
+        failure: TileError | None = None
+        for level, box in self.check_boxes():
+            if level > 0:
+                break
+            try:
+                self.read(level, *box)
+            except TileError as error:
+                failure = failure or error
+            else:
+                return
+        if failure is not None:
+            raise failure
+
     def _agree_with(self, reference: Reader) -> None:
-        stated = reference.metadata
+        stated, own = reference.metadata, self.metadata
         if stated.vendor not in _OPENSLIDE_VENDORS:
             raise TileError(f"{stated.vendor} files are left to OpenSlide")
-        if stated.level_sizes != self.metadata.level_sizes:
-            raise TileError("OpenSlide sees other levels")
+        if stated.level_sizes[0] == own.level_sizes[0]:
+            self.metadata = replace(
+                stated,
+                level_sizes=own.level_sizes,
+                mpp=stated.mpp or own.mpp,
+                warnings=own.warnings,
+            )
+        if not self._pages[0].compared:
+            return
         holes = any((page.counts == 0).any() for page in self._pages)
-        if holes and stated.vendor == "aperio" and len(self._pages) > 1:
+        as_ours = stated.level_sizes == own.level_sizes and len(own.level_sizes) > 1
+        if holes and stated.vendor == "aperio" and as_ours:
             # It takes a hole for a fault of the scanner, distrusts what lies over it in the lower
             # levels, and paints that from the finest level.
             raise TileError("tiles are missing; OpenSlide mends that")
-        self.metadata = replace(stated)
-        for level, box in self._check_boxes():
-            tolerance = 0 if self._pages[level].exact else _JPEG2000_TOLERANCE
-            ours, theirs = _try(self, level, box), _try(reference, level, box)
-            if not _same(ours, theirs, tolerance):
-                raise TileError(f"OpenSlide reads {box} of level {level} differently")
+        for level, box in self.check_boxes():
+            self._compare(reference, level, box)
 
-    def _check_boxes(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    def _compare(self, reference: Reader, level: int, box: Box) -> None:
+        page, sizes = self._pages[level], reference.metadata.level_sizes
+        if (page.width, page.height) not in sizes:
+            return
+        tolerance = 0 if page.exact else _JPEG2000_TOLERANCE
+        ours = _try(self, level, box)
+        theirs = _try(reference, sizes.index((page.width, page.height)), box)
+        if _same(ours, theirs, tolerance):
+            return
+        if ours is not None and self._says_otherwise(page, box):
+            return
+        raise TileError(f"OpenSlide reads {box} of level {level} differently")
+
+    def _says_otherwise(self, page: TiledPage, box: Box) -> bool:
+        index = next(_parts(page, box)).index
+        return bool(page.counts[index]) and page.says_otherwise(index, self._bytes)
+
+    def check_boxes(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
         """Yield boxes of level 0 where there is most to see, and the corners of lower levels."""
         page = self._pages[0]
-        weight = np.where(page.counts > page.most_bytes, 0, page.counts)
-        for tiles in np.array_split(np.arange(len(weight)), min(_CHECKS, len(weight))):
-            row, column = divmod(int(tiles[weight[tiles].argmax()]), page.columns)
+        for tile in _busiest(page, _CHECKS):
+            row, column = divmod(tile, page.columns)
             x = _across((column + 1) * page.tile_width, page.width)
             y = _across((row + 1) * page.tile_height, page.height)
             yield 0, (x, y, min(_CHECK_PX, page.width), min(_CHECK_PX, page.height))
         for level, lower in enumerate(self._pages[1:], 1):
             yield level, (0, 0, min(_CHECK_PX, lower.width), min(_CHECK_PX, lower.height))
+
+
+def _busiest(page: TiledPage, n: int) -> list[int]:
+    """Return the tiles with most bytes in each of n parts of a level."""
+    weight = np.where(page.counts > page.most_bytes, 0, page.counts)
+    parts = np.array_split(np.arange(len(weight)), min(n, len(weight)))
+    return [int(tiles[weight[tiles].argmax()]) for tiles in parts]
+
+
+def _places(page: TiledPage) -> Iterator[Place]:
+    """Yield where in a level there is most to see."""
+    for index in _busiest(page, _PLACES):
+        row, column = divmod(index, page.columns)
+        x, y = (column + 0.5) * page.tile_width, (row + 0.5) * page.tile_height
+        yield min(1.0, x / page.width), min(1.0, y / page.height)
+
+
+def _refused(page: TiledPage, why: str) -> str:
+    return f"a page of {page.width} x {page.height} pixels {why}: it is not used as a lower level"
 
 
 def _across(border: int, size: int) -> int:
