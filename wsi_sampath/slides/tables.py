@@ -18,6 +18,7 @@ _BYTE_ORDER_MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+_QUOTED = re.compile(r'"[^"]*"')
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
@@ -86,9 +87,9 @@ def read_table(path: Path) -> Table:
         Where it cannot be read, a column is named twice, quotes are left open, or a row has more
         cells than the header (as an unquoted decimal comma makes of one number two cells).
     """
-    text = read_text(path)
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
-    stated = _SEPARATOR_LINE.fullmatch(first.strip("\r "))
+    stated = _SEPARATOR_LINE.fullmatch(first.strip())
     separator = stated[1] if stated else _separator(first)
     try:
         return _parsed(rest if stated else text, separator, skipped=1 if stated else 0)
@@ -113,7 +114,8 @@ def _decoded(data: bytes, path: Path) -> str:
 
 def _separator(header: str) -> str:
     """Return the separator that makes the most columns of the header."""
-    return max(_SEPARATORS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
+    unquoted = _QUOTED.sub("", header)
+    return max(_SEPARATORS, key=unquoted.count)
 
 
 def _parsed(text: str, separator: str, *, skipped: int) -> Table:
