@@ -1,4 +1,4 @@
-"""Headers are held against the file: what claims too much is refused, what is odd but true is read."""
+"""Headers are held against the file: what claims too much is refused, what is true is read."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_list_longer_than_the_file_is_refused_before_it_is_read(tmp_path, tag)
         open_reader(path)
 
 
-@pytest.mark.parametrize("compression", ["none", "deflate", "lzw", "jpeg"])
+@pytest.mark.parametrize("compression", ["none", "deflate", "lzw", "zstd", "packbits", "jpeg"])
 @pytest.mark.parametrize("width", [SIDE * 3, SIDE + 1, 1 << 26])
 def test_the_width_of_strips_is_held_against_their_bytes(tmp_path, compression, width):
     path = tmp_path / "a.tif"
@@ -91,8 +91,6 @@ def test_the_width_of_strips_is_held_against_their_bytes(tmp_path, compression, 
     tifffile.imwrite(path, PICTURE, photometric="rgb", metadata=None, **options)
     check_claims(path, [(SIDE, SIDE)])
     patch(path, 256, value=width)
-    if compression == "lzw" and width < 1 << 26:
-        return  # LZW has no cheap sign of its length.
     with pytest.raises(TileError, match="damaged"):
         check_claims(path, [(width, SIDE)])
 
@@ -261,7 +259,7 @@ def test_flipped_bits_of_a_header_end_in_a_refusal_or_a_sane_slide(sources, name
         try:
             slide = Slide.open(path, slide_mpp=0.5)
         except WsiError as error:
-            assert "\n" not in error.line()
+            assert "\n" not in error.line()  # noqa: PT017 - refusing is one of two right ways
             return
         with slide:
             assert slide.size[0] * slide.size[1] <= SANE_PX

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,17 +47,24 @@ _KINDS = {
 _STRUCTURE = (WIDTH, HEIGHT, BITS, SAMPLES, STRIP_OFFSETS, STRIP_COUNTS)
 _STRUCTURE += (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS)
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
+_ZSTD = (50000, 34926)
 _JPEG2000 = (33003, 33004, 33005, 34712)
 # Bytes out per byte in: exact bounds of LZW, deflate and PackBits; JPEG needs half a byte for a
 # block of 64 bytes, and subsampled ones less; of the others more than this is no picture.
 _RATIOS = {_NONE: 1, _LZW: 2000, _DEFLATE: 1040, _PACKBITS: 64, _JPEG: 1500}
+_DECODERS = {
+    _LZW: imagecodecs.lzw_decode,
+    _PACKBITS: imagecodecs.packbits_decode,
+    _ZSTD: imagecodecs.zstd_decode,
+}
 _OTHER_RATIO = 100_000
 # Below this, a small file may well claim it: an empty tile costs nothing.
 _SLACK_BYTES = 4 << 20
 _MOST_SAMPLES = 64
 _YCBCR = 6
 _SAMPLED = 3
-_SAMPLED_BYTES = 64 << 20
+_SAMPLED_BYTES = 512 << 20
+_STEP = 1 << 20
 _HEAD_BYTES = 1 << 16
 
 
@@ -273,16 +281,33 @@ def _fits(directory: Directory, header: Header, offset: int, count: int) -> bool
         head = header.bytes_at(offset, min(count, _HEAD_BYTES))
         size = jpeg_size(head) if coding in _JPEG else jpeg2000_size(head)
         return None if size is None or 0 in size else size == (down, across)
-    if coding in _DEFLATE and directory.segment_bytes <= _SAMPLED_BYTES:
-        inflated = _inflated(header.bytes_at(offset, count), directory.segment_bytes)
-        return None if inflated is None else inflated == directory.segment_bytes
-    return None
+    if directory.segment_bytes > _SAMPLED_BYTES:
+        return None
+    length = _decoded_length(coding, header.bytes_at(offset, count), directory.segment_bytes)
+    return None if length is None else length == directory.segment_bytes
 
 
-def _inflated(data: bytes, expected: int) -> int | None:
-    """Count the bytes that a deflated segment holds, no further than one more than expected."""
-    inflater = zlib.decompressobj()
+def _decoded_length(coding: int, data: bytes, expected: int) -> int | None:
+    """Count the bytes that a segment holds, no further than one more than expected."""
+    if coding in _DEFLATE:
+        return _inflated_length(data, expected)
+    decode = next((one for codes, one in _DECODERS.items() if coding in codes), None)
+    if decode is None:
+        return None
     try:
-        return len(inflater.decompress(data, expected + 1))
+        return len(decode(data, out=expected + 1))
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _inflated_length(data: bytes, expected: int) -> int | None:
+    inflater, length = zlib.decompressobj(), 0
+    try:
+        while length <= expected and not inflater.eof:
+            part = inflater.decompress(data, min(_STEP, expected + 1 - length))
+            data, length = inflater.unconsumed_tail, length + len(part)
+            if not part and not data:
+                return None  # Cut short: damage, of which another test knows more.
     except zlib.error:
         return None
+    return length

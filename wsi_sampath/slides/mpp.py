@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -295,3 +296,10 @@ def lookup_mpp(table: dict[str, tuple[float, float]], slide: Path) -> tuple[floa
     if ends:
         return table[max(ends, key=len)]
     return table.get(slide.name, table.get(slide.stem))
+
+
+def unmatched_note(table: dict[str, tuple[float, float]], slides: Iterable[Path]) -> str | None:
+    """Return a sentence where a table of pixel sizes knows none of the slides."""
+    if any(lookup_mpp(table, slide) is not None for slide in slides):
+        return None
+    return f"the mpp CSV, with {len(table)} pixel sizes, names none of these slides"

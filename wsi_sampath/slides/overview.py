@@ -112,12 +112,18 @@ class _Painter:
 
 
 def _halves(box: Box) -> tuple[Box, ...]:
+    """Cut a box in two along its longer side, where borders of tiles are likely."""
     x, y, width, height = box
     if width >= height:
-        half = width // 2
+        half = _largest_power_below(width)
         return (x, y, half, height), (x + half, y, width - half, height)
-    half = height // 2
+    half = _largest_power_below(height)
     return (x, y, width, half), (x, y + half, width, height - half)
+
+
+def _largest_power_below(length: int) -> int:
+    power: int = 1 << ((length - 1).bit_length() - 1)
+    return power
 
 
 def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
