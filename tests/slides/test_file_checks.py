@@ -95,6 +95,22 @@ def test_the_width_of_strips_is_held_against_their_bytes(tmp_path, compression, 
         check_claims(path, [(width, SIDE)])
 
 
+@pytest.mark.parametrize("lost", [256, 257, 322, 324, 325])
+def test_a_damaged_page_is_never_replaced_by_a_smaller_one(tmp_path, lost):
+    path = tmp_path / "a.svs"
+    options = {"tile": (TILE, TILE), "photometric": "rgb", "metadata": None, "description": "mpp=1"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(PICTURE, **options)
+        tiff.write(PICTURE[::2, ::2], **options)
+    data = bytearray(path.read_bytes())
+    start = struct.unpack("<I", data[4:8])[0]
+    at = data.index(struct.pack("<H", lost), start + 2)
+    data[at : at + 2] = struct.pack("<H", 65001)
+    path.write_bytes(data)
+    with pytest.raises(WsiError, match="damaged"):
+        Slide.open(path)
+
+
 def test_a_refusal_says_both_numbers_and_what_to_do(tmp_path):
     path = patch(paint(tmp_path / "a.svs"), 256, value=200_000)
     with pytest.raises(WsiError, match=r"200000 x 512 px.*lists 16.*copy it again"):

@@ -24,6 +24,8 @@ from wsi_sampath.slides.tiff_header import (
     COMPRESSION,
     HEIGHT,
     PHOTOMETRIC,
+    PLANAR,
+    ROWS_PER_STRIP,
     SAMPLES,
     STRIP_COUNTS,
     STRIP_OFFSETS,
@@ -44,8 +46,10 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
-_STRUCTURE = (WIDTH, HEIGHT, BITS, SAMPLES, STRIP_OFFSETS, STRIP_COUNTS)
+_STRUCTURE: tuple[int, ...] = (WIDTH, HEIGHT, BITS, SAMPLES, STRIP_OFFSETS, STRIP_COUNTS)
 _STRUCTURE += (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS)
+_LISTS = (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS)
+_SINGLE = (WIDTH, HEIGHT, COMPRESSION, SAMPLES, ROWS_PER_STRIP, PLANAR, TILE_WIDTH, TILE_HEIGHT)
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
 _ZSTD = (50000, 34926)
 _JPEG2000 = (33003, 33004, 33005, 34712)
@@ -110,12 +114,31 @@ def check_header(path: Path) -> None:
     if header is None:
         return
     for directory in header.directories:
+        _check_sound(directory)
         for tag in _STRUCTURE:
             entry = directory.entries.get(tag)
             if entry is not None and entry.size > header.file_size:
                 raise FalseClaimError(
                     f"its header claims {entry.count} values of tag {tag}, more than the file holds"
                 )
+
+
+def _check_sound(directory: Directory) -> None:
+    """Refuse an image without the tags that every image has, or readers take a smaller one."""
+    for tag in _SINGLE:
+        entry = directory.entries.get(tag)
+        if entry is not None and entry.count != 1:
+            raise FalseClaimError(
+                f"its header has {entry.count} values of tag {tag}: it is damaged"
+            )
+    lists = [tag for tag in _LISTS if tag in directory.entries]
+    width, height = directory.size
+    is_image = bool(lists) or min(width, height) > 0
+    if is_image and (len(lists) != 2 or 0 in (*directory.size, *directory.segment)):
+        raise FalseClaimError(
+            f"an image of {width} x {height} px in its header lacks its size or its parts: the "
+            "header is damaged"
+        )
 
 
 def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
@@ -192,7 +215,7 @@ def lost_parts(path: Path, level_sizes: Sequence[tuple[int, int]]) -> dict[int, 
         if beyond.any() and len(beyond) >= rows * columns * directory.planes:
             planes = beyond[: rows * columns * directory.planes].reshape(-1, rows, columns)
             level = list(level_sizes).index(directory.size)
-            lost[level] = LostParts(planes.any(0), directory.segment)
+            lost[level] = LostParts(np.asarray(planes.any(0)), directory.segment)
     return lost
 
 
