@@ -138,7 +138,7 @@ def segment(
     from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
-    from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv
+    from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv, unmatched_note
 
     jobs, single = plan_jobs(inputs, out), is_single(inputs)
     devices = parse_devices(gpus) if gpus is not None else ()
@@ -183,7 +183,11 @@ def segment(
         }
     )
     if mpp_csv is not None:
-        jobs = with_mpp(jobs, read_mpp_csv(mpp_csv))
+        table = read_mpp_csv(mpp_csv)
+        jobs = with_mpp(jobs, table)
+        unmatched = unmatched_note(table, [job.slide for job in jobs])
+        if unmatched:
+            print(f"warning: {mpp_csv}: {unmatched}", file=sys.stderr)
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     plan_tiling(loaded.spec, settings)
     if scheduler is None:
@@ -266,7 +270,7 @@ def _print_result(job: Job, result: SegmentResult) -> None:
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     lines = [
         f"{job.slide.name}: done{again}",
-        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px ({mpp['source']}), "
+        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px ({_origin(mpp)}), "
         f"maps at {mpp['output'][0]:.4g} um/px",
         f"  tiles: {tiles['analysed']} analysed, {tiles['skipped']} without tissue, "
         f"{tiles['failed']} failed",
@@ -282,6 +286,10 @@ def _print_result(job: Job, result: SegmentResult) -> None:
     if result.report is not None:
         lines.append(f"  {result.report}")
     print("\n".join(lines), flush=True)
+
+
+def _origin(mpp: dict[str, Any]) -> str:
+    return mpp.get("stated_by") or str(mpp["source"])
 
 
 def _gpu_memory(run: dict[str, Any]) -> str:

@@ -17,8 +17,12 @@ from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.packing import SUFFIXES
 from wsi_sampath.slides.analysis import find_tissue
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
+from wsi_sampath.slides.mpp import spoken_mpp
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
+
+# A slide coarser than the network's pixels by more than this is worth a word.
+_ENLARGED = 1.1
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,26 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
         min_area_um2=settings.min_tissue_um2,
         max_hole_um2=settings.max_hole_um2,
     )
-    grid = select_tiles(grid, tissue.mask)
+    grid = select_tiles(grid, tissue.to_try)
     if not grid.n_tiles:
         raise WsiError(
             "no-tissue",
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, tissue.warnings)
+    warnings = (*tissue.warnings, *_enlarged(slide, sampling))
+    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings)
+
+
+def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
+    factor = max(slide.mpp.x, slide.mpp.y) / sampling.requested_mpp
+    if factor <= _ENLARGED:
+        return ()
+    return (
+        f"the slide has {spoken_mpp(slide.mpp.x, slide.mpp.y)} per pixel, the network needs "
+        f"{sampling.requested_mpp:.4g} um: the slide is enlarged {factor:.3g} times, without the "
+        "detail that the network was trained on",
+    )
 
 
 def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:

@@ -11,8 +11,14 @@ from wsi_sampath.errors import UsageError
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+# Beyond these no slide is worth an attempt: the sizes planned by them overflow or never end.
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+ModelMpp = Annotated[float, Field(ge=0.05, le=100, allow_inf_nan=False)]
+OutputMpp = Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)]
+Level0Px = Annotated[float, Field(ge=0, le=2**32, allow_inf_nan=False)]
+Extent = Annotated[float, Field(gt=0, le=2**32, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class SegmentSettings(BaseModel):
@@ -74,27 +80,27 @@ class SegmentSettings(BaseModel):
     model: str = "gland-mini"
     weights: str | None = None
     allow_random_weights: bool = False
-    mpp: Positive | None = None
+    mpp: ModelMpp | None = None
     slide_mpp: tuple[Positive, Positive] | None = None
-    tile: Annotated[int, Field(ge=64)] | None = None
-    overlap: Annotated[int, Field(ge=0)] | None = None
-    output_mpp: Positive | None = None
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    workers: Annotated[int, Field(ge=1)] = 4
+    tile: Annotated[int, Field(ge=64, le=16_384)] | None = None
+    overlap: Annotated[int, Field(ge=0, le=16_384)] | None = None
+    output_mpp: OutputMpp | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=1024)] = 4
     device: Device = "auto"
     precision: Precision = "auto"
     compile: bool = False
     tissue: str = "otsu"
     min_tissue_um2: NotNegative = 8_000.0
     max_hole_um2: NotNegative = 10_000.0
-    region: tuple[NotNegative, NotNegative, Positive, Positive] | None = None
+    region: tuple[Level0Px, Level0Px, Extent, Extent] | None = None
     geojson: str | None = None
     polygons: bool = True
     probabilities: bool = True
     min_area_um2: NotNegative = 0.0
     simplify_um: NotNegative = 0.0
     zarr_format: Literal[2, 3] = 2
-    max_bad_tiles: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_bad_tiles: Share = 0.01
     reader: str = "auto"
     image: Annotated[int, Field(ge=0)] | None = None
     report: bool = True

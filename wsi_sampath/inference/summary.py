@@ -67,6 +67,7 @@ def describe(
             "x": slide.mpp.x,
             "y": slide.mpp.y,
             "source": slide.mpp.source,
+            "stated_by": slide.mpp.stated_by,
             "requested": sampling.requested_mpp,
             "effective": [sampling.mpp_x, sampling.mpp_y],
             "output": [um_x, um_y],

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.glass import is_dark_field
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.overview import damage_warnings
+from wsi_sampath.slides.reader_base import TileError
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stain import stain_doubt
 
@@ -31,10 +32,19 @@ class Tissue:
         bool (h, w) over the whole slide.
     warnings
         Sentences for the user.
+    unknown
+        bool (h, w): what no level of the slide shows, None where that was not looked at. It does
+        not count as tissue, but is tried, and then reported, at full resolution.
     """
 
     mask: NDArray[np.bool_]
     warnings: tuple[str, ...] = ()
+    unknown: NDArray[np.bool_] | None = None
+
+    @property
+    def to_try(self) -> NDArray[np.bool_]:
+        """Everything for which tiles are to be read, bool (h, w)."""
+        return self.mask if self.unknown is None else self.mask | self.unknown
 
 
 def find_tissue(
@@ -59,13 +69,13 @@ def find_tissue(
     Returns
     -------
     Tissue
-        What could not be decoded at low resolution counts as tissue, so that it is tried, and
-        reported, at full resolution. Its warnings name a slide that does not look like H&E.
+        Its warnings name a slide that does not look like H&E, and what cannot be decoded.
 
     Raises
     ------
     WsiError
-        ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file.
+        ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file, ``unreadable``
+        where nothing of the slide can be decoded.
     """
     match method:
         case "otsu":
@@ -81,20 +91,24 @@ def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
     # scikit-image and scipy take half a second to import: only those wait who need them.
     from wsi_sampath.slides.tissue import tissue_mask
 
-    image, failed, plan = slide.thumbnail(MASK_MPP)
-    mask = failed | tissue_mask(
+    overview, plan = slide.overview(MASK_MPP)
+    image, failed = overview.image, overview.failed
+    if failed.all():
+        message = "nothing of it can be decoded; is it fully copied?"
+        raise WsiError("unreadable", message, subject=str(slide.path))
+    mask = tissue_mask(
         image,
         mpp_x=plan.mpp_x,
         mpp_y=plan.mpp_y,
         min_area_um2=min_area_um2,
         max_hole_um2=max_hole_um2,
     )
-    if not mask.any():
+    if not (mask | failed).any():
         what = "no tissue was found"
         if is_dark_field(image):
             what += " (the background is dark, as in fluorescence)"
         _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
-    return Tissue(mask, _doubts(image, mask))
+    return Tissue(mask, (*damage_warnings(overview, plan), *_doubts(image, mask)), failed)
 
 
 def _drawn(slide: Slide, path: Path) -> Tissue:

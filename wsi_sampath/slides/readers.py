@@ -7,6 +7,12 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.checked_reader import checked
+from wsi_sampath.slides.file_checks import (
+    FalseClaimError,
+    check_claims,
+    check_header,
+    check_regular,
+)
 from wsi_sampath.slides.openslide_reader import OpenSlideReader
 from wsi_sampath.slides.reader_base import BROKEN_TIFF, Reader, RefusedError, TileError
 from wsi_sampath.slides.reader_process import SharedReader
@@ -52,8 +58,9 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
     """
     if reader != "auto" and reader not in READERS:
         raise WsiError("bad-input", f"no reader {reader!r}; there are: auto, {', '.join(READERS)}")
-    _check_file(path)
+    check_regular(path)
     try:
+        check_header(path)
         return _open(path, reader, image)
     except RefusedError as error:
         raise WsiError("unreadable", str(error), subject=str(path)) from None
@@ -73,6 +80,8 @@ def _open(path: Path, reader: str, image: int | None) -> Reader:
         for name in ("openslide", "tiffslide") if reader == "auto" else {reader} - {"tiff"}:
             try:
                 return _checked(name, path, own, image)
+            except FalseClaimError:
+                raise
             except TileError as error:
                 refusals[name] = str(error)
     finally:
@@ -84,15 +93,27 @@ def _open(path: Path, reader: str, image: int | None) -> Reader:
 def _own_view(path: Path, image: int | None) -> tuple[TiffReader | None, dict[str, str]]:
     """Open the file directly: what the other readers make of it is held against that."""
     try:
-        return TiffReader(path, image), {}
+        own = TiffReader(path, image)
     except RefusedError:
         raise
     except TileError as error:
         return None, {"tiff": str(error)}
+    _hold(own, path)
+    return own, {}
+
+
+def _hold(opened: Reader, path: Path) -> None:
+    """Hold what a reader found against the file; close it where the file cannot hold that."""
+    try:
+        check_claims(path, opened.metadata.level_sizes)
+    except FalseClaimError:
+        opened.close()
+        raise
 
 
 def _checked(name: str, path: Path, own: TiffReader | None, image: int | None) -> Reader:
     opened = READERS[name](path)
+    _hold(opened, path)
     try:
         if own is None and image:
             raise WsiError("bad-input", f"{opened.name} cannot pick image {image} of such a file")
@@ -101,10 +122,3 @@ def _checked(name: str, path: Path, own: TiffReader | None, image: int | None) -
     except (TileError, WsiError):
         opened.close()
         raise
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise WsiError("unreadable", "there is no such file", subject=str(path))
-    if path.is_file() and path.stat().st_size == 0:
-        raise WsiError("unreadable", "the file is empty; copy it again", subject=str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TOLERANCE = 0.02
 
@@ -115,6 +115,13 @@ def plan_sampling(levels: Sequence[Level], mpp: tuple[float, float], requested: 
         width=_extent(levels[0].width, zoom_x),
         height=_extent(levels[0].height, zoom_y),
     )
+
+
+def read_from(plan: Sampling, levels: Sequence[Level], level: int) -> Sampling:
+    """Return the same plane, read from another level."""
+    factor_x = plan.zoom_x / levels[level].downsample_x
+    factor_y = plan.zoom_y / levels[level].downsample_y
+    return replace(plan, level=level, factor_x=factor_x, factor_y=factor_y)
 
 
 def _nearest_better(levels: Sequence[Level], mpp: tuple[float, float], requested: float) -> int:

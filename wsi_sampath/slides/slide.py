@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.mpp import Mpp, resolve_mpp
-from wsi_sampath.slides.reader_base import Reader, TileError
+from wsi_sampath.slides.file_checks import missing_data
+from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
+from wsi_sampath.slides.overview import Overview, read_overview
+from wsi_sampath.slides.reader_base import Reader
 from wsi_sampath.slides.readers import open_reader
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
+from wsi_sampath.slides.stated_scale import stated_scale
 
 _FINGERPRINT_BYTES = 1 << 20
 _CUBIC_SUPPORT = 2
-_BAND_PIXELS = 1 << 24
-_SMALLEST_CELL = 32
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,13 @@ class Slide:
         opened = open_reader(path, reader=reader, image=image)
         flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
         try:
-            mpp, warnings = resolve_mpp(opened.metadata.mpp, flag=flag, table=csv_mpp)
+            mpp, doubts = _scale(path, opened, flag=flag, table=csv_mpp)
         except WsiError as error:
             opened.close()
             raise error.about(str(path)) from None
         levels = snap_levels(opened.metadata.level_sizes)
-        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *warnings))
+        lost = missing_data(path, opened.metadata.level_sizes)
+        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *lost, *doubts))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -174,39 +176,21 @@ class Slide:
     def thumbnail(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Sampling]:
         """Read the whole slide at about `mpp` um per pixel, in bands to bound memory.
 
+        What a level cannot give is read from the next finer one, down to level 0.
+
         Returns
         -------
         (uint8 (h, w, 3), bool (h, w), Sampling)
-            The image, where it could not be decoded (background colour there), and the plan that
+            The image, where no level could be decoded (background colour there), and the plan that
             says its effective mpp.
         """
-        plan = self.sampling(mpp)
-        image = np.empty((plan.height, plan.width, 3), np.uint8)
-        image[:] = self.background
-        failed = np.zeros((plan.height, plan.width), bool)
-        rows = max(1, int(_BAND_PIXELS / max(1.0, plan.width * plan.factor_x * plan.factor_y)))
-        for top in range(0, plan.height, rows):
-            box = (0, top, plan.width, min(rows, plan.height - top))
-            self._read_tolerant(plan, box, image, failed)
-        return image, failed, plan
+        overview, plan = self.overview(mpp)
+        return overview.image, overview.failed, plan
 
-    def _read_tolerant(
-        self,
-        plan: Sampling,
-        box: tuple[int, int, int, int],
-        image: NDArray[np.uint8],
-        failed: NDArray[np.bool_],
-    ) -> None:
-        x, y, width, height = box
-        place = np.s_[y : y + height, x : x + width]
-        try:
-            image[place] = self.read_sampled(plan, x, y, width, height)
-        except TileError:
-            if max(width, height) <= _SMALLEST_CELL:
-                failed[place] = True
-                return
-            for part in _halves(box):
-                self._read_tolerant(plan, part, image, failed)
+    def overview(self, mpp: float) -> tuple[Overview, Sampling]:
+        """Return what `thumbnail` reads, and from which levels it had to read it."""
+        plan = self.sampling(mpp)
+        return read_overview(self.read_sampled, plan, self.levels, self.background), plan
 
     def fingerprint(self) -> str:
         """Return a sha256 over the file's size and its first and last MiB: which slide this is."""
@@ -235,18 +219,25 @@ class Slide:
         self.close()
 
 
+def _scale(
+    path: Path,
+    opened: Reader,
+    *,
+    flag: tuple[float, float] | None,
+    table: tuple[float, float] | None,
+) -> tuple[Mpp, tuple[str, ...]]:
+    """Choose the mpp, and say what is doubtful about it."""
+    stated = stated_scale(path, opened.name, opened.metadata)
+    mpp, conflicts = resolve_mpp(
+        stated.mpp, flag=flag, table=table, stated_by=stated.stated_by, hint=stated.hint
+    )
+    doubts = stated.warnings if mpp.source == "metadata" else ()
+    return mpp, (*doubts, *conflicts, *objective_doubts(mpp, stated.objective))
+
+
 def _with_margin(start: int, length: int, factor: float) -> tuple[int, int, float]:
     margin = _CUBIC_SUPPORT * max(factor, 1.0)
     first = start * factor
     low = int(np.floor(first - margin)) - 1
     high = int(np.ceil(first + length * factor + margin)) + 1
     return low, high, first - low
-
-
-def _halves(box: tuple[int, int, int, int]) -> tuple[tuple[int, int, int, int], ...]:
-    x, y, width, height = box
-    if width >= height:
-        half = width // 2
-        return (x, y, half, height), (x + half, y, width - half, height)
-    half = height // 2
-    return (x, y, width, half), (x, y + half, width, height - half)

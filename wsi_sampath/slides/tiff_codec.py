@@ -82,14 +82,14 @@ def tile_decoder(page: Any) -> Callable[[bytes, int], Raw]:
         return tile
 
     def jpeg(data: bytes, index: int) -> Raw:
-        _check_size(_jpeg_size(data), shape, index)
+        _check_size(jpeg_size(data), shape, index)
         tile = colours(data, index)
         if _is_cut_short(data, tile, lambda longer: colours(longer, index)):
             raise TileError(f"tile {index}: the JPEG data end too early")
         return tile
 
     def jpeg2000(data: bytes, index: int) -> Raw:
-        _check_size(_jpeg2000_size(data), shape, index)
+        _check_size(jpeg2000_size(data), shape, index)
         tile = plain(data, index)
         return _from_ycbcr(tile) if as_ycbcr else tile
 
@@ -137,7 +137,7 @@ def _check_size(size: tuple[int, int] | None, most: tuple[int, int], index: int)
         raise TileError(f"tile {index}: an image of {size[1]} x {size[0]} pixels is no tile")
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Read (height, width) from the frame header of a JPEG stream."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
@@ -151,7 +151,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg2000_size(data: bytes) -> tuple[int, int] | None:
+def jpeg2000_size(data: bytes) -> tuple[int, int] | None:
     """Read (height, width) from the SIZ segment, which opens every codestream."""
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
     if start < 0 or start + 24 > len(data):

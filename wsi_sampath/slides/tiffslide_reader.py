@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsi_sampath.slides.file_checks import lost_parts
 from wsi_sampath.slides.metadata import tiffslide_metadata
 from wsi_sampath.slides.reader_base import (
     BROKEN_TIFF,
@@ -28,6 +29,7 @@ class TiffSlideReader:
         try:
             self._handle = tiffslide.TiffSlide(str(path))
             self.metadata = tiffslide_metadata(self._handle)
+            self._lost = lost_parts(path, self.metadata.level_sizes)
         except BROKEN_TIFF as error:
             raise TileError(str(error) or type(error).__name__) from None
 
@@ -40,6 +42,9 @@ class TiffSlideReader:
 
     def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
         x, y, width, height = box
+        if level in self._lost and self._lost[level].touch(box):
+            # Its decoders would fill what is missing with grey or black.
+            raise TileError("the file ends before this; is it fully copied?")
         scale = self._handle.level_downsamples[level]
         location = (round(x * scale), round(y * scale))
         try:

@@ -1,0 +1,163 @@
+"""A whole slide at low resolution, of which a damaged level spoils nothing that a finer one has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.slides.reader_base import TileError
+from wsi_sampath.slides.sampling import Level, Sampling, read_from
+
+Box = tuple[int, int, int, int]
+ReadSampled = Callable[[Sampling, int, int, int, int], NDArray[np.uint8]]
+_BAND_PIXELS = 1 << 24
+# In pixels of the overview: what is smaller is read from the next finer level, or given up.
+_SMALLEST_CELL, _SMALLEST_CELL_OF_LEVEL_0 = 32, 4
+# Failing reads of level 0 after which large cells are given up whole: a slide of which half is
+# missing would take an hour else, and its borders to the pixel help nobody.
+_MOST_FAILURES = 4000
+_LISTED_BOXES = 5
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A low-resolution image of a slide, and what is missing in it.
+
+    Attributes
+    ----------
+    image
+        uint8 (h, w, 3); background colour where no level could be decoded.
+    failed
+        bool (h, w): where that is.
+    mended
+        Levels that could not be decoded in places where a finer one could be tried.
+    """
+
+    image: NDArray[np.uint8]
+    failed: NDArray[np.bool_]
+    mended: tuple[int, ...]
+
+
+def read_overview(
+    read: ReadSampled,
+    plan: Sampling,
+    levels: Sequence[Level],
+    background: tuple[int, int, int],
+) -> Overview:
+    """Read the whole plane of `plan`, in parts to bound memory.
+
+    What its level cannot give is read from the next finer one, down to level 0.
+
+    Parameters
+    ----------
+    read
+        Reads (plan, x, y, width, height), a box in pixels of the plane; raises `TileError`.
+    plan
+        The plane.
+    levels
+        Levels of the slide.
+    background
+        RGB of empty areas.
+    """
+    image = np.empty((plan.height, plan.width, 3), np.uint8)
+    image[:] = background
+    failed = np.zeros((plan.height, plan.width), bool)
+    painter = _Painter(read, levels, image, failed)
+    painter.paint(plan, (0, 0, plan.width, plan.height))
+    return Overview(image, failed, tuple(sorted(painter.mended)))
+
+
+@dataclass
+class _Painter:
+    read: ReadSampled
+    levels: Sequence[Level]
+    image: NDArray[np.uint8]
+    failed: NDArray[np.bool_]
+    mended: set[int] = field(default_factory=set)
+    failures: int = 0
+
+    def paint(self, plan: Sampling, box: Box) -> None:
+        """Read a box, part by part where it is too large or cannot be read as a whole."""
+        x, y, width, height = box
+        pixels = width * height * max(1.0, plan.factor_x * plan.factor_y)
+        if pixels > _BAND_PIXELS and max(width, height) > 1:
+            self._paint_halves(plan, box)
+            return
+        try:
+            self.image[y : y + height, x : x + width] = self.read(plan, x, y, width, height)
+        except TileError:
+            self._paint_around(plan, box)
+
+    def _paint_halves(self, plan: Sampling, box: Box) -> None:
+        for part in _halves(box):
+            self.paint(plan, part)
+
+    def _paint_around(self, plan: Sampling, box: Box) -> None:
+        x, y, width, height = box
+        if max(width, height) > self._smallest(plan.level):
+            self._paint_halves(plan, box)
+        elif plan.level > 0:
+            self.mended.add(plan.level)
+            self.paint(read_from(plan, self.levels, plan.level - 1), box)
+        else:
+            self.failures += 1
+            self.failed[y : y + height, x : x + width] = True
+
+    def _smallest(self, level: int) -> int:
+        fine = level == 0 and self.failures < _MOST_FAILURES
+        return _SMALLEST_CELL_OF_LEVEL_0 if fine else _SMALLEST_CELL
+
+
+def _halves(box: Box) -> tuple[Box, ...]:
+    """Cut a box in two along its longer side, where borders of tiles are likely."""
+    x, y, width, height = box
+    if width >= height:
+        half = _largest_power_below(width)
+        return (x, y, half, height), (x + half, y, width - half, height)
+    half = _largest_power_below(height)
+    return (x, y, width, half), (x, y + half, width, height - half)
+
+
+def _largest_power_below(length: int) -> int:
+    power: int = 1 << ((length - 1).bit_length() - 1)
+    return power
+
+
+def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
+    """Say what could not be decoded, and what came of it."""
+    said = []
+    if overview.mended:
+        names = ", ".join(map(str, overview.mended))
+        said.append(
+            f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
+            "Is the file fully copied?"
+        )
+    if overview.failed.any():
+        share = 100 * float(overview.failed.mean())
+        boxes = _boxes(overview.failed, plan)
+        more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
+        said.append(
+            f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
+            f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
+        )
+    return tuple(said)
+
+
+def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
+    # It takes a while to import, and hardly any slide is damaged.
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(failed)
+    boxes = []
+    for rows, columns in ndimage.find_objects(labels):
+        edges = (
+            columns.start * plan.zoom_x,
+            rows.start * plan.zoom_y,
+            (columns.stop - columns.start) * plan.zoom_x,
+            (rows.stop - rows.start) * plan.zoom_y,
+        )
+        boxes.append(", ".join(str(round(edge)) for edge in edges))
+    return boxes
