@@ -123,9 +123,15 @@ def segment(
     ] = False,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
+    # First, since what is wrong here is said before torch has been imported.
+    from wsi_sampath.batch.discover import plan_batch, with_mpp
+
+    if as_json and sys.stdout is None:
+        raise UsageError("--json has no stdout to write to")
+    plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
+    jobs, single, folder = plan.jobs, plan.is_single, Path(out)
     from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import parse_devices, run_on_devices
-    from wsi_sampath.batch.discover import plan_batch, with_mpp
     from wsi_sampath.batch.options import BatchOptions
     from wsi_sampath.batch.runner import run_batch
     from wsi_sampath.cli.ended import Ended
@@ -136,10 +142,6 @@ def segment(
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv
 
-    if as_json and sys.stdout is None:
-        raise UsageError("--json has no stdout to write to")
-    plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
-    jobs, single, folder = plan.jobs, plan.is_single, Path(out)
     devices = parse_devices(gpus) if gpus is not None else ()
     if single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
