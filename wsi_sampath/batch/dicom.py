@@ -7,6 +7,7 @@ in their headers (DICOM PS3.3, C.7.3.1 and C.8.12.4), read here up to the sizes 
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -74,19 +75,22 @@ class SeriesFound:
 
 def read_instance(path: Path) -> Instance | None:
     """Read what a DICOM file is; None where it is broken or is not DICOM."""
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.filereader import read_partial
 
     from wsi_sampath.slides.readers import BROKEN_TIFF
 
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = read_partial(stream, _is_past, defer_size=_LARGEST_VALUE)
-            return _instance(path, header)
+            instance = _instance(path, header)
     # The parser meets damage with the same kinds of errors as those of TIFF do.
-    except (InvalidDicomError, EOFError, MemoryError, *BROKEN_TIFF):
+    except (InvalidDicomError, BytesLengthException, EOFError, MemoryError, *BROKEN_TIFF):
         return None
+    is_whole = instance.pixels > 0 and instance.series if instance.is_slide else instance.uid
+    return instance if is_whole else None
 
 
 def _is_past(tag: Any, _vr: str | None, _length: int) -> bool:

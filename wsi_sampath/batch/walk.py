@@ -70,7 +70,7 @@ def search(folder: Path, out: Path | None = None) -> Searched:
 class _Search:
     def __init__(self, root: Path, out: Path | None) -> None:
         self._root = root
-        self._out = None if out is None else os.path.realpath(out)
+        self._out = None if out is None else _below(root, out)
         self.searched = Searched()
         self.links: deque[Path] = deque()
         self._entered: set[tuple[int, int]] = set()
@@ -174,6 +174,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _has_suffix_of_slide(name: str) -> bool:
     suffix = Path(name).suffix.lower()
     return not name.startswith(".") and suffix in SLIDE_SUFFIXES | DICOM_SUFFIXES
+
+
+def _below(root: Path, out: Path) -> str | None:
+    """Return the real path of the output folder where it lies inside the folder searched."""
+    place = os.path.realpath(out)
+    return place if place.startswith(os.path.realpath(root) + os.sep) else None
 
 
 def _lies_in(path: Path, folder: str) -> bool:
