@@ -131,9 +131,9 @@ class Full(io.TextIOWrapper):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (BrokenPipeError(32, "Broken pipe"), "error: stdout: interrupted: nobody reads"),
-        (OSError(28, "No space left on device"), "error: stdout: disk-full: "),
-        (OSError(5, "Input/output error"), "error: stdout: bad-input: "),
+        (BrokenPipeError(32, "Broken pipe"), "error: interrupted: nobody reads"),
+        (OSError(28, "No space left on device"), "error: disk-full: "),
+        (OSError(5, "Input/output error"), "error: bad-input: "),
     ],
 )
 @pytest.mark.parametrize("flush", [True, False])
@@ -151,7 +151,15 @@ def test_a_stdout_that_takes_nothing_is_one_line(monkeypatch, capsys, error, wor
     monkeypatch.undo()
     assert stopped.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(words)
+    assert line.replace("stdout: ", "").startswith(words)
+
+
+def test_results_and_json_say_that_it_is_stdout(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full(OSError(28, "No space left on device")))
+    for work in (lambda: print_json([]), lambda: end([done()], 1)):
+        with pytest.raises(OSError, match="No space left") as told:
+            work()
+        assert told.value.filename == "stdout"
 
 
 def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.cli.entry import of_stdout
 from wsi_sampath.cli.progress import say
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.run import SegmentResult
@@ -48,7 +49,7 @@ class Ended:
         else:
             lines = _result_lines(outcome.job, outcome.result, in_batch=self._folder is not None)
             text = "\n".join(map(shown, lines))
-            print(text, file=sys.stderr if self._as_json else sys.stdout, flush=True)
+            put(text, instead=self._as_json)
 
     @contextmanager
     def whatever_happens(self) -> Iterator[None]:
@@ -101,7 +102,23 @@ def print_json(values: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(values)
-    print(text, flush=True)
+    put(text)
+
+
+def put(text: str, *, instead: bool = False) -> None:
+    """Write text to stdout at once, or `instead` to stderr, since stdout is for JSON alone.
+
+    Raises
+    ------
+    OSError
+        About ``stdout``, where it takes nothing.
+    """
+    if instead:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+        return
+    with of_stdout():
+        print(text, flush=True)
 
 
 def _result_lines(job: Job, result: SegmentResult, *, in_batch: bool) -> list[str]:

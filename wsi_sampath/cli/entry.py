@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import typer
@@ -60,8 +60,9 @@ def run(
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with of_stdout():
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except typer.TyperException as error:
         _tell(UsageError(f"{error.format_message()} (see {command} --help)"))
         code = EXIT_USAGE
@@ -106,7 +107,7 @@ def _explained(error: OSError) -> WsiError:
     # Imported here: most commands never come to it.
     from wsi_sampath.inference.explain import explained
 
-    subject = "stdout" if _is_broken(sys.stdout) else str(error.filename or "")
+    subject = str(error.filename or "")
     try:
         with explained(subject):
             raise error
@@ -114,14 +115,14 @@ def _explained(error: OSError) -> WsiError:
         return told
 
 
-def _is_broken(stream: TextIO | None) -> bool:
+@contextmanager
+def of_stdout() -> Iterator[None]:
+    """Let an error of the block say that stdout is what cannot be written."""
     try:
-        if stream is not None:
-            stream.flush()
-    except OSError:
-        _abandon(stream)
-        return True
-    return False
+        yield
+    except OSError as error:
+        error.filename = "stdout"
+        raise
 
 
 def _abandon(stream: TextIO | None) -> None:

@@ -239,14 +239,13 @@ def _estimate(
     as_json: bool,
 ) -> int:
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
-    from wsi_sampath.cli.ended import print_json
+    from wsi_sampath.cli.ended import print_json, put
 
-    stream = sys.stderr if as_json else sys.stdout
     estimates = []
     for one in estimate_batch(jobs, settings, model):
         estimates.append(one)
-        print(estimate_line(one), file=stream, flush=True)
-    print(summary_line(estimates, n_devices=n_devices), file=stream, flush=True)
+        put(estimate_line(one), instead=as_json)
+    put(summary_line(estimates, n_devices=n_devices), instead=as_json)
     if as_json:
         print_json([one.as_json() for one in estimates])
     return EXIT_FAILED if any(one.fails for one in estimates) else EXIT_OK
