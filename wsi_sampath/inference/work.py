@@ -88,4 +88,4 @@ def _is_of_an_earlier_copy(before: dict[str, Any], now: dict[str, Any]) -> bool:
     old, new = before.get("slide"), now["slide"]
     if not isinstance(old, dict):
         return False
-    return old.get("name") == new["name"] and old.get("fingerprint") != new["fingerprint"]
+    return bool(old.get("name") == new["name"] and old.get("fingerprint") != new["fingerprint"])

@@ -81,7 +81,8 @@ def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None =
         lstrip_blocks=True,
         finalize=_writable,
     )
-    environment.filters |= {"number": number, "plain": plain, "urlencode": _link}
+    environment.filters |= {"number": number, "plain": plain}
+    environment.filters["urlencode"] = _link
     run = result.attributes
     overlay, picture = _pictures(result, backdrop or blank_backdrop(result))
     failures = run["tiles"]["failures"]
