@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from wsi_sampath.shown import shortened, shown
+
 Reason = Literal[
     "unreadable",
     "no-mpp",
@@ -51,8 +53,8 @@ class WsiError(Exception):
 
     def line(self) -> str:
         """Return the single line that the command line prints."""
-        where = f"{self.subject}: " if self.subject else ""
-        return f"error: {where}{self.reason}: {self.message}"
+        where = f"{shortened(self.subject)}: " if self.subject else ""
+        return shown(f"error: {where}{self.reason}: {self.message}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel between processes: by what they were made of.

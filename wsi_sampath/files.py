@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ GROWING = ".growing"
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Iterator[Path]:
     """Write a file beside `path`, and put it in its place once it is complete.
 
     Parameters
@@ -21,6 +23,9 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     durable
         Whether the content must survive a power loss right after the block: file and folder entry
         are then flushed to the disk.
+    shared
+        Whether other processes may write the same file at this moment: each then writes beside it
+        under a hidden name of its own, and the last one to finish stays.
 
     Yields
     ------
@@ -42,7 +47,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     >>> target.read_text()
     '{}'
     """
-    growing = path.with_name(path.name + GROWING)
+    growing = path.with_name(_own_name() if shared else path.name + GROWING)
     try:
         yield growing
         if durable:
@@ -53,6 +58,11 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise
     if durable:
         _flush(path.parent)
+
+
+def _own_name() -> str:
+    # Short and apart from the file's name, which may be as long as names can be.
+    return f".{socket.gethostname()[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}{GROWING}"
 
 
 def _flush(path: Path) -> None:

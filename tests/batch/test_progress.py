@@ -71,4 +71,4 @@ def test_live_bars(monkeypatch, tmp_path):
         shown.end_batch()
     text = (tmp_path / "shown.txt").read_text()
     assert "warning: something [else]" in text
-    assert "1/1 slides" in text
+    assert "1/1 slide," in text

@@ -32,10 +32,10 @@ def test_dry_run_then_run_then_retry(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert command(monkeypatch, folder, "--out", out, "--dry-run", "--json") == 1
     assert not out.exists()
-    lines = capsys.readouterr().out.splitlines()
-    estimates = json.loads(lines[-1])
+    shown = capsys.readouterr()
+    estimates = json.loads(shown.out)
     assert [one["state"] for one in estimates] == ["to do", "to do", "unreadable"]
-    assert lines[-2].startswith("2 slides to do, 1 would fail")
+    assert shown.err.splitlines()[-1].startswith("2 slides to do, 1 would fail")
 
     assert command(monkeypatch, folder, "--out", out) == 1
     shown = capsys.readouterr()

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
@@ -88,14 +88,15 @@ def run_on_cluster(
     _check_paths(scheduler, settings)
     jobs = [replace(job, slide=job.slide.absolute(), zarr=job.zarr.absolute()) for job in jobs]
     folder, outcomes = BatchFolder(out.absolute(), jobs), list[Outcome]()
+    folder.begin(progress.warn)
     with _connected(scheduler) as client:
         progress.begin_batch(len(jobs))
         try:
             tasks = _Tasks(client, scheduler, folder, settings, options, load)
             for outcome in _outcomes(client, tasks, folder.jobs, progress):
                 outcomes.append(outcome)
-                progress.finish_slide(outcome, elsewhere=True)
                 tell(outcome)
+                progress.finish_slide(outcome, elsewhere=True)
                 folder.write_pages_if_due()
                 if not outcome.done and (options.fail_fast or outcome.reason in ENDING):
                     break

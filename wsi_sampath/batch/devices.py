@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.outcome import Outcome, Record
+from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
+from wsi_sampath.batch.record import Record
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
 from wsi_sampath.inference.plan import plan_files
@@ -70,7 +71,9 @@ def run_on_devices(
         As of `run_batch`; slides that no process came to are not in it.
     """
     options = options or BatchOptions()
-    team = _Team(BatchFolder(out, jobs), settings, options, progress or SilentBatch(), tell)
+    progress, folder = progress or SilentBatch(), BatchFolder(out, jobs)
+    folder.begin(progress.warn)
+    team = _Team(folder, settings, options, progress, tell)
     workers = _start(jobs, settings, devices, out, options, load)
     team.watch(workers)
     return team.outcomes
@@ -162,8 +165,8 @@ class _Team:
     def _tell_one(self, job: Job, record: Record) -> None:
         outcome = outcome_of(record, job, self._settings, since=self._started)
         self.outcomes.append(outcome)
-        self._progress.finish_slide(outcome, elsewhere=True)
         self._tell(outcome)
+        self._progress.finish_slide(outcome, elsewhere=True)
 
 
 def _alive(workers: Sequence[BaseProcess]) -> int:

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wsi_sampath.batch.lists import SLIDE_SUFFIXES, Found, is_list, read_list
+from wsi_sampath.batch.dicom import one_per_series
+from wsi_sampath.batch.found import Found, fault_of, is_slide
+from wsi_sampath.batch.job import Job
+from wsi_sampath.batch.lists import is_list, read_list
+from wsi_sampath.batch.names import name_results
+from wsi_sampath.batch.walk import search
 from wsi_sampath.errors import UsageError
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.mpp import lookup_mpp
 
-# GDC's client writes NAME.partial while it downloads, and logs/ and annotations.txt beside slides.
-_UNFINISHED = frozenset({".partial", ".part", ".tmp", ".crdownload"})
-_FOLDERS_OF_OTHERS = frozenset({"logs", "__MACOSX"})
-_OURS = (".zarr", ".zarr.partial")
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+__all__ = ["Job", "Plan", "is_single", "is_slide", "plan_batch", "plan_jobs", "with_mpp"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One slide and the zarr it becomes.
+class Plan:
+    """What a command line means.
 
     Attributes
     ----------
-    slide, zarr
-        The files.
-    mpp
-        True (x, y) um per level-0 pixel, where a list told; weaker than a flag.
+    jobs
+        A slide each.
+    is_single
+        Whether it is one slide, with no batch around it.
+    notes
+        Sentences for the user: what was left out, named twice, or reached twice.
     """
 
-    slide: Path
-    zarr: Path
-    mpp: tuple[float, float] | None = None
+    jobs: list[Job]
+    is_single: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Gathered:
+    found: list[Found] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
 
 def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
+    """Pair every slide with its output; see `plan_batch`."""
+    return plan_batch(inputs, out).jobs
+
+
+def plan_batch(inputs: Sequence[Path], out: Path, *, into_folder: bool = False) -> Plan:
     """Pair every slide with its output.
 
     Parameters
@@ -44,7 +60,10 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
     inputs
         Slides, folders (searched recursively) and lists (see `read_list`).
     out
-        ``NAME.zarr`` for a single slide; else a folder that mirrors the inputs' relative paths.
+        ``NAME.zarr`` for a single slide, or a folder that is there, which gets ``NAME.zarr``; for
+        several a folder that mirrors the inputs' relative paths.
+    into_folder
+        Whether `out` is a folder, there or not: it was written with a slash at its end.
 
     Raises
     ------
@@ -52,20 +71,29 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
         Where nothing is found, a list is unusable, or `out` does not fit the number of slides.
     """
     if is_single(inputs):
-        if out.suffix != ".zarr":
-            raise UsageError("for one slide --out must be NAME.zarr", subject=str(out))
-        return [Job(inputs[0], out)]
-    found = [one for path in inputs for one in _expand(path)]
+        return Plan([_single(inputs[0], out, into_folder=into_folder)], True)
+    gathered = _gather(inputs, out)
+    found = gathered.found
     if not found:
-        raise UsageError("no slides were found", subject=", ".join(map(str, inputs)))
+        raise UsageError(f"no slides were found{_left_out(gathered.others)}", subject=_all(inputs))
+    notes = (*gathered.notes, *_others_note(gathered))
+    if out.suffix == ".zarr" and not out.is_dir() and _is_one_series(inputs, found):
+        return Plan([Job(found[0].slide, out)], True, notes)
     if out.suffix == ".zarr":
         raise UsageError("for several slides --out must be a folder", subject=str(out))
-    return [Job(one.slide, out / name, one.mpp) for one, name in _distinct(found)]
+    if out.exists() and not out.is_dir():
+        raise UsageError("--out is a file, and must be a folder for several", subject=str(out))
+    names = name_results(found, out)
+    jobs = [
+        Job(one.slide, out / name, one.mpp, one.fault)
+        for one, name in zip(found, names, strict=True)
+    ]
+    return Plan(jobs, False, notes)
 
 
 def is_single(inputs: Sequence[Path]) -> bool:
-    """Tell whether a command line means one slide rather than a batch."""
-    return len(inputs) == 1 and not inputs[0].is_dir() and not is_list(inputs[0])
+    """Tell whether a command line names one slide rather than a batch."""
+    return len(inputs) == 1 and not os.path.isdir(inputs[0]) and not is_list(inputs[0])
 
 
 def with_mpp(jobs: Sequence[Job], table: dict[str, tuple[float, float]]) -> list[Job]:
@@ -73,80 +101,101 @@ def with_mpp(jobs: Sequence[Job], table: dict[str, tuple[float, float]]) -> list
     return [replace(job, mpp=lookup_mpp(table, job.slide) or job.mpp) for job in jobs]
 
 
-def _expand(path: Path) -> list[Found]:
-    if path.is_dir():
-        return [Found(p, p.relative_to(path)) for p in sorted(_walk(path)) if is_slide(p)]
-    if is_list(path):
-        return read_list(path)
-    return [Found(path, Path(path.name))]
+def _single(slide: Path, out: Path, *, into_folder: bool) -> Job:
+    fault = fault_of(slide)
+    if out.suffix == ".zarr" and not into_folder:
+        return Job(slide, out, fault=fault)
+    found = Found(slide, Path(slide.name))
+    if out.is_dir() or into_folder:
+        return Job(slide, out / name_results([found], out)[0], fault=fault)
+    if not fault and not os.path.lexists(slide):
+        raise UsageError("there is no such slide, folder or list", subject=str(slide))
+    stem = slide.stem or "slide"
+    raise UsageError(
+        f"for one slide --out is NAME.zarr, or a folder with a slash at its end: give {out}.zarr, "
+        f"or {out / stem}.zarr",
+        subject=str(out),
+    )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_closed(name)]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+def _gather(inputs: Sequence[Path], out: Path) -> _Gathered:
+    gathered = _Gathered()
+    for path in inputs:
+        if os.path.isdir(path):
+            searched = search(path, out)
+            gathered.found += searched.found
+            gathered.others += searched.others
+            gathered.notes += searched.notes
+        elif is_list(path):
+            gathered.found += read_list(path)
+        else:
+            gathered.found.append(Found(path, Path(path.name), fault=fault_of(path)))
+    gathered.found = one_per_series(_once(gathered))
+    gathered.notes += _linked(gathered.found)
+    return gathered
 
 
-def _is_closed(name: str) -> bool:
-    return name.startswith(".") or name in _FOLDERS_OF_OTHERS or name.endswith(_OURS)
+def _once(gathered: _Gathered) -> list[Found]:
+    """Leave out what is the same file by the same path, however it is spelled."""
+    kept: dict[tuple[str, Path | None], Found] = {}
+    for one in gathered.found:
+        key = (_place(one.slide), one.output)
+        before = kept.setdefault(key, one)
+        if before is one:
+            continue
+        if before.mpp != one.mpp:
+            message = f"the slide has mpp {before.mpp} in one row and {one.mpp} in another"
+            raise UsageError(f"{message}; leave one of them", subject=str(one.slide))
+        gathered.notes.append(f"{one.slide} is named more than once, and analysed once")
+    return list(kept.values())
 
 
-def is_slide(path: Path) -> bool:
-    """Tell whether a file is a slide: by its suffix, else by being a tiled TIFF.
-
-    A broken file with the suffix of a slide counts as one, so that the batch names it as failed.
-    """
-    suffix = path.suffix.lower()
-    if suffix in SLIDE_SUFFIXES:
-        return path.is_file()
-    return suffix not in _UNFINISHED and path.is_file() and _is_tiled_tiff(path)
+def _place(slide: Path) -> str:
+    if "\0" in str(slide):
+        return str(slide)
+    return os.path.join(os.path.realpath(slide.parent), slide.name)
 
 
-def _is_tiled_tiff(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            if stream.read(4) not in _TIFF_STARTS:
-                return False
-    except OSError:
-        return False
-    import tifffile
-
-    from wsi_sampath.slides.readers import BROKEN_TIFF
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            return bool(tiff.pages[0].is_tiled)
-    except BROKEN_TIFF:
-        return False
+def _linked(found: Sequence[Found]) -> list[str]:
+    """Name the links to slides that are in the batch by their own paths, too."""
+    links = [one.slide for one in found if not one.fault and one.slide.is_symlink()]
+    if not links:
+        return []
+    places = {_place(one.slide): one.slide for one in found if not one.fault}
+    targets = [(link, places.get(os.path.realpath(link))) for link in links]
+    return [
+        f"{link} is a link to {target}: both are in the batch, and analysed"
+        for link, target in targets
+        if target is not None and target != link
+    ]
 
 
-def _distinct(found: Iterable[Found]) -> list[tuple[Found, Path]]:
-    found = list(found)
-    stated = [one.output for one in found if one.output is not None]
-    taken = {_as_zarr(output) for output in stated}
-    if len(taken) < len(stated):
-        twice = next(output for output in stated if stated.count(output) > 1)
-        raise UsageError(f"the output {str(twice)!r} is named for more than one slide")
-    pairs = []
-    for one in found:
-        name = _as_zarr(one.output) if one.output is not None else _free(one.relative, taken)
-        taken.add(name)
-        pairs.append((one, name))
-    return pairs
+def _is_one_series(inputs: Sequence[Path], found: Sequence[Found]) -> bool:
+    """Tell whether a folder of DICOM files is all that was given, and is one slide."""
+    return (
+        len(inputs) == len(found) == 1
+        and not found[0].fault
+        and found[0].relative.suffix.lower() in (".dcm", ".dicom")
+    )
 
 
-def _as_zarr(output: Path) -> Path:
-    return output if output.suffix == ".zarr" else output.with_name(output.name + ".zarr")
+def _others_note(gathered: _Gathered) -> list[str]:
+    count = sum(gathered.others.values())
+    if not count:
+        return []
+    slides = plural(len(gathered.found), "slide")
+    return [f"{slides} found; {plural(count, 'other file')} left out ({_kinds(gathered.others)})"]
 
 
-def _free(relative: Path, taken: set[Path]) -> Path:
-    name = relative.with_suffix(".zarr")
-    if name in taken:
-        # a.svs beside a.tiff, or one name from two lists: the suffix, then a number, tells.
-        name = relative.with_name(relative.name + ".zarr")
-    number = 2
-    while name in taken:
-        name = relative.with_name(f"{relative.stem}-{number}.zarr")
-        number += 1
-    return name
+def _left_out(others: Counter[str]) -> str:
+    count = sum(others.values())
+    return f" among {plural(count, 'file')} ({_kinds(others)})" if count else ""
+
+
+def _kinds(others: Counter[str]) -> str:
+    kinds = [f"{count} {suffix}" for suffix, count in others.most_common(5)]
+    return ", ".join(kinds) + (", ..." if len(others) > len(kinds) else "")
+
+
+def _all(inputs: Sequence[Path]) -> str:
+    return ", ".join(map(str, inputs))

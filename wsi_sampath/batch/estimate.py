@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_sampath.batch.discover import Job
+from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.progress import spoken
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.plan import RunPlan
@@ -18,6 +18,7 @@ from wsi_sampath.inference.run import PreparedSlide, prepare_slide, segment_slid
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
 from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.mpp import Mpp
 
 # Tiles of the trial runs; the longer one only where the first was quick.
@@ -94,6 +95,9 @@ def estimate_batch(
     """
     measured: Calibration | None = None
     for job in jobs:
+        if job.fault:
+            yield Estimate(job, state="unreadable", message=job.fault)
+            continue
         try:
             prepared = prepare_slide(
                 job.slide, job.zarr, settings=settings, model=model, csv_mpp=job.mpp
@@ -170,12 +174,13 @@ def _estimate(job: Job, prepared: PreparedSlide, measured: Calibration | None) -
 
 def estimate_line(one: Estimate) -> str:
     """Return a slide's estimate as one line of a table."""
+    slide = shown(shortened(str(one.job.slide)))
     if one.fails:
-        return f"{one.job.slide}: would fail: {one.state}: {one.message}"
+        return f"{slide}: would fail: {one.state}: {shown(one.message)}"
     if one.state != "to do" or one.mpp is None:
-        return f"{one.job.slide}: {one.state}"
+        return f"{slide}: {one.state}"
     return (
-        f"{one.job.slide}: {one.tiles} tiles, {one.tissue_mm2:.4g} mm2 tissue, "
+        f"{slide}: {plural(one.tiles, 'tile')}, {one.tissue_mm2:.4g} mm2 tissue, "
         f"{one.mpp.x:.4g} x {one.mpp.y:.4g} um/px, about {spoken(one.seconds)}, "
         f"{spoken_size(one.size_bytes)}"
     )
@@ -188,9 +193,9 @@ def summary_line(estimates: Sequence[Estimate], *, n_devices: int = 1) -> str:
     seconds = sum(one.seconds for one in todo) / n_devices
     size = sum(one.size_bytes for one in todo)
     return (
-        f"{len(todo)} slides to do, {failing} would fail, "
+        f"{plural(len(todo), 'slide')} to do, {failing} would fail, "
         f"{len(estimates) - len(todo) - failing} done already; "
-        f"{sum(one.tiles for one in todo)} tiles, "
+        f"{plural(sum(one.tiles for one in todo), 'tile')}, "
         f"{sum(one.tissue_mm2 for one in todo):.4g} mm2 tissue; about {spoken(seconds)} and "
         f"{spoken_size(size)} (measured on a few tiles of the first slide; nothing was written)"
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.journal import Journal
-from wsi_sampath.batch.outcome import Outcome, Record, attempt_key
-from wsi_sampath.batch.page import write_page
+from wsi_sampath.batch.job import Job
+from wsi_sampath.batch.journal import Journal, journal_folder
+from wsi_sampath.batch.outcome import Outcome, attempt_key
+from wsi_sampath.batch.page import is_page, write_page
+from wsi_sampath.batch.record import Record
 from wsi_sampath.batch.slide_log import SlideLog
-from wsi_sampath.batch.table import write_table
+from wsi_sampath.batch.table import is_table, write_table
 from wsi_sampath.batch.thumbnails import write_thumbnail
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.explain import explained
 from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.progress import Progress
@@ -22,6 +23,7 @@ from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.pyramid import read_attributes
+from wsi_sampath.shown import plural
 
 # Failures that lie in the slide: with the same file, settings and model they come again.
 _LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
@@ -47,9 +49,48 @@ class BatchFolder:
         self.out = out
         self.jobs = jobs
         self._own = out / ".wsi_sampath"
-        self.journal = Journal(self._own / "journal")
+        self.journal = Journal(journal_folder(out))
         self._pages = pages
         self._next_pages = 0.0
+        self._told_torn = 0
+
+    @property
+    def table(self) -> Path:
+        """Return the file of the table."""
+        return self.out / "slides.csv"
+
+    @property
+    def page(self) -> Path:
+        """Return the file of the page."""
+        return self.out / "report.html"
+
+    def begin(self, warn: Callable[[str], None]) -> None:
+        """Check, before any slide, that the folder can be written and that its pages are ours.
+
+        Raises
+        ------
+        UsageError
+            Where ``slides.csv`` or ``report.html`` is somebody else's.
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
+        for path, is_ours in ((self.table, is_table), (self.page, is_page)):
+            if not is_ours(path):
+                message = "the batch writes a file of this name, and this one is not of a batch"
+                raise UsageError(f"{message}; move it, or choose another --out", subject=str(path))
+        self.write_pages()
+        self.warn_of_torn(warn)
+
+    def warn_of_torn(self, warn: Callable[[str], None]) -> None:
+        """Say once of every line of the journal that it could not be read."""
+        torn = sum(self.journal.torn.values())
+        if torn > self._told_torn:
+            warn(
+                f"{plural(torn - self._told_torn, 'line')} of the batch's journal "
+                f"({journal_folder(self.out)}) cannot be read, after a power loss perhaps; "
+                "what they told is looked at again"
+            )
+        self._told_torn = torn
 
     def name(self, job: Job) -> str:
         """Return a slide's name within the batch: its zarr below the folder."""
@@ -67,12 +108,12 @@ class BatchFolder:
         self, job: Job, settings: SegmentSettings, model: LoadedModel, *, retry_failed: bool
     ) -> Outcome | None:
         """Return how a slide ended before, in any process, where it need not be opened again."""
-        record = self.latest(job)
+        record = None if job.fault else self.latest(job)
         if record is None or record.key != attempt_key(job, settings, model):
             return None
         if record.status == "done":
             return _done_before(job, settings)
-        if record.reason not in _LASTING or retry_failed:
+        if record.status != "failed" or record.reason not in _LASTING or retry_failed:
             return None
         values = (record.reason, record.message, str(job.slide), record.seconds)
         return Outcome(job, None, *values, failed_before=True)
@@ -90,15 +131,17 @@ class BatchFolder:
         with explained(str(self.out)):
             if not outcome.failed_before:
                 self.log(outcome.job, onward).finish(outcome)
-            self._record(outcome, attempt_key(outcome.job, settings, model))
+            key = outcome.job.fault or attempt_key(outcome.job, settings, model)
+            self._record(outcome, key)
             if outcome.result is not None:
                 self.draw(outcome.job, outcome.result)
             self.write_pages_if_due()
 
     def draw(self, job: Job, result: SegmentResult) -> None:
         """Make the thumbnail of a result, unless it is there."""
-        # Nobody should lose a slide for want of its picture on the page.
-        with suppress(OSError, WsiError):
+        # Nobody should lose a slide for want of its picture on the page. Damage to what is read for
+        # it comes as any of these.
+        with suppress(OSError, WsiError, ValueError, LookupError):
             write_thumbnail(result, self._thumbnail(self.name(job)))
 
     def _record(self, outcome: Outcome, key: str) -> None:
@@ -114,14 +157,23 @@ class BatchFolder:
             self.write_pages()
 
     def write_pages(self) -> None:
-        """Write ``slides.csv`` and ``report.html`` anew from all processes' records."""
+        """Write ``slides.csv`` and ``report.html`` anew from all processes' records.
+
+        Raises
+        ------
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
         started = time.monotonic()
-        records = self.journal.latest()
+        latest = self.journal.latest()
+        records = [record for record in latest.values() if record.has_ended]
+        ended = {record.zarr for record in records}
         names = [(str(job.slide), self.name(job)) for job in self.jobs]
-        waiting = [pair for pair in names if pair[1] not in records]
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_table(self.out / "slides.csv", records.values(), waiting)
-        write_page(self.out / "report.html", list(records.values()), waiting, self._picture)
+        waiting = [pair for pair in names if pair[1] not in ended]
+        with explained(str(self.out)):
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_table(self.table, records, waiting)
+            write_page(self.page, records, waiting, self._picture)
         finished = time.monotonic()
         self._next_pages = finished + max(_OFTEN_ENOUGH_S, _REST * (finished - started))
 

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PureWindowsPath
 
+from wsi_sampath.batch.cells import unquoted
+from wsi_sampath.batch.dicom import find_series
+from wsi_sampath.batch.found import DICOM_SUFFIXES, SLIDE_SUFFIXES, Found, fault_of, kind_of
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.mpp import parse_mpp
+from wsi_sampath.slides.tables import parse_table
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
-SLIDE_SUFFIXES = frozenset(
-    [
-        ".svs",
-        ".svslide",
-        ".tif",
-        ".tiff",
-        ".ndpi",
-        ".mrxs",
-        ".scn",
-        ".vms",
-        ".vmu",
-        ".bif",
-        ".qptiff",
-    ]
-)
 _PATH_COLUMNS = ("slide", "wsi", "path", "filename", "file")
 _MANIFEST_COLUMNS = {"id", "filename", "md5", "size"}
-
-
-@dataclass(frozen=True)
-class Found:
-    """A slide that was named or found.
-
-    Attributes
-    ----------
-    slide
-        The file.
-    relative
-        Its path below the folder or list that named it; the output mirrors it.
-    mpp
-        True (x, y) um per level-0 pixel, where a list tells.
-    output
-        The zarr below the output folder, where a list tells.
-    """
-
-    slide: Path
-    relative: Path
-    mpp: tuple[float, float] | None = None
-    output: Path | None = None
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_list(path: Path) -> bool:
@@ -63,62 +33,154 @@ def read_list(path: Path) -> list[Found]:
     ----------
     path
         One path a line (``#`` starts a comment line); a table with a column ``slide`` (or ``wsi``,
-        ``path``, ``filename``, ``file``) and, if wanted, ``mpp`` and ``output``; or a GDC manifest,
-        whose files lie as ``ID/FILENAME`` beside it.
+        ``path``, ``filename``, ``file``) and, if wanted, ``mpp`` and ``output``, parted by commas
+        or semicolons; or a GDC manifest, whose files lie as ``ID/FILENAME`` beside it. UTF-8, or
+        UTF-16 with its mark; names in the bytes of an older system are tried as such.
+
+    Returns
+    -------
+    list of Found
+        What is named and cannot be a slide has its `Found.fault`.
 
     Raises
     ------
     UsageError
         Where the file can't be read, lacks a column, or has an mpp or output that can't be.
     """
+    lines = _lines(path)
+    header = lines[0] if lines else ""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        if set(header.lower().split("\t")) >= _MANIFEST_COLUMNS:
+            return _read_manifest(lines, path)
+        if path.suffix.lower() == ".txt":
+            return [one for name in _named(lines, path) for one in _found(path, name)]
+        return _read_table(lines, path)
+    except csv.Error as error:
+        message = f"cannot read the list: {error}; is it a table of text?"
+        raise UsageError(message, subject=str(path)) from None
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a list; bytes that are not UTF-8 stay as `os.fsdecode` has them."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(_WIDE):
+            return content.decode("utf-16").splitlines()
+        return content.decode("utf-8-sig", "surrogateescape").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list: {error}", subject=str(path)) from None
-    header = lines[0] if lines else ""
-    if set(header.lower().split("\t")) >= _MANIFEST_COLUMNS:
-        return _read_manifest(lines, path)
-    if path.suffix.lower() == ".txt":
-        named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        return [_found(path, name) for name in named]
-    return _read_table(lines, path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def _found(path: Path, name: str) -> Found:
-    return Found(path.parent / name, Path(Path(name).name))
+def _named(lines: Sequence[str], path: Path) -> Iterator[str]:
+    for line in lines:
+        name = line.strip()
+        is_comment = name.startswith("#") and not _is_there(path.parent / name)
+        if name and not is_comment:
+            yield name
+
+
+def _found(path: Path, name: str) -> list[Found]:
+    """Return what an entry of a list means: a slide, or the DICOM slides of a folder."""
+    slide = path.parent / _as_it_is_there(name, path.parent)
+    fault = fault_of(slide)
+    if fault and _is_folder(slide):
+        files = [one for one in sorted(slide.iterdir()) if one.is_file()]
+        dicom = [one for one in files if kind_of(one) == "dicom"]
+        series = find_series(dicom, Path(slide.name)).slides
+        if series:
+            return series
+    # On Windows and elsewhere: the last part of either kind of path.
+    return [Found(slide, Path(PureWindowsPath(slide.name).name or slide.name), fault=fault)]
+
+
+def _as_it_is_there(name: str, folder: Path) -> str:
+    """Return the spelling of a name that leads to a file: as written, if none does."""
+    spellings: list[Callable[[str], str]] = [
+        str,
+        lambda text: text.strip("\"'"),
+        lambda text: text.replace("\\", "/"),
+        lambda text: text.strip("\"'").replace("\\", "/"),
+        # Of a list in the bytes of Western Windows.
+        lambda text: text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"),
+    ]
+    tried = dict.fromkeys(spell(name) for spell in spellings)
+    return next((one for one in tried if _is_there(folder / one)), name)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
 
 
 def _read_manifest(lines: list[str], path: Path) -> list[Found]:
     rows = csv.DictReader([lines[0].lower(), *lines[1:]], delimiter="\t")
     found = []
     for row in rows:
-        relative = Path(row["id"] or "") / (row["filename"] or "")
-        if relative.suffix.lower() not in SLIDE_SUFFIXES:
+        names = [(row[column] or "").strip() for column in ("id", "filename")]
+        if not all(map(_is_plain, names)):
+            message = "id and filename of a GDC manifest are names without folders, in every row"
+            raise UsageError(message, subject=f"{path}: {' '.join(names)}")
+        relative = Path(*names)
+        if relative.suffix.lower() not in SLIDE_SUFFIXES | DICOM_SUFFIXES:
             continue
         flat = path.parent / relative.name
         in_folder = path.parent / relative
         use_flat = flat.exists() and not in_folder.exists()
-        found.append(Found(flat if use_flat else in_folder, relative))
+        slide = flat if use_flat else in_folder
+        found.append(Found(slide, relative, fault=fault_of(slide)))
     return found
 
 
-def _read_table(lines: list[str], path: Path, *, delimiter: str) -> list[Found]:
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    columns = [name for name in _PATH_COLUMNS if name in (reader.fieldnames or ())]
-    if not columns:
-        raise UsageError(f"the CSV needs a column {' or '.join(_PATH_COLUMNS)}", subject=str(path))
-    rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
-    return [_row(row, row[columns[0]], path) for row in rows if row[columns[0]]]
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
-def _row(row: dict[str, str], name: str, path: Path) -> Found:
-    plain = _found(path, name)
+def _read_table(lines: list[str], path: Path) -> list[Found]:
     try:
-        mpp = parse_mpp(row["mpp"]) if row.get("mpp") else None
+        table = parse_table("\n".join(lines))
+    except UsageError as error:
+        raise error.about(str(path)) from None
+    name = next((name for name in _PATH_COLUMNS if name in table.columns), None)
+    if name is None:
+        raise UsageError(f"the CSV needs a column {' or '.join(_PATH_COLUMNS)}", subject=str(path))
+    named = [(row.cells, unquoted(row.cells[name])) for row in table.rows if row.cells[name]]
+    comma = table.decimal_comma
+    return [one for cells, slide in named for one in _row(cells, slide, path, comma)]
+
+
+def _row(cells: dict[str, str], name: str, path: Path, decimal_comma: bool) -> list[Found]:
+    subject = f"{path}: {name}"
+    mpp = _mpp(cells["mpp"], subject, decimal_comma) if cells.get("mpp") else None
+    output = _output(cells["output"], subject) if cells.get("output") else None
+    found = _found(path, name)
+    if output is not None and len(found) > 1:
+        message = "the folder holds several slides, which need an output each: name their files"
+        raise UsageError(message, subject=subject)
+    return [Found(one.slide, one.relative, mpp, output, one.fault) for one in found]
+
+
+def _mpp(text: str, subject: str, decimal_comma: bool) -> tuple[float, float]:
+    try:
+        return parse_mpp(text, decimal_comma=decimal_comma)
     except WsiError as error:
-        raise UsageError(error.message, subject=f"{path}: {name}") from None
-    output = Path(row["output"]) if row.get("output") else None
-    if output is not None and (output.is_absolute() or ".." in output.parts):
-        message = f"the output {row['output']!r} must lie below --out: give it as a relative path"
-        raise UsageError(message, subject=f"{path}: {name}")
-    return Found(plain.slide, plain.relative, mpp, output)
+        raise UsageError(error.message, subject=subject) from None
+
+
+def _output(text: str, subject: str) -> Path:
+    output, windows = Path(text), PureWindowsPath(text)
+    if output.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+        message = f"the output {text!r} must lie below --out: give it as a relative path"
+        raise UsageError(message, subject=subject)
+    if not output.name or "\0" in text:
+        raise UsageError(f"the output {text!r} is not the name of a zarr", subject=subject)
+    inner = output.parts[:-1]
+    if inner and (inner[0].startswith(".wsi_sampath") or any(p.endswith(".zarr") for p in inner)):
+        message = f"the output {text!r} would lie among files of the batch or within another zarr"
+        raise UsageError(message, subject=subject)
+    return output

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-from wsi_sampath.batch.discover import Job
+from wsi_sampath.batch.job import Job
 from wsi_sampath.inference.run import PreparedSlide
 
 

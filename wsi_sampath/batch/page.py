@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from wsi_sampath.batch.outcome import Record
 from wsi_sampath.batch.progress import spoken
+from wsi_sampath.batch.record import Record
 from wsi_sampath.batch.table import replace_text
 from wsi_sampath.outputs.report import number
+from wsi_sampath.shown import plural, shown
 
 # More rows than these no browser shows gladly; the table has all of them.
 MOST_ROWS = 5000
+_MARK = b'<meta name="generator" content="wsi-sampath batch">'
 
 
 def write_page(
@@ -39,6 +42,17 @@ def write_page(
     replace_text(path, render_page(records, waiting, picture))
 
 
+def is_page(path: Path) -> bool:
+    """Tell whether a file may be replaced by a page: it is one of ours, or not there."""
+    try:
+        with path.open("rb") as stream:
+            return _MARK in stream.read(1024)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def render_page(
     records: Sequence[Record],
     waiting: Sequence[tuple[str, str]],
@@ -54,7 +68,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": spoken}
+    environment.filters |= {"number": number, "duration": spoken, "shown": shown, "plural": plural}
     failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
     done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
     return environment.get_template("batch.html.j2").render(
@@ -74,8 +88,13 @@ def render_page(
 
 def _entry(record: Record, picture: str | None) -> dict[str, Any]:
     name = PurePosixPath(record.zarr)
-    page = quote(name.with_suffix(".html").as_posix()) if record.has_report else None
-    return {"record": record, "picture": picture and quote(picture), "page": page}
+    page = _link(name.with_suffix(".html").as_posix()) if record.has_report else None
+    return {"record": record, "picture": picture and _link(picture), "page": page}
+
+
+def _link(path: str) -> str:
+    # By its bytes: a name may be none that UTF-8 can write.
+    return quote(os.fsencode(path))
 
 
 def _sums(done: Sequence[Record]) -> dict[str, float]:

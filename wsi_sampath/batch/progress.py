@@ -9,6 +9,7 @@ from typing import Protocol
 
 from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.inference.progress import Progress, Silent
+from wsi_sampath.shown import plural
 
 
 class BatchProgress(Progress, Protocol):
@@ -69,7 +70,7 @@ class BatchCounts:
         made = outcome.result
         reused = made is not None and made.reused
         self.done += outcome.done
-        self.failed += not outcome.done
+        self.failed += not (outcome.done or outcome.stopped)
         self._worked += not (reused or outcome.failed_before)
         if with_tiles and made is not None and not reused:
             self.tiles += made.attributes["tiles"]["analysed"]
@@ -93,7 +94,7 @@ class BatchCounts:
 
     def line(self) -> str:
         """Return the counts as one line."""
-        parts = [f"{self.done + self.failed}/{self.total} slides"]
+        parts = [f"{self.done + self.failed}/{plural(self.total, 'slide')}"]
         if self.failed:
             parts.append(f"{self.failed} failed")
         parts += [f"{self.left} left", f"{self.tiles_per_s:.1f} tiles/s"]

@@ -7,20 +7,21 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.lookahead import LookAhead
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.explain import explained
 from wsi_sampath.inference.handover import blending_thread
 from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.predictor import Predictor
@@ -82,7 +83,9 @@ def run_batch(
     Raises
     ------
     UsageError
-        Where the settings fit no slide.
+        Where the settings fit no slide, or the folder holds pages that are not a batch's.
+    WsiError
+        ``disk-full``, or ``bad-input`` where the batch's folder can't be written.
     """
     options = options or BatchOptions()
     folder = None if out is None else BatchFolder(out, jobs, pages=options.pages)
@@ -117,10 +120,11 @@ class BatchRunner:
         self._endings: deque[_Ending] = deque()
         self._outcomes: list[Outcome] = []
         self._stopped = False
-        self._progress.begin_batch(len(jobs))
         with ExitStack() as at_end:
             if self._folder is not None and self._options.pages:
+                self._folder.begin(self._progress.warn)
                 at_end.callback(self._folder.write_pages)
+            self._progress.begin_batch(len(jobs))
             at_end.callback(self._progress.end_batch)
             self._finisher = at_end.enter_context(
                 ThreadPoolExecutor(1, "finish", initializer=self._prepare_finisher)
@@ -170,6 +174,11 @@ class BatchRunner:
         self._stopped |= self._is_last(outcome)
 
     def _begin(self, job: Job, started: float) -> Finish | Outcome:
+        if job.fault:
+            return Outcome.failed(job, WsiError("unreadable", job.fault, subject=str(job.slide)))
+        return self._guard(job, started, lambda: self._look_and_analyse(job))
+
+    def _look_and_analyse(self, job: Job) -> Finish | Outcome:
         before = self._before(job)
         if before is not None:
             self._ahead.drop(job)
@@ -177,7 +186,7 @@ class BatchRunner:
         if self._folder is not None and self._is_held(job):
             self._ahead.drop(job)
             return Outcome(job, reason="busy", message="another run is writing this output")
-        return self._guard(job, started, lambda: self._analyse(job))
+        return self._analyse(job)
 
     def _guard(self, job: Job, started: float, work: Callable[[], Made]) -> Made | Outcome:
         try:
@@ -218,10 +227,15 @@ class BatchRunner:
         )
 
     def _is_held(self, job: Job) -> bool:
-        return Claim(plan_files(job.zarr, self._settings).claim).is_held()
+        with explained(str(job.slide)):
+            return Claim(plan_files(job.zarr, self._settings).claim).is_held()
 
     def _is_free(self, job: Job) -> bool:
-        return not self._is_held(job) and self._before(job) is None
+        try:
+            return not (job.fault or self._is_held(job)) and self._before(job) is None
+        except (WsiError, OSError, ValueError):
+            # Its own turn will say what is the matter with it.
+            return False
 
     def _before(self, job: Job) -> Outcome | None:
         if self._folder is None:
@@ -244,8 +258,8 @@ class BatchRunner:
         self._outcomes.append(outcome)
         if self._folder is not None and outcome.reason != "busy":
             self._folder.keep(outcome, self._settings, self._model, self._progress)
-        self._progress.finish_slide(outcome)
         self._tell(outcome)
+        self._progress.finish_slide(outcome)
         self._stopped |= self._is_last(outcome)
 
     def _is_last(self, outcome: Outcome) -> bool:
@@ -264,7 +278,9 @@ class BatchRunner:
         if self._folder is None or row:
             raise error
         log = self._folder.log(job, self._progress)
-        log.write("".join(traceback.format_exception(error)))
+        # Where not even the log can be written, the outcome that follows says so.
+        with suppress(OSError):
+            log.write("".join(traceback.format_exception(error)))
         message = f"{type(error).__name__}: {error}; see the slide's log, and please report it"
         return Outcome.failed(job, WsiError("internal", message))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.inference.progress import Progress
+from wsi_sampath.shown import plural, shown
 
 
 class SlideLog:
@@ -28,7 +29,9 @@ class SlideLog:
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """See `Progress`."""
-        self.write(f"started: {n_tiles} tiles, process {os.getpid()} on {socket.gethostname()}")
+        self.write(
+            f"started: {plural(n_tiles, 'tile')}, process {os.getpid()} on {socket.gethostname()}"
+        )
         self._onward.begin(slide, n_tiles)
 
     def advance(self, n_tiles: int) -> None:
@@ -37,7 +40,7 @@ class SlideLog:
 
     def warn(self, message: str) -> None:
         """See `Progress`."""
-        self.write(f"warning: {message}")
+        self.write(f"warning: {shown(message)}")
         self._onward.warn(message)
 
     def end(self) -> None:
@@ -47,16 +50,19 @@ class SlideLog:
     def finish(self, outcome: Outcome) -> None:
         """Tell how the slide ended."""
         if outcome.result is None:
-            self.write(f"failed: {outcome.reason}: {outcome.message}")
+            how = "stopped" if outcome.stopped else "failed"
+            self.write(f"{how}: {outcome.reason}: {outcome.message}")
         elif not outcome.result.reused:
             run = outcome.result.attributes
             areas = ", ".join(f"{name} {area:.4f} mm2" for name, area in run["area_mm2"].items())
             stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in run["seconds"].items())
-            self.write(f"done: {run['tiles']['analysed']} tiles; {areas}; seconds: {stages}")
+            tiles = plural(run["tiles"]["analysed"], "tile")
+            self.write(f"done: {tiles}; {areas}; seconds: {stages}")
 
     def write(self, text: str) -> None:
         """Append a line, or several, with the time (UTC)."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = "\n".join(shown(line) for line in text.rstrip().split("\n"))
         with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{now} {text.rstrip()}\n")
+            stream.write(f"{now} {lines}\n")

@@ -1,21 +1,22 @@
-"""``slides.csv``: one row a slide, for programs and spreadsheets."""
+"""``slides.csv``: one row per slide, for programs and spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.batch.outcome import Record
+from wsi_sampath.batch.cells import quoted
+from wsi_sampath.batch.record import Record
+from wsi_sampath.files import replacing
 
 _HIDDEN = {"key", "area_mm2", "time", "has_report"}
 _PLAIN = [one.name for one in fields(Record) if one.name not in _HIDDEN]
+_HEAD = b"slide,zarr,status,"
 
 
 def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[str, str]]) -> None:
@@ -25,7 +26,8 @@ def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[s
     ----------
     path
         The CSV. Columns: those of `Record`, the time of finishing (ISO 8601, UTC), and
-        ``area_mm2 CLASS`` for every class. Status is ``done``, ``failed`` or ``waiting``.
+        ``area_mm2 CLASS`` for every class. Status is ``done``, ``failed`` or ``waiting``. Text
+        that a spreadsheet would take for a formula has an apostrophe before it.
     records
         Slides done or failed.
     waiting
@@ -37,9 +39,25 @@ def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[s
     columns |= dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: str(row["zarr"])))
+    writer.writerow({name: quoted(name) for name in columns})
+    for row in sorted(rows, key=lambda row: str(row["zarr"])):
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     replace_text(path, text.getvalue())
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a file may be replaced by a table: it is one of ours, or not there."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_HEAD)) == _HEAD
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _cell(value: object) -> object:
+    return quoted(value) if isinstance(value, str) else value
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -51,6 +69,5 @@ def _row(record: Record) -> dict[str, Any]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a text file by renaming, safely beside other processes that do the same."""
-    growing = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.growing")
-    growing.write_text(text, encoding="utf-8")
-    growing.replace(path)
+    with replacing(path, shared=True) as growing:
+        growing.write_text(text, encoding="utf-8", errors="backslashreplace")

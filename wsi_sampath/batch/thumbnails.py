@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 from pathlib import Path
 
 from PIL import Image
 
+from wsi_sampath.files import replacing
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.outputs.overlay import draw_overlay
 from wsi_sampath.outputs.report import blank_backdrop, sample_labels
@@ -29,9 +29,8 @@ def write_thumbnail(result: SegmentResult, target: Path) -> None:
     picture = (_from_report(result.report) if result.report else None) or _class_map(result.zarr)
     picture.thumbnail((SIDE_PX, SIDE_PX))
     target.parent.mkdir(parents=True, exist_ok=True)
-    growing = target.with_name(f"{target.name}.{os.getpid()}.growing")
-    picture.convert("RGB").save(growing, format="JPEG", quality=85)
-    growing.replace(target)
+    with replacing(target, shared=True) as growing:
+        picture.convert("RGB").save(growing, format="JPEG", quality=85)
 
 
 def _from_report(report: Path) -> Image.Image | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import typer
 
@@ -51,10 +55,14 @@ def run(
     signal.signal(signal.SIGTERM, _terminate)
     # What is wrong with a file is said once, by us.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    _write_any_name()
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
+        with of_stdout():
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except typer.TyperException as error:
         _tell(UsageError(f"{error.format_message()} (see {command} --help)"))
         code = EXIT_USAGE
@@ -64,11 +72,63 @@ def run(
     except KeyboardInterrupt:
         _tell(WsiError("interrupted", "stopped by the user; run the command again"))
         code = EXIT_FAILED
+    except OSError as error:
+        _tell(_explained(error))
+        code = EXIT_FAILED
+    except SystemExit as stopped:
+        # Typer's own way with a pipe that nobody reads, without a word.
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+        _tell(_explained(stopped.__context__))
+        code = EXIT_FAILED
     sys.exit(code)
 
 
+def _write_any_name() -> None:
+    """Let names through that the terminal's encoding lacks, or that are none in UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _tell(error: WsiError) -> None:
-    print(error.line(), file=sys.stderr, flush=True)
+    try:
+        print(error.line(), file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
+
+
+def _explained(error: OSError) -> WsiError:
+    """Say what an output, most often stdout itself, has come to."""
+    if isinstance(error, BrokenPipeError):
+        _abandon(sys.stdout)
+        message = "nobody reads the output any more; what was finished is in its files"
+        return WsiError("interrupted", message, subject="stdout")
+    # Imported here: most commands never come to it.
+    from wsi_sampath.inference.explain import explained
+
+    subject = str(error.filename or "")
+    try:
+        with explained(subject):
+            raise error
+    except WsiError as told:
+        return told
+
+
+@contextmanager
+def of_stdout() -> Iterator[None]:
+    """Let an error of the block say that stdout is what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = "stdout"
+        raise
+
+
+def _abandon(stream: TextIO | None) -> None:
+    """Send what is left in a stream nowhere, so that Python's own end does not fail on it."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +22,15 @@ from rich.text import Text
 from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchCounts, BatchProgress
 from wsi_sampath.inference.progress import Progress
+from wsi_sampath.shown import plural, shown
 
 _LINE_EVERY_S = 10.0
+
+
+def say(line: str) -> None:
+    """Print a line on stderr; a screen that went away stops no work."""
+    with suppress(OSError):
+        print(shown(line), file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
@@ -41,9 +49,10 @@ class LiveBar:
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """See `Progress`."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn())
         self._bar = RichBar(*columns, _Rate(), TimeRemainingColumn(), console=self._console)
-        self._task = self._bar.add_task(slide, total=n_tiles)
+        self._task = self._bar.add_task(shown(slide), total=n_tiles)
         self._bar.start()
 
     def advance(self, n_tiles: int) -> None:
@@ -53,7 +62,7 @@ class LiveBar:
 
     def warn(self, message: str) -> None:
         """See `Progress`."""
-        self._console.print(f"warning: {message}", markup=False, highlight=False)
+        self._console.print(shown(f"warning: {message}"), markup=False, highlight=False)
 
     def end(self) -> None:
         """See `Progress`."""
@@ -68,7 +77,7 @@ class PlainLines:
         """See `Progress`."""
         self._slide, self._total, self._done = slide, n_tiles, 0
         self._start = self._told = time.monotonic()
-        self._print(f"{slide}: {n_tiles} tiles")
+        say(f"{slide}: {plural(n_tiles, 'tile')}")
 
     def advance(self, n_tiles: int) -> None:
         """See `Progress`."""
@@ -79,18 +88,15 @@ class PlainLines:
         self._told = now
         rate = self._done / max(now - self._start, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
-        counts = f"{self._done}/{self._total} tiles"
-        self._print(f"{self._slide}: {counts}, {rate:.1f} tiles/s, {left:.0f} s left")
+        counts = f"{self._done}/{plural(self._total, 'tile')}, {rate:.1f} tiles/s"
+        say(f"{self._slide}: {counts}" + (f", {left:.0f} s left" if left else ""))
 
     def warn(self, message: str) -> None:
         """See `Progress`."""
-        self._print(f"warning: {message}")
+        say(f"warning: {message}")
 
     def end(self) -> None:
         """See `Progress`."""
-
-    def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
 
 class LiveBatch:
@@ -111,7 +117,7 @@ class LiveBatch:
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """See `Progress`."""
-        self._slide = self._bar.add_task(slide, total=n_tiles)
+        self._slide = self._bar.add_task(shown(slide), total=n_tiles)
 
     def advance(self, n_tiles: int) -> None:
         """See `Progress`."""
@@ -122,7 +128,7 @@ class LiveBatch:
 
     def warn(self, message: str) -> None:
         """See `Progress`."""
-        self._console.print(f"warning: {message}", markup=False, highlight=False)
+        self._console.print(shown(f"warning: {message}"), markup=False, highlight=False)
 
     def end(self) -> None:
         """See `Progress`."""
@@ -181,7 +187,7 @@ class PlainBatch:
         """See `BatchProgress`."""
         self._counts.count(outcome, with_tiles=elsewhere)
         if not self._is_single:
-            print(self._counts.line(), file=sys.stderr, flush=True)
+            say(self._counts.line())
 
     def end_batch(self) -> None:
         """See `BatchProgress`."""

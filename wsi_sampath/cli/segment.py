@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,13 +13,13 @@ from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from wsi_sampath.batch.discover import Job
-    from wsi_sampath.batch.outcome import Outcome
-    from wsi_sampath.inference.run import SegmentResult
+    from wsi_sampath.batch.discover import Plan
+    from wsi_sampath.batch.job import Job
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.loaded import LoadedModel
 
 app = new_app()
+_MOST_NOTES = 20
 
 
 @app.command()
@@ -28,7 +28,10 @@ def segment(
         list[Path], typer.Argument(metavar="INPUT...", help="Slides, folders, or .txt/.csv lists.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="NAME.zarr for one slide, a folder for several.")
+        str,
+        typer.Option(
+            "--out", "-o", help="NAME.zarr for one slide (or a folder/), a folder for several."
+        ),
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name of a model, .safetensors, or .yaml.")
@@ -124,15 +127,23 @@ def segment(
         bool, typer.Option("--dry-run", help="Plan, estimate time and disk, write nothing.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="End with one line of JSON on stdout.")
+        bool,
+        typer.Option("--json", help="Write one line of JSON to stdout, all else to stderr."),
     ] = False,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
+    # First, since what is wrong here is said before torch has been imported.
+    from wsi_sampath.batch.discover import plan_batch, with_mpp
+
+    if as_json and sys.stdout is None:
+        raise UsageError("--json has no stdout to write to")
+    plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
+    jobs, single, folder = plan.jobs, plan.is_single, Path(out)
     from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import parse_devices, run_on_devices
-    from wsi_sampath.batch.discover import is_single, plan_jobs, with_mpp
     from wsi_sampath.batch.options import BatchOptions
     from wsi_sampath.batch.runner import run_batch
+    from wsi_sampath.cli.ended import Ended
     from wsi_sampath.cli.progress import batch_progress
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device
@@ -140,7 +151,6 @@ def segment(
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv, unmatched_note
 
-    jobs, single = plan_jobs(inputs, out), is_single(inputs)
     devices = parse_devices(gpus) if gpus is not None else ()
     if single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
@@ -194,6 +204,7 @@ def segment(
         for device in devices or (settings.device,):
             resolve_device(device)
     _note_model(loaded)
+    _note_plan(plan)
     if dry_run:
         for warning in loaded.warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -202,37 +213,39 @@ def segment(
         )
     options = BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed)
     progress = batch_progress(is_single=single)
-    if scheduler is not None:
-        outcomes = run_on_cluster(
-            jobs,
-            settings,
-            scheduler,
-            out=out,
-            options=options,
-            progress=progress,
-            tell=_tell_outcome,
-        )
-    elif devices:
-        outcomes = run_on_devices(
-            jobs, settings, devices, out=out, options=options, progress=progress, tell=_tell_outcome
-        )
-    else:
-        outcomes = run_batch(
-            jobs,
-            settings,
-            loaded,
-            out=None if single else out,
-            options=options,
-            progress=progress,
-            tell=_tell_outcome,
-        )
-    failed = sum(not outcome.done for outcome in outcomes)
-    unfinished = failed or len(outcomes) < len(jobs)
-    if as_json:
-        slides = [outcome.as_json() for outcome in outcomes]
-        summary = {"done": len(outcomes) - failed, "failed": failed, "slides": slides}
-        print(json.dumps(summary, ensure_ascii=False), flush=True)
-    raise typer.Exit(EXIT_FAILED if unfinished else EXIT_OK)
+    ended = Ended(len(jobs), None if single else folder, as_json=as_json)
+    with ended.whatever_happens():
+        if scheduler is not None:
+            run_on_cluster(
+                jobs,
+                settings,
+                scheduler,
+                out=folder,
+                options=options,
+                progress=progress,
+                tell=ended.tell,
+            )
+        elif devices:
+            run_on_devices(
+                jobs,
+                settings,
+                devices,
+                out=folder,
+                options=options,
+                progress=progress,
+                tell=ended.tell,
+            )
+        else:
+            run_batch(
+                jobs,
+                settings,
+                loaded,
+                out=None if single else folder,
+                options=options,
+                progress=progress,
+                tell=ended.tell,
+            )
+    raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
 def _estimate(
@@ -244,56 +257,25 @@ def _estimate(
     as_json: bool,
 ) -> int:
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
+    from wsi_sampath.cli.ended import print_json, put
 
     estimates = []
     for one in estimate_batch(jobs, settings, model):
         estimates.append(one)
-        print(estimate_line(one), flush=True)
-    print(summary_line(estimates, n_devices=n_devices), flush=True)
+        put(estimate_line(one), instead=as_json)
+    put(summary_line(estimates, n_devices=n_devices), instead=as_json)
     if as_json:
-        print(json.dumps([one.as_json() for one in estimates], ensure_ascii=False), flush=True)
+        print_json([one.as_json() for one in estimates])
     return EXIT_FAILED if any(one.fails for one in estimates) else EXIT_OK
 
 
-def _tell_outcome(outcome: Outcome) -> None:
-    if outcome.result is None:
-        print(outcome.line(), file=sys.stderr, flush=True)
-    else:
-        _print_result(outcome.job, outcome.result)
+def _note_plan(plan: Plan) -> None:
+    from wsi_sampath.cli.progress import say
 
-
-def _print_result(job: Job, result: SegmentResult) -> None:
-    run = result.attributes
-    tiles, seconds, mpp = run["tiles"], run["seconds"], run["mpp"]
-    again = " (complete already, nothing to do)" if result.reused else ""
-    areas = ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
-    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
-    lines = [
-        f"{job.slide.name}: done{again}",
-        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px ({_origin(mpp)}), "
-        f"maps at {mpp['output'][0]:.4g} um/px",
-        f"  tiles: {tiles['analysed']} analysed, {tiles['skipped']} without tissue, "
-        f"{tiles['failed']} failed",
-        f"  area: {areas}",
-        f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
-        f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}",
-        f"  decoded {run['decoded_px'] / 1e6:.1f} Mpx for {run['needed_px'] / 1e6:.1f} Mpx needed; "
-        f"seconds: {stages}",
-        f"  {result.zarr}",
-    ]
-    if result.geojson is not None:
-        lines.append(f"  {result.geojson} ({run['polygons']} polygons)")
-    if result.report is not None:
-        lines.append(f"  {result.report}")
-    print("\n".join(lines), flush=True)
-
-
-def _origin(mpp: dict[str, Any]) -> str:
-    return mpp.get("stated_by") or str(mpp["source"])
-
-
-def _gpu_memory(run: dict[str, Any]) -> str:
-    return f", GPU {run['gpu_memory_mb']:.0f} MB" if run["gpu_memory_mb"] is not None else ""
+    for note in plan.notes[:_MOST_NOTES]:
+        say(f"note: {note}")
+    if len(plan.notes) > _MOST_NOTES:
+        say(f"note: and {len(plan.notes) - _MOST_NOTES} more of the kind")
 
 
 def _note_model(model: LoadedModel) -> None:

@@ -39,10 +39,11 @@ class WorkFolder:
         Raises
         ------
         WsiError
-            ``bad-input`` where an earlier run differs (unless `force`), or the folder is not ours.
+            ``bad-input`` where an earlier run differs (unless `force`, or unless the slide's file
+            was written anew since), or the folder is not ours.
         """
         before = self.ledger.identity()
-        if before is not None and not force:
+        if before is not None and not force and not _is_of_an_earlier_copy(before, identity):
             check_same(before, identity, subject=str(self.path))
             last = self.ledger.last()
             if last is not None and self.maps.is_dir():
@@ -80,3 +81,11 @@ class WorkFolder:
         names = {path.name for path in self.path.iterdir()}
         inside = (self.path / "ledger").glob("*")
         return names <= {"ledger", "maps.zarr", "replaced"} and all(map(Ledger.is_own, inside))
+
+
+def _is_of_an_earlier_copy(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Tell whether the file of this name was another one, as one half copied is."""
+    old, new = before.get("slide"), now["slide"]
+    if not isinstance(old, dict):
+        return False
+    return bool(old.get("name") == new["name"] and old.get("fingerprint") != new["fingerprint"])

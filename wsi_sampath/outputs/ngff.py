@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from wsi_sampath.shown import shown
+
 VERSIONS = {2: "0.4", 3: "0.5"}
 
 
@@ -120,7 +122,8 @@ def ome_xml(
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
-        f'<Image ID="Image:0" Name={quoteattr(name)}>'
+        # XML has no control characters, and no bytes that are not UTF-8.
+        f'<Image ID="Image:0" Name={quoteattr(shown(name))}>'
         f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="{width}" '
         f'SizeY="{height}" SizeZ="1" SizeC="{len(channels)}" SizeT="1" '
         f'PhysicalSizeX="{scale.um_x:.9g}" PhysicalSizeXUnit="µm" '

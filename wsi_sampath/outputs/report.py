@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from matplotlib import rc_context
@@ -77,8 +79,10 @@ def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None =
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_writable,
     )
     environment.filters |= {"number": number, "plain": plain}
+    environment.filters["urlencode"] = _link
     run = result.attributes
     overlay, picture = _pictures(result, backdrop or blank_backdrop(result))
     failures = run["tiles"]["failures"]
@@ -95,6 +99,17 @@ def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None =
         unlisted=run["tiles"]["failed"] - min(len(failures), _LISTED_FAILURES),
         settings={k: v for k, v in run["settings"].items() if v is not None},
     )
+
+
+def _link(path: str) -> str:
+    return quote(os.fsencode(path))
+
+
+def _writable(value: object) -> object:
+    """Show the bytes of a name that are not UTF-8."""
+    if type(value) is not str:  # and not markup, which is ready
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def blank_backdrop(result: Result) -> Backdrop:

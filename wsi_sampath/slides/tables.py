@@ -87,16 +87,22 @@ def read_table(path: Path) -> Table:
         Where it cannot be read, a column is named twice, quotes are left open, or a row has more
         cells than the header (as an unquoted decimal comma makes of one number two cells).
     """
-    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        return parse_table(read_text(path))
+    except UsageError as error:
+        raise error.about(str(path)) from None
+
+
+def parse_table(text: str) -> Table:
+    """Parse the text of a table; see `read_table`."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     stated = _SEPARATOR_LINE.fullmatch(first.strip())
     separator = stated[1] if stated else _separator(first)
     try:
         return _parsed(rest if stated else text, separator, skipped=1 if stated else 0)
     except csv.Error as error:
-        raise UsageError(f"the table cannot be read: {error}", subject=str(path)) from None
-    except UsageError as error:
-        raise error.about(str(path)) from None
+        raise UsageError(f"the table cannot be read: {error}") from None
 
 
 def _decoded(data: bytes, path: Path) -> str:

@@ -1,0 +1,181 @@
+"""What a batch says at its end, and how a command ends whose output nobody takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsi_sampath.batch.job import Job
+from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.cli import ended as ended_module
+from wsi_sampath.cli.ended import Ended, print_json
+from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.inference.run import SegmentResult
+
+JOB = Job(Path("in/a.svs"), Path("out/a.zarr"))
+RUN = {
+    "reader": "tiff",
+    "mpp": {"x": 0.5, "y": 0.5, "source": "metadata", "output": [4.0, 4.0]},
+    "tiles": {"analysed": 1, "skipped": 0, "failed": 0},
+    "area_mm2": {"gland": 0.1},
+    "tiles_per_s": 1.0,
+    "mm2_per_s": 1.0,
+    "peak_memory_mb": 1.0,
+    "gpu_memory_mb": None,
+    "decoded_px": 1,
+    "needed_px": 1,
+    "seconds": {"total": 1.0},
+    "polygons": 1,
+}
+
+
+def done(*, reused: bool = False) -> Outcome:
+    return Outcome(JOB, SegmentResult(JOB.zarr, Path("out/a.geojson"), RUN, reused))
+
+
+def failed(reason: str = "unreadable") -> Outcome:
+    return Outcome.failed(JOB, WsiError(reason, "because"))
+
+
+def end(outcomes, n_slides: int, *, as_json: bool = False, error: WsiError | None = None) -> Ended:
+    ended = Ended(n_slides, Path("out"), as_json=as_json)
+    with ended.whatever_happens():
+        for outcome in outcomes:
+            ended.tell(outcome)
+        if error is not None:
+            raise error
+    return ended
+
+
+def test_the_last_line_counts_and_names_the_pages(capsys):
+    assert end([done(), failed()], 2).is_unfinished
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "2 slides: 1 done, 1 failed; out/report.html, out/slides.csv"
+    assert not end([done()], 1).is_unfinished
+    assert capsys.readouterr().err.startswith("1 slide: 1 done, 0 failed;")
+
+
+def test_an_interrupted_slide_is_left_and_has_not_failed(capsys):
+    ended = end([done(), failed("interrupted")], 4, as_json=True)
+    assert ended.is_unfinished
+    shown = capsys.readouterr()
+    assert "1 done, 0 failed, 3 left: give the same command again" in shown.err
+    values = json.loads(shown.out)
+    assert (values["done"], values["failed"]) == (1, 0)
+    assert values["slides"][1]["status"] == "interrupted"
+
+
+def test_a_slide_that_was_complete_is_one_line(capsys):
+    end([done(reused=True), done()], 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a.svs: done (complete already, nothing to do): out/a.zarr"
+    assert lines[1] == "a.svs: done"
+
+
+def test_with_json_stdout_is_json_alone_even_where_the_batch_failed(capsys):
+    error = WsiError("disk-full", "free some", subject="out")
+    assert end([done()], 2, as_json=True, error=error).is_unfinished
+    shown = capsys.readouterr()
+    values = json.loads(shown.out)
+    assert values["error"]["reason"] == "disk-full"
+    assert "a.svs: done" in shown.err
+    assert shown.err.splitlines()[-1] == "error: out: disk-full: free some"
+
+
+def test_wrong_use_goes_on_to_the_command(capsys):
+    for error in (UsageError("no"), WsiError("bad-model", "no")):
+        with pytest.raises(WsiError, match="no"):
+            end([], 1, error=error)
+
+
+def test_names_that_act_are_shown_escaped(capsys):
+    job = Job(Path("in/a\x1b[2J\n\udcff.svs"), Path("out/a.zarr"))
+    ended = Ended(2, Path("out"), as_json=True)
+    with ended.whatever_happens():
+        ended.tell(Outcome(job, done().result))
+        ended.tell(Outcome.failed(job, WsiError("unreadable", "no")))
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    assert json.loads(shown.out)["slides"][0]["slide"] == str(job.slide)
+
+
+def test_json_is_json_in_any_encoding(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_json({"slide": "Müller\udcff.svs"})
+    assert json.loads(raw.getvalue()) == {"slide": "Müller\udcff.svs"}
+
+
+class Full(io.TextIOWrapper):
+    """A stdout that takes nothing."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+        self.error = error
+        self.is_clean = True
+
+    def write(self, _text):
+        self.is_clean = False
+        return 0
+
+    def flush(self):
+        if not self.is_clean:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), "error: interrupted: nobody reads"),
+        (OSError(28, "No space left on device"), "error: disk-full: "),
+        (OSError(5, "Input/output error"), "error: bad-input: "),
+    ],
+)
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_stdout_that_takes_nothing_is_one_line(monkeypatch, capsys, error, words, flush):
+    app = new_app()
+
+    @app.command()
+    def command() -> None:
+        print("something", flush=flush)
+
+    monkeypatch.setattr(sys, "argv", ["wsi-x"])
+    monkeypatch.setattr(sys, "stdout", Full(error))
+    with pytest.raises(SystemExit) as stopped:
+        run(app, "wsi-x")
+    monkeypatch.undo()
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.replace("stdout: ", "").startswith(words)
+
+
+def test_results_and_json_say_that_it_is_stdout(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full(OSError(28, "No space left on device")))
+    for work in (lambda: print_json([]), lambda: end([done()], 1)):
+        with pytest.raises(OSError, match="No space left") as told:
+            work()
+        assert told.value.filename == "stdout"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    app = new_app()
+
+    @app.command()
+    def command() -> None:
+        raise OSError(30, "Read-only file system", "/mnt/out.json")
+
+    monkeypatch.setattr(sys, "argv", ["wsi-x"])
+    with pytest.raises(SystemExit) as stopped:
+        run(app, "wsi-x")
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: /mnt/out.json: bad-input: ")
+
+
+def test_a_screen_that_went_away_stops_no_work(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Full(BrokenPipeError(32, "Broken pipe")))
+    ended_module.say("a line")

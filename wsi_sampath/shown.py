@@ -1,0 +1,60 @@
+"""How names and counts are written where people read them: nothing in a name acts on a screen."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Control characters, line and paragraph separators, marks that turn the direction of writing, and
+# the halves by which Python stands for bytes that are not UTF-8.
+_ACTING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_LONGEST = 400
+
+
+def shown(text: object) -> str:
+    r"""Return a text with everything escaped that would act on a terminal, or not be printed.
+
+    Examples
+    --------
+    >>> print(shown("a\x1b[31m\nb.svs"))
+    a\x1b[31m\nb.svs
+    >>> print(shown("Schnitt µm.svs"))
+    Schnitt µm.svs
+    """
+    return _ACTING.sub(_escaped, str(text))
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle where it is longer than any sensible path."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 4 :]}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count with its noun: ``"1 tile"``, ``"2 tiles"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def json_line(values: Any) -> str:
+    r"""Return JSON values as one line that any terminal, pipe or file takes.
+
+    Names that are not UTF-8 come back from `json.loads` as `os.fsdecode` gave them.
+
+    Examples
+    --------
+    >>> print(json_line({"slide": "µ\udcff\x9b.svs"}))
+    {"slide": "µ\udcff\u009b.svs"}
+    """
+    text = json.dumps(values, ensure_ascii=False)
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return found[0].encode("unicode_escape", "surrogatepass").decode()
