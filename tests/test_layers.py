@@ -8,7 +8,7 @@ from pathlib import Path
 import wsi_sampath
 
 ROOT = Path(wsi_sampath.__file__).parent
-BASE = {"errors", "files"}
+BASE = {"errors", "files", "fingerprint", "settings"}
 MAY_IMPORT = {
     "slides": BASE,
     "models": BASE,
