@@ -47,7 +47,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         yield growing
         if durable:
             _flush(growing)
-        os.replace(growing, path)
+        growing.replace(path)
     except BaseException:
         growing.unlink(missing_ok=True)
         raise

@@ -177,8 +177,8 @@ def _this_process() -> dict[str, Any]:
 
 def _died(owner: dict[str, Any]) -> bool:
     """Tell whether the owner was a process of this host that has ended."""
-    pid = owner.get("pid")
-    if owner.get("host") != socket.gethostname() or not _is_pid(pid):
+    pid = _pid(owner)
+    if owner.get("host") != socket.gethostname() or pid is None:
         return False
     if owner.get("space", _pid_space()) != _pid_space():
         return False  # A container of the same name, whose processes cannot be seen from here.
@@ -192,8 +192,9 @@ def _died(owner: dict[str, Any]) -> bool:
     return _is_zombie(pid) or (born is not None and born != _born(pid))
 
 
-def _is_pid(pid: object) -> bool:
-    return isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < 1 << 31
+def _pid(owner: dict[str, Any]) -> int | None:
+    pid = owner.get("pid")
+    return pid if type(pid) is int and 0 < pid < 1 << 31 else None
 
 
 def _pid_space() -> str | None:

@@ -116,7 +116,7 @@ def _parts(who: dict[str, Any]) -> dict[str, Any]:
 
 def is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Tell whether what another run made may stand for what this one would make."""
-    return before.get("run_id") == now["run_id"]
+    return bool(before.get("run_id") == now["run_id"])
 
 
 def is_replaced_slide(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -124,7 +124,7 @@ def is_replaced_slide(before: dict[str, Any], now: dict[str, Any]) -> bool:
     old, new = before.get("slide"), now["slide"]
     if not isinstance(old, dict) or "run_id" not in before:
         return False
-    return old.get("name") == new["name"] and old.get("fingerprint") != new["fingerprint"]
+    return bool(old.get("name") == new["name"] and old.get("fingerprint") != new["fingerprint"])
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], *, subject: str) -> None:
@@ -149,7 +149,9 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     try:
         old = _parts(before)
     except (KeyError, TypeError, AttributeError):
-        return [f"it was made by another version of wsi-segment, {before.get('version', 'unknown')}"]
+        return [
+            f"it was made by another version of wsi-segment, {before.get('version', 'unknown')}"
+        ]
     new = _parts(now)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if "tissue" in names and "tissue mask" in names:
