@@ -201,10 +201,10 @@ class PyramidWriter:
 
 
 def stored_rows(
-    path: Path, spec: PyramidSpec, rows: int, known: StoredRows = StoredRows()
+    path: Path, spec: PyramidSpec, rows: int, known: StoredRows | None = None
 ) -> StoredRows:
     """Read what a zarr holds of its first `rows` rows; `known` is what was read before."""
-    return known.upto(
+    return (known or StoredRows()).upto(
         rows,
         path,
         n_levels=len(pyramid_shapes(spec.height, spec.width, stop=CHUNK)),

@@ -70,9 +70,9 @@ def _mirax(path: Path) -> Iterator[tuple[Path, str]]:
 def _dicom(path: Path) -> Iterator[tuple[Path, str]]:
     series = _series_of(path)
     for file in sorted(path.parent.iterdir()) if series else ():
-        if file != path and file.suffix.lower() in (".dcm", "") and file.is_file():
-            if _series_of(file) == series:
-                yield file, ""
+        known = file != path and file.suffix.lower() == ".dcm" and file.is_file()
+        if known and _series_of(file) == series:
+            yield file, ""
 
 
 def _series_of(path: Path) -> bytes | None:
