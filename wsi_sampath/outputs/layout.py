@@ -28,6 +28,7 @@ BROKEN_ZARR = (
     RuntimeError,
     ArithmeticError,
     AssertionError,
+    SystemError,
     MemoryError,
 )
 # How far the maps may reach past the slide's edge: a tile that covers it.
