@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import zarr
 
-from wsi_sampath import SegmentSettings, Slide, load_model, segment_slide
+from wsi_sampath import SegmentSettings, Slide, open_result, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.outputs.overlay import render_overlay
@@ -19,8 +18,8 @@ LONGEST_SIDE_PX = 1600
 
 def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
     """Draw the slide with its class map, outlines, scale bar and legend."""
-    model = load_model(result.attributes["settings"]["model"])
-    labels = np.asarray(zarr.open_group(str(result.zarr), mode="r")["labels/classes/0"])
+    made = open_result(result.zarr)
+    labels = made.read_labels()
     with Slide.open(slide_path) as slide:
         extent = max(
             side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
@@ -33,8 +32,8 @@ def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
     render_overlay(
         rgb,
         labels[rows][:, columns],
-        class_names=[c.name for c in model.spec.classes],
-        class_colors=[c.color for c in model.spec.classes],
+        class_names=[c.name for c in made.classes],
+        class_colors=[c.color for c in made.classes],
         um_per_px=plan.mpp_x,
         path=target,
         title=slide_path.name,

@@ -8,7 +8,17 @@ from pathlib import Path
 import wsi_sampath
 
 ROOT = Path(wsi_sampath.__file__).parent
-BASE = {"cache", "classes", "errors", "files", "shown", "unpacking", "yaml_files"}
+BASE = {
+    "cache",
+    "classes",
+    "errors",
+    "files",
+    "fingerprint",
+    "settings",
+    "shown",
+    "unpacking",
+    "yaml_files",
+}
 MAY_IMPORT = {
     "slides": BASE,
     "models": BASE,

@@ -52,7 +52,7 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         yield growing
         if durable:
             _flush(growing)
-        os.replace(growing, path)
+        growing.replace(path)
     except BaseException:
         growing.unlink(missing_ok=True)
         raise

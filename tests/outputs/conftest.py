@@ -78,6 +78,11 @@ def write_result(folder, *, suffix=".geojson", zarr_format=2, probabilities=True
     return folder / "s.zarr"
 
 
+@pytest.fixture(scope="session", name="write_result")
+def result_writer():
+    return write_result
+
+
 @pytest.fixture
 def labels():
     return make_labels()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -47,7 +46,7 @@ def open_sink(
     device
         Where the network answers.
     """
-    classes = tuple((one.name, one.color) for one in model.spec.classes)
+    classes = classes_of(model)
     spec = pyramid_spec(slide, plan, settings, classes)
     work = files.work
     if last is None:
@@ -58,8 +57,13 @@ def open_sink(
         tracer = _tracer(plan, settings, len(classes)) if geojson is not None else None
         sink = MapSink(plan, len(classes), pyramid, work.ledger, tally, tracer, geojson, device)
         if last is not None:
-            sink.restore(last, work.ledger.strips())
+            sink.restore(last, work.ledger.needed_by(last))
         yield sink
+
+
+def classes_of(model: LoadedModel) -> Classes:
+    """Return name and colour of a model's classes."""
+    return tuple((one.name, one.color) for one in model.spec.classes)
 
 
 def pyramid_spec(
@@ -110,12 +114,15 @@ def _polygons(
 ) -> GeoJSONWriter | nullcontext[None]:
     if files.geojson is None:
         return nullcontext()
-    files.geojson.parent.mkdir(parents=True, exist_ok=True)
+    work = files.work
     return GeoJSONWriter(
-        files.geojson,
+        work.polygons,
         classes=classes,
         transform=plane_to_slide(slide, plan),
-        namespace=json.dumps(identity, sort_keys=True),
+        namespace=identity["run_id"],
+        run=identity["run_id"],
+        growing=work.growing_polygons,
+        name=files.geojson.name,
         min_area_um2=settings.min_area_um2,
         resume=None if last is None else last.notes["geojson"],
     )

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.targets import (
+    refuse_foreign_polygons,
+    refuse_foreign_report,
+    refuse_foreign_zarr,
+    refuse_polygons_of_others,
+)
 from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.packing import SUFFIXES
@@ -46,16 +52,38 @@ class RunFiles:
     @property
     def work(self) -> WorkFolder:
         """Return the folder where the result grows."""
-        return WorkFolder(self.zarr.with_name(self.zarr.name + ".partial"))
+        return WorkFolder(self.zarr.with_name(self.zarr.name + ".partial"), self.geojson)
 
     @property
     def claim(self) -> Path:
         """Return the file that keeps other runs away."""
         return self.zarr.with_name(self.zarr.name + ".claim")
 
+    @property
+    def geojson_claim(self) -> Path | None:
+        """Return the file that keeps other runs away from the polygons, wherever they lie."""
+        if self.geojson is None:
+            return None
+        return self.geojson.with_name(self.geojson.name + ".claim")
+
     def are_tidy(self) -> bool:
         """Tell whether nothing is left of a run that was killed, or is still going on."""
         return not (self.work.path.exists() or self.claim.exists())
+
+    def check(self, *, tissue: str, run_id: str) -> None:
+        """Make sure that nothing will be replaced that is not ours.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input``, naming what lies there and how to go round it.
+        """
+        refuse_foreign_zarr(self.zarr)
+        if self.geojson is not None:
+            refuse_foreign_polygons(self.geojson, mask=Path(tissue))
+            refuse_polygons_of_others(self.geojson, self.zarr, run_id)
+        if self.report is not None:
+            refuse_foreign_report(self.report)
 
 
 @dataclass(frozen=True)
@@ -114,7 +142,8 @@ def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     Raises
     ------
     UsageError
-        Where `out` does not end in ``.zarr``, or the GeoJSON has a suffix QuPath does not read.
+        Where `out` does not end in ``.zarr``, or the GeoJSON has a suffix QuPath does not read, or
+        would lie inside a zarr or in a growing result.
     """
     if out.suffix != ".zarr":
         raise UsageError("the output must be named NAME.zarr", subject=str(out))
@@ -125,7 +154,20 @@ def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     if not geojson.name.endswith(SUFFIXES):
         message = "name the polygons .geojson, .geojson.gz or .geojson.zip"
         raise UsageError(message, subject=str(geojson))
+    inside = _zarr_around(geojson, out) if settings.geojson else None
+    if inside is not None:
+        message = f"the polygons cannot lie inside {inside.name}; name a place beside it"
+        raise UsageError(message, subject=str(geojson))
     return RunFiles(out, geojson, report)
+
+
+def _zarr_around(file: Path, out: Path) -> Path | None:
+    """Find the zarr, growing or not, that a file would lie in: that of the run, or any other."""
+    own = [Path(os.path.realpath(one)) for one in (out, out.with_name(out.name + ".partial"))]
+    for folder in Path(os.path.realpath(file)).parents:
+        if folder in own or any((folder / name).exists() for name in (".zgroup", "zarr.json")):
+            return folder
+    return None
 
 
 def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPlan:

@@ -29,9 +29,9 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     """
     # matplotlib and pandas take their time to import, and many runs write no report.
     from wsi_sampath.outputs.report import write_report
-    from wsi_sampath.outputs.result import open_result
+    from wsi_sampath.outputs.result import open_maps
 
-    result = open_result(maps)
+    result = open_maps(maps)
     try:
         write_report(result, target, zarr_name=zarr_name, backdrop=_backdrop(slide))
     except OSError as error:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.claim import Claim
 from wsi_sampath.inference.explain import explained
-from wsi_sampath.inference.identity import check_same, identity
+from wsi_sampath.inference.finished import find_finished
+from wsi_sampath.inference.identity import identity, is_same
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.progress import Progress, Silent
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.slide_run import SlideRun, make_predictor
+from wsi_sampath.inference.targets import refuse_foreign_report
 from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.outputs.pyramid import read_attributes
+from wsi_sampath.outputs.belonging import report_state
 from wsi_sampath.slides.slide import Slide
 
 
@@ -171,7 +172,9 @@ def prepare_slide(
         )
         on_error.callback(opened.close)
         who = identity(opened, model, settings)
-        done = _finished(files, who, force=settings.force) is not None
+        done = not files.work.is_publishing() and _found(files, who, force=settings.force)
+        if not done:
+            files.check(tissue=settings.tissue, run_id=who["run_id"])
         plan = None if done else plan_run(opened, model.spec, settings)
         on_error.pop_all()
     return PreparedSlide(opened, files, who, plan, time.perf_counter() - started)
@@ -218,54 +221,83 @@ def analyse_prepared(
     slide, files, who = prepared.slide, prepared.files, prepared.identity
     with explained(str(slide.path)), ExitStack() as held:
         held.enter_context(slide)
-        finished = _reuse(prepared, force=settings.force)
-        if finished is not None and (files.are_tidy() or Claim(files.claim).is_held()):
-            return _as_it_is(finished)
-        files.zarr.parent.mkdir(parents=True, exist_ok=True)
-        held.enter_context(Claim(files.claim))
+        found = _reuse(prepared, force=settings.force)
+        if found.result is not None and (files.are_tidy() or Claim(files.claim).is_held()):
+            return _as_it_is(found.result)
+        claim = _claim(files, held)
+        ended = files.work.complete(files.zarr)
+        # A run that was killed while its files were put in their places has nothing else to do.
+        force = settings.force and not (ended is not None and is_same(ended, who))
         # Another run may have finished it between our looking and our claim.
-        finished = _reuse(prepared, force=settings.force)
-        if finished is not None:
+        found = _reuse(prepared, force=force)
+        if found.result is not None:
             files.work.tidy()
-            return _as_it_is(finished)
+            return _as_it_is(found.result)
+        files.check(tissue=settings.tissue, run_id=who["run_id"])
+        progress = progress or Silent()
+        if found.note:
+            progress.warn(found.note)
         plan = prepared.plan or plan_run(slide, model.spec, settings)
         started = time.perf_counter() - prepared.seconds
-        run = SlideRun(slide, model, settings, files, who, plan, started, progress or Silent())
+        run = SlideRun(slide, model, settings, files, who, plan, started, progress)
         run.analyse(predictor or make_predictor(model, settings))
-        return partial(_finish, run, held.pop_all())
+        return partial(_finish, run, claim, held.pop_all())
+
+
+def _claim(files: RunFiles, held: ExitStack) -> Claim:
+    """Claim all that a run writes; a folder that was made for nothing is removed."""
+    made = [*_make_folder(files.zarr.parent)]
+    try:
+        if files.geojson is not None:
+            made += _make_folder(files.geojson.parent)
+        claim = held.enter_context(Claim(files.claim))
+        if files.geojson_claim is not None:
+            held.enter_context(Claim(files.geojson_claim, option="--geojson"))
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    return claim
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
 
 
 def _as_it_is(finished: SegmentResult) -> Finish:
     return lambda: finished
 
 
-def _finish(run: SlideRun, held: ExitStack) -> SegmentResult:
+def _finish(run: SlideRun, claim: Claim, held: ExitStack) -> SegmentResult:
     files = run.files
     with explained(str(run.slide.path)), held:
+        claim.check()
         return SegmentResult(files.zarr, files.geojson, run.finish(), report=files.report)
 
 
-def _reuse(prepared: PreparedSlide, *, force: bool) -> SegmentResult | None:
+@dataclass(frozen=True)
+class _Reused:
+    result: SegmentResult | None
+    note: str = ""
+
+
+def _reuse(prepared: PreparedSlide, *, force: bool) -> _Reused:
+    """Find a finished result, and make its report where that is missing or of another run."""
     files = prepared.files
-    finished = _finished(files, prepared.identity, force=force)
-    if finished is not None and files.report is not None and not files.report.exists():
+    if files.work.is_publishing():
+        return _Reused(None)
+    found = find_finished(files, prepared.identity, force=force)
+    if found.attributes is None:
+        return _Reused(None, found.note)
+    result = SegmentResult(files.zarr, files.geojson, found.attributes, True, files.report)
+    if files.report is not None and report_state(files.report, found.attributes) != "same":
+        refuse_foreign_report(files.report)
         report_slide(prepared.slide, files.zarr, files.report, zarr_name=files.zarr.name)
-    return finished
+    return _Reused(result)
 
 
-def _finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> SegmentResult | None:
-    if not files.zarr.exists():
-        return None
-    attributes = read_attributes(files.zarr)
-    if attributes is None:
-        raise WsiError(
-            "bad-input",
-            "the output exists and is not a result of ours; remove it, or choose another --out",
-            subject=str(files.zarr),
-        )
-    if force:
-        return None
-    check_same(attributes, who, subject=str(files.zarr))
-    if files.geojson is not None and not files.geojson.exists():
-        return None
-    return SegmentResult(files.zarr, files.geojson, attributes, True, files.report)
+def _found(files: RunFiles, who: dict[str, Any], *, force: bool) -> bool:
+    return find_finished(files, who, force=force).attributes is not None

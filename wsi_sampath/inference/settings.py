@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsi_sampath.errors import UsageError
+from wsi_sampath.settings import Neutral
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -77,34 +78,37 @@ class SegmentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = "gland-mini"
-    weights: str | None = None
-    allow_random_weights: bool = False
+    # What is marked Neutral may differ between two runs that give the same bytes. For `model`,
+    # `weights` and `tissue` the content of the files decides, not their names: see `identity`.
+
+    model: Annotated[str, Neutral] = "gland-mini"
+    weights: Annotated[str | None, Neutral] = None
+    allow_random_weights: Annotated[bool, Neutral] = False
     mpp: ModelMpp | None = None
     slide_mpp: tuple[Positive, Positive] | None = None
     tile: Annotated[int, Field(ge=64, le=16_384)] | None = None
     overlap: Annotated[int, Field(ge=0, le=16_384)] | None = None
     output_mpp: OutputMpp | None = None
-    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
-    workers: Annotated[int, Field(ge=1, le=1024)] = 4
-    device: Device = "auto"
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], Neutral] = "auto"
+    workers: Annotated[int, Field(ge=1, le=1024), Neutral] = 4
+    device: Annotated[Device, Neutral] = "auto"
     precision: Precision = "auto"
-    compile: bool = False
-    tissue: str = "otsu"
+    compile: Annotated[bool, Neutral] = False
+    tissue: Annotated[str, Neutral] = "otsu"
     min_tissue_um2: NotNegative = 8_000.0
     max_hole_um2: NotNegative = 10_000.0
     region: tuple[Level0Px, Level0Px, Extent, Extent] | None = None
-    geojson: str | None = None
+    geojson: Annotated[str | None, Neutral] = None
     polygons: bool = True
     probabilities: bool = True
     min_area_um2: NotNegative = 0.0
     simplify_um: NotNegative = 0.0
     zarr_format: Literal[2, 3] = 2
-    max_bad_tiles: Share = 0.01
+    max_bad_tiles: Annotated[Share, Neutral] = 0.01
     reader: str = "auto"
     image: Annotated[int, Field(ge=0)] | None = None
-    report: bool = True
-    force: bool = False
+    report: Annotated[bool, Neutral] = True
+    force: Annotated[bool, Neutral] = False
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> SegmentSettings:
@@ -124,28 +128,6 @@ class SegmentSettings(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
             raise UsageError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
-
-
-# What may differ between two runs that must still give the same bytes.
-_IRRELEVANT = frozenset(
-    {
-        "allow_random_weights",
-        "workers",
-        "force",
-        "device",
-        "batch_size",
-        "compile",
-        "geojson",
-        "max_bad_tiles",
-        "report",
-    }
-)
-
-
-def result_settings(settings: SegmentSettings) -> dict[str, Any]:
-    """Return the settings that decide the result, as plain JSON values."""
-    values = settings.model_dump(mode="json")
-    return {name: value for name, value in values.items() if name not in _IRRELEVANT}
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -194,6 +194,7 @@ class MapSink:
         notes: dict[str, Any] = {
             "y": y,
             "flushed": self.pyramid.flushed,
+            "stored": self.pyramid.stored_digest(),
             "pixels": self.pixels.tolist(),
             "failed": self.tally.notes(self._row),
             "geojson": self.geojson.state() if self.geojson is not None else None,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from wsi_sampath.inference.ledger import Strip
-from wsi_sampath.inference.opening import open_sink
+from wsi_sampath.inference.opening import classes_of, open_sink, pyramid_spec
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_tiling
 from wsi_sampath.inference.predicting import check_bad_tiles, predict_all
 from wsi_sampath.inference.predictor import Predictor
@@ -28,6 +29,8 @@ from wsi_sampath.inference.summary import (
     tile_counts,
 )
 from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.outputs.belonging import content_of
+from wsi_sampath.outputs.pyramid import stored_rows
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileStream
 
@@ -118,13 +121,18 @@ class SlideRun:
             self._sink.finish()
         attributes = self._attributes()
         self._sink.pyramid.finish(attributes)
+        # Once more: something may have come while the slide ran.
+        files.check(tissue=self.settings.tissue, run_id=self.identity["run_id"])
         if files.report is not None:
             report_slide(self.slide, files.work.maps, files.report, zarr_name=files.zarr.name)
         files.work.publish(files.zarr)
         return attributes
 
     def _begin(self) -> Strip | None:
-        last = self.files.work.begin(self.identity, force=self.settings.force)
+        begun = self.files.work.begin(self.identity, force=self.settings.force, holds=self._holds)
+        for note in begun.notes:
+            self.progress.warn(note)
+        last = begun.last
         self._resumed_after = None if last is None else last.row
         self._tally = (
             Tally()
@@ -132,6 +140,12 @@ class SlideRun:
             else Tally.resumed(self.plan.grid, last.row, last.notes["failed"])
         )
         return last
+
+    def _holds(self, maps: Path, strip: Strip) -> bool:
+        """Tell whether the growing zarr still holds the chunks that it held at a strip."""
+        spec = pyramid_spec(self.slide, self.plan, self.settings, classes_of(self.model))
+        flushed, digest = strip.notes["flushed"], strip.notes["stored"]
+        return bool(stored_rows(maps, spec, flushed).digest == digest)
 
     def _open_sink(
         self, last: Strip | None, device: torch.device
@@ -163,6 +177,7 @@ class SlideRun:
             "polygons": sink.geojson.count if sink.geojson is not None else None,
             "polygon_area_mm2": polygon_areas_mm2(sink.geojson),
             "geojson": self.files.geojson_beside,
+            "geojson_content": content_of(self.files.work.polygons) if sink.geojson else None,
             "area_mm2": areas,
             "coverage": coverage(slide, plan, areas),
             "warnings": [*self._warnings(), *self._warn_of_size()],

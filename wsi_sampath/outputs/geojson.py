@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from errno import ENOSPC
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 import numpy as np
 import shapely
+import xxhash
 from numpy.typing import NDArray
 
 from wsi_sampath.classes import check_class_names, class_name
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs.packing import HEAD, SUFFIXES, TAIL, pack, unpack
+from wsi_sampath.outputs.packing import SUFFIXES, TAIL, head, pack, unpack
 from wsi_sampath.outputs.polygons import TracedPolygon
 from wsi_sampath.outputs.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
@@ -32,6 +32,7 @@ MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
 # In a zip of small members the parser is no limit, only the number of objects is.
 TOO_MANY_FEATURES = 1_000_000
 _BATCH = 10_000
+_BLOCK_BYTES = 1 << 20
 
 
 class GeoJSONWriter:
@@ -55,6 +56,12 @@ class GeoJSONWriter:
         Text from which the object ids are made; one for each slide and model.
     object_type
         What QuPath makes of the polygons.
+    run
+        Id of the run, kept in the file, by which it is known as ours later.
+    growing
+        Where to write until the writer is closed; None is PATH.partial.
+    name
+        What the file will be called, if it is to be moved once it is complete.
     resume
         What `state` said when an earlier writer stopped; its file is cut back to that point.
     min_area_um2
@@ -84,6 +91,9 @@ class GeoJSONWriter:
         namespace: str,
         object_type: Literal["annotation", "detection"] = "annotation",
         min_area_um2: float = 0.0,
+        run: str | None = None,
+        growing: Path | None = None,
+        name: str | None = None,
         resume: Mapping[str, Any] | None = None,
     ) -> None:
         if not path.name.endswith(SUFFIXES):
@@ -91,7 +101,10 @@ class GeoJSONWriter:
             raise WsiError("bad-input", message, subject=str(path))
         _check_transform(transform)
         self._path = path
-        self._partial = path.with_name(path.name + ".partial")
+        self._partial = growing or path.with_name(path.name + ".partial")
+        self._name = name or path.name
+        self._run = run
+        self._digest = xxhash.xxh3_64()
         self._transform = transform
         self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
         self._min_area_um2 = min_area_um2
@@ -106,12 +119,7 @@ class GeoJSONWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -122,7 +130,12 @@ class GeoJSONWriter:
         with self._disk_full_named():
             self._file.flush()
             os.fsync(self._file.fileno())
-        return {"bytes": self._file.tell(), "count": self.count, "areas_um2": dict(self.areas_um2)}
+        return {
+            "bytes": self._file.tell(),
+            "digest": self._digest.hexdigest(),
+            "count": self.count,
+            "areas_um2": dict(self.areas_um2),
+        }
 
     def write(self, polygons: Iterable[TracedPolygon]) -> None:
         """Write polygons, one feature each (more if rounding splits one)."""
@@ -140,7 +153,7 @@ class GeoJSONWriter:
             os.fsync(self._file.fileno())
             self._bytes = self._file.tell()
             self._file.close()
-            pack(self._partial, self._path)
+            pack(self._partial, self._path, name=self._name)
 
     def warning(self) -> str | None:
         """Tell, once closed, why QuPath would struggle with the file, and what helps."""
@@ -153,11 +166,13 @@ class GeoJSONWriter:
         if not zipped:
             help_ += ", --geojson NAME.geojson.zip loads in parts"
         size = f"{self.count:,} polygons ({self._bytes / 1e6:,.0f} MB)"
-        return f"QuPath will be slow with {size} in {self._path.name}: {help_}"
+        return f"QuPath will be slow with {size} in {self._name}: {help_}"
 
     def _begin(self) -> IO[bytes]:
         file = self._partial.open("wb")
-        file.write(HEAD)
+        start = head(self._run)
+        file.write(start)
+        self._digest.update(start)
         return file
 
     def _reopen(self, state: Mapping[str, Any]) -> IO[bytes]:
@@ -165,6 +180,7 @@ class GeoJSONWriter:
             # A run that was stopped just before its end had closed the polygons already.
             unpack(self._path, self._partial)
         file = self._partial.open("r+b")
+        self._digest = _digest_of(file, state["bytes"])
         file.truncate(state["bytes"])
         file.seek(state["bytes"])
         self.count = state["count"]
@@ -206,7 +222,9 @@ class GeoJSONWriter:
             for number, (label, area, mean, geometry) in enumerate(columns)
         ]
         with self._disk_full_named():
-            self._file.write((("," if self.count else "") + ",".join(features)).encode())
+            text = (("," if self.count else "") + ",".join(features)).encode()
+            self._file.write(text)
+            self._digest.update(text)
         self.count += len(features)
         per_label = np.bincount(labels, weights=areas, minlength=len(self._names) + 1)
         for name, area in zip(self._names, per_label[1:].tolist(), strict=True):
@@ -224,6 +242,23 @@ class GeoJSONWriter:
                 raise
             message = "no space left while writing the polygons: free some and run again"
             raise WsiError("disk-full", message, subject=str(self._path)) from error
+
+
+def is_intact(growing: Path, state: Mapping[str, Any]) -> bool:
+    """Tell whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
+    try:
+        with growing.open("rb") as file:
+            return bool(_digest_of(file, state["bytes"]).hexdigest() == state["digest"])
+    except OSError:
+        return False
+
+
+def _digest_of(file: IO[bytes], length: int) -> xxhash.xxh3_64:
+    digest = xxhash.xxh3_64()
+    while length > 0 and (block := file.read(min(length, _BLOCK_BYTES))):
+        digest.update(block)
+        length -= len(block)
+    return digest
 
 
 def _geometries(shapes: Shapes) -> list[str]:

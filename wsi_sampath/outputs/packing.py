@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from wsi_sampath.files import replacing
 from wsi_sampath.unpacking import container_by_name, read_texts
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip")
@@ -22,10 +26,60 @@ TAIL = b"\n]}\n"
 MEMBER_FEATURES = 100_000
 MEMBER_BYTES = 100_000_000
 _GZIP_LEVEL = 5
+_RUN = re.compile(rb'\{"type":"FeatureCollection","wsi_sampath":\{"run":"([0-9a-f]{8,64})"\},')
+_MARK_BYTES = 256
+# What reading a container raises that is cut off, or not a container.
+BROKEN_PACKING = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    RuntimeError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(plain: Path, target: Path) -> None:
+def head(run: str | None) -> bytes:
+    """Return how a file begins: with the id of the run that writes it, if it has one.
+
+    RFC 7946 (6.1) allows such a member, and QuPath passes over it.
+    """
+    if run is None:
+        return HEAD
+    return HEAD.replace(b',"features"', f',"wsi_sampath":{{"run":"{run}"}},"features"'.encode())
+
+
+def run_of(path: Path) -> str | None:
+    """Return the id of the run that wrote a file, by its first bytes; None where none of ours did.
+
+    Nothing is raised for whatever lies there.
+    """
+    try:
+        with _unpacked(path) as stream:
+            found = _RUN.match(stream.read(_MARK_BYTES))
+    except BROKEN_PACKING:
+        return None
+    return found[1].decode() if found else None
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file goes on to its end as `pack` writes it: nothing of it was cut off."""
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        with _unpacked(path) as stream:
+            tail = b""
+            while block := stream.read(1 << 20):
+                tail = (tail + block)[-len(TAIL) :]
+        return tail == TAIL
+    except BROKEN_PACKING:
+        return False
+
+
+def pack(plain: Path, target: Path, *, name: str | None = None) -> None:
     """Turn a finished plain file into the container that the name of `target` asks for.
 
     Parameters
@@ -34,19 +88,19 @@ def pack(plain: Path, target: Path) -> None:
         `HEAD`, then one feature a line, then `TAIL`; gone afterwards.
     target
         Appears at once, complete. The same features give the same bytes.
+    name
+        What `target` will be called later, for the members of a zip; None keeps its name.
     """
     if target.suffix not in (".gz", ".zip"):
         plain.replace(target)
         return
-    growing = target.with_name(target.name + ".growing")
-    with growing.open("wb") as raw:
+    with replacing(target) as growing, growing.open("wb") as raw:
         if target.suffix == ".gz":
             _write_gzip(plain, raw)
         else:
-            _write_zip(plain, raw, target.name.removesuffix(".geojson.zip"))
+            _write_zip(plain, raw, (name or target.name).removesuffix(".geojson.zip"))
         raw.flush()
         os.fsync(raw.fileno())
-    growing.replace(target)
     plain.unlink()
 
 
@@ -95,11 +149,11 @@ def _write_gzip(plain: Path, raw: IO[bytes]) -> None:
 
 def _write_zip(plain: Path, raw: IO[bytes], stem: str) -> None:
     with plain.open("rb") as lines, zipfile.ZipFile(raw, "w") as archive:
-        lines.readline()
+        first = lines.readline().rstrip(b"\n")
         number, feature = 1, lines.readline()
         while feature[:1] == b"{" or number == 1:
             with archive.open(_member(f"{stem}-{number:04d}.geojson"), "w") as member:
-                feature = _write_member(member, feature, lines)
+                feature = _write_member(member, first, feature, lines)
             number += 1
 
 
@@ -111,9 +165,9 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _write_member(member: IO[bytes], feature: bytes, lines: IO[bytes]) -> bytes:
+def _write_member(member: IO[bytes], first: bytes, feature: bytes, lines: IO[bytes]) -> bytes:
     """Write features from `feature` on; return the first line that has no more room."""
-    member.write(HEAD)
+    member.write(first)
     count = size = 0
     while feature[:1] == b"{" and count < MEMBER_FEATURES and size < MEMBER_BYTES:
         text = (b",\n" if count else b"\n") + feature.rstrip(b",\n")
@@ -125,11 +179,27 @@ def _write_member(member: IO[bytes], feature: bytes, lines: IO[bytes]) -> bytes:
 
 
 def _unpack_zip(packed: Path, out: IO[bytes]) -> None:
-    out.write(HEAD)
-    before = b"\n"
+    before = b""
     for _, text in read_members(packed):
-        features = text[len(HEAD) + 1 : -len(TAIL)]
+        first, _, features = text.removesuffix(TAIL).partition(b"\n")
+        if not before:
+            out.write(first)
+            before = b"\n"
         if features:
             out.write(before + features)
             before = b",\n"
     out.write(TAIL)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open the plain text of a file, that of the first member of a zip."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rb") as stream:
+            yield stream  # type: ignore[misc]
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as member:
+            yield member
+    else:
+        with path.open("rb") as stream:
+            yield stream

@@ -5,7 +5,6 @@ Rows arrive from the top and go through the bands of every level (see ``bands.py
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
+from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.bands import CHUNK, BandWriter
 from wsi_sampath.outputs.downsample import halve_mean, halve_mode, pyramid_shapes
 from wsi_sampath.outputs.ngff import (
@@ -26,6 +26,9 @@ from wsi_sampath.outputs.ngff import (
     ome_xml,
     omero,
 )
+from wsi_sampath.outputs.stored_rows import StoredRows
+
+__all__ = ["PyramidSpec", "PyramidWriter", "create_array", "read_attributes", "stored_rows"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class PyramidWriter:
 
     def __init__(self, path: Path, spec: PyramidSpec) -> None:
         self.path, self.spec = path, spec
+        self._stored = StoredRows()
         self._root = zarr.open_group(str(path), mode="w-", zarr_format=_format(spec))
         shapes = pyramid_shapes(spec.height, spec.width, stop=CHUNK)
         channels = len(spec.classes) if spec.probabilities else 0
@@ -91,6 +95,7 @@ class PyramidWriter:
         """
         writer = cls.__new__(cls)
         writer.path, writer.spec = path, spec
+        writer._stored = stored_rows(path, spec, y)
         # A killed process may leave a chunk under its temporary name.
         for stray in path.rglob("*.partial"):
             stray.unlink()
@@ -120,6 +125,11 @@ class PyramidWriter:
     def flushed(self) -> int:
         """Rows of level 0 that are on disk as whole chunks."""
         return self._writers[0][0].y // CHUNK * CHUNK
+
+    def stored_digest(self) -> str:
+        """Return a digest of all chunks of the rows that are flushed; see `stored_rows`."""
+        self._stored = stored_rows(self.path, self.spec, self.flushed, self._stored)
+        return self._stored.digest
 
     def append(self, y: int, labels: NDArray[np.uint8], probabilities: NDArray[np.uint8]) -> None:
         """Take rows from `y` on; rows left out since the last call stay 0.
@@ -190,6 +200,19 @@ class PyramidWriter:
         (folder / "METADATA.ome.xml").write_text(text, encoding="utf-8")
 
 
+def stored_rows(
+    path: Path, spec: PyramidSpec, rows: int, known: StoredRows | None = None
+) -> StoredRows:
+    """Read what a zarr holds of its first `rows` rows; `known` is what was read before."""
+    return (known or StoredRows()).upto(
+        rows,
+        path,
+        n_levels=len(pyramid_shapes(spec.height, spec.width, stop=CHUNK)),
+        channels=len(spec.classes) if spec.probabilities else 0,
+        zarr_format=spec.zarr_format,
+    )
+
+
 def _format(spec: PyramidSpec) -> Any:
     return spec.zarr_format
 
@@ -222,17 +245,3 @@ def create_array(
         dimension_names=axes,
         fill_value=0,
     )
-
-
-def read_attributes(path: Path) -> dict[str, Any] | None:
-    """Read the ``wsi_sampath`` attribute of a zarr of ours; None where there is none."""
-    for name in (".zattrs", "zarr.json"):
-        try:
-            content = json.loads((path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        attributes = content.get("attributes", content) if name == "zarr.json" else content
-        ours = attributes.get("wsi_sampath")
-        if isinstance(ours, dict):
-            return ours
-    return None

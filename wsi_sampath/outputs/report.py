@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsi_sampath.files import replacing
 from wsi_sampath.outputs.overlay import draw_overlay
 from wsi_sampath.outputs.result import Result
 
@@ -64,9 +65,8 @@ def write_report(
         Where it can't be written.
     """
     text = render_report(result, zarr_name=zarr_name, backdrop=backdrop)
-    growing = target.with_name(target.name + ".partial")
-    growing.write_text(text, encoding="utf-8")
-    growing.replace(target)
+    with replacing(target) as growing:
+        growing.write_text(text, encoding="utf-8")
 
 
 def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None = None) -> str:

@@ -16,46 +16,22 @@ import shapely
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.attributes import damage_of, read_attributes
+from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.layout import (
+    LABELS,
+    ResultClass,
+    ResultLevel,
+    StoredPlane,
+    damaged,
+    read_layout,
+)
 from wsi_sampath.outputs.packing import SUFFIXES, read_members
-from wsi_sampath.outputs.pyramid import read_attributes
 
 if TYPE_CHECKING:
     import dask.array as da
     import geopandas
     import pandas as pd
-
-_LABELS = "labels/classes"
-
-
-@dataclass(frozen=True)
-class ResultClass:
-    """One class: its value in the class map, name and "#rrggbb"."""
-
-    value: int
-    name: str
-    color: str
-
-
-@dataclass(frozen=True)
-class ResultLevel:
-    """One level of the pyramid.
-
-    Attributes
-    ----------
-    height, width
-        In pixels of this level.
-    um_x, um_y
-        Um per pixel.
-    offset_um_x, offset_um_y
-        Where the centre of the first pixel lies, from the centre of the slide's first pixel.
-    """
-
-    height: int
-    width: int
-    um_x: float
-    um_y: float
-    offset_um_x: float
-    offset_um_y: float
 
 
 @dataclass(frozen=True)
@@ -104,12 +80,11 @@ class Result:
 
     def labels(self, level: int = 0) -> da.Array:
         """Return the class map, dask uint8 (h, w): 0 not analysed, 1..k the classes."""
-        return self._array(f"{_LABELS}/{self._checked(level)}")
+        return _lazy(self._labels(level))
 
     def read_labels(self, level: int = 0) -> NDArray[np.uint8]:
         """Return the class map read into memory, uint8 (h, w); see `labels`."""
-        found: NDArray[np.uint8] = self._stored(f"{_LABELS}/{self._checked(level)}")[...]
-        return found
+        return self._labels(level)[...]
 
     def probabilities(self, level: int = 0) -> da.Array:
         """Return the class probabilities, dask uint8 (k, h, w): 255 p, rounded.
@@ -119,10 +94,11 @@ class Result:
         WsiError
             ``bad-input`` where they were not stored, or for a level that is not there.
         """
-        array = self._array(str(self._checked(level)))
-        if array.ndim != 3:
+        one = self.levels[self._checked(level)]
+        plane = StoredPlane(self.path, str(level))
+        if plane.ndim == 2:
             self._refuse("has no probabilities; it was made with --no-probabilities")
-        return array
+        return _lazy(plane.of(len(self.classes), one.height, one.width))
 
     def level_near(self, um_per_px: float) -> int:
         """Return the coarsest level that has pixels of at most `um_per_px` um, or else level 0."""
@@ -186,15 +162,10 @@ class Result:
 
         return pd.DataFrame(self.areas())
 
-    def _array(self, name: str) -> da.Array:
-        import dask.array as da
-
-        return da.from_zarr(self._stored(name))
-
-    def _stored(self, name: str) -> Any:
-        import zarr
-
-        return zarr.open_array(str(self.path / name), mode="r")
+    def _labels(self, level: int) -> StoredPlane:
+        one = self.levels[self._checked(level)]
+        plane = StoredPlane(self.path, f"{LABELS}/{level}", most=len(self.classes))
+        return plane.of(one.height, one.width)
 
     def _checked(self, level: int) -> int:
         if not 0 <= level < len(self.levels):
@@ -217,56 +188,83 @@ def open_result(path: str | os.PathLike[str]) -> Result:
     Raises
     ------
     WsiError
-        ``bad-input`` where it is not a result of ours, or not a complete one.
+        ``bad-input`` where it is not a result of ours, not a complete one, damaged, or where the
+        polygons are not those of its run.
     """
-    path = Path(path)
+    return _open(Path(path), with_polygons=True)
+
+
+def open_maps(path: Path) -> Result:
+    """Open the maps of a result that is not in its place yet, without polygons; see `open_result`.
+
+    Raises
+    ------
+    WsiError
+        As `open_result`.
+    """
+    return _open(path, with_polygons=False)
+
+
+def _open(path: Path, *, with_polygons: bool) -> Result:
     attributes = read_attributes(path)
     if attributes is None:
         hint = "; a run is not finished yet" if _is_growing(path) else ""
         raise WsiError("bad-input", f"is not a result of wsi-segment{hint}", subject=str(path))
     if attributes.get("complete") is not True:
         raise WsiError("bad-input", "is not complete; run wsi-segment again", subject=str(path))
-    try:
-        classes, levels = _read_layout(path)
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        message = f"is damaged ({type(error).__name__}: {error}); run wsi-segment --force"
-        raise WsiError("bad-input", message, subject=str(path)) from error
-    return Result(path, classes, levels, attributes, _find_geojson(path, attributes))
+    if (damage := damage_of(attributes)) is not None:
+        damaged(path, damage)
+    classes, levels = read_layout(path, attributes)
+    _check_image(path, len(classes), levels)
+    geojson = _find_geojson(path, attributes) if with_polygons else None
+    return Result(path, classes, levels, attributes, geojson)
+
+
+def _check_image(path: Path, n_classes: int, levels: tuple[ResultLevel, ...]) -> None:
+    """Make sure that the root image is there: probabilities, or the class map once more."""
+    for number, level in enumerate(levels):
+        plane = StoredPlane(path, str(number))
+        lead = (n_classes,) if plane.ndim == 3 else ()
+        plane.of(*lead, level.height, level.width)
+
+
+def _lazy(plane: StoredPlane) -> da.Array:
+    import dask.array as da
+
+    return da.from_array(plane, chunks=plane.chunks)
 
 
 def _is_growing(path: Path) -> bool:
     return path.with_name(path.name + ".partial").is_dir()
 
 
-def _read_layout(path: Path) -> tuple[tuple[ResultClass, ...], tuple[ResultLevel, ...]]:
-    import zarr
-
-    group = zarr.open_group(str(path / _LABELS), mode="r")
-    metadata: Any = group.attrs.get("ome", group.attrs)
-    names = {one["label-value"]: one["class"] for one in metadata["image-label"]["properties"]}
-    colors = {one["label-value"]: one["rgba"] for one in metadata["image-label"]["colors"]}
-    classes = tuple(
-        ResultClass(value, names[value], "#{:02x}{:02x}{:02x}".format(*colors[value]))
-        for value in sorted(names)
-        if value > 0
-    )
-    datasets = metadata["multiscales"][0]["datasets"]
-    shapes = [group[one["path"]].shape for one in datasets]
-    levels = tuple(_level(shape, one) for shape, one in zip(shapes, datasets, strict=True))
-    return classes, levels
-
-
-def _level(shape: tuple[int, int], dataset: dict[str, Any]) -> ResultLevel:
-    scale, translation = dataset["coordinateTransformations"]
-    (um_y, um_x), (off_y, off_x) = scale["scale"], translation["translation"]
-    return ResultLevel(*shape, um_x=um_x, um_y=um_y, offset_um_x=off_x, offset_um_y=off_y)
-
-
 def _find_geojson(path: Path, attributes: dict[str, Any]) -> Path | None:
-    recorded = attributes.get("geojson")
-    candidates = [path.parent / recorded] if recorded else []
-    candidates += [path.with_suffix(suffix) for suffix in SUFFIXES]
-    return next((one for one in candidates if one.is_file()), None)
+    """Find the polygons where the run put them, or under the zarr's name; none but the run's."""
+    recorded: str | None = attributes.get("geojson")
+    place = path.parent / recorded if recorded else None
+    if place is not None and os.path.lexists(place):
+        _check_polygons(place, attributes)
+        return place
+    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    return next((one for one in beside if one.is_file() and _fits(one, attributes)), None)
+
+
+def _fits(geojson: Path, attributes: dict[str, Any]) -> bool:
+    if "geojson_content" not in attributes:  # Of a version that did not record it.
+        return True
+    return polygons_state(geojson, attributes) == "same"
+
+
+def _check_polygons(geojson: Path, attributes: dict[str, Any]) -> None:
+    if _fits(geojson, attributes):
+        return
+    said = {
+        "torn": "was cut off since the run wrote it",
+        "edited": "was changed since the run wrote it",
+        "other": "is of another run than the zarr",
+    }.get(polygons_state(geojson, attributes), "is not the file that the run wrote")
+    message = f"{said}; run wsi-segment again, or move it away to use the maps alone"
+    raise WsiError("bad-input", message, subject=str(geojson))
 
 
 def _read_polygons(path: Path) -> Iterator[SlidePolygon]:
@@ -280,6 +278,6 @@ def _read_polygons(path: Path) -> Iterator[SlidePolygon]:
                 yield SlidePolygon(name, shape, properties["measurements"])
     except (OSError, EOFError, zlib.error, BadZipFile) as error:
         raise WsiError("bad-input", f"can't be read: {error}", subject=str(path)) from error
-    except (KeyError, TypeError, ValueError, shapely.GEOSException) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, shapely.GEOSException) as error:
         message = f"is not as wsi-segment wrote it ({type(error).__name__}: {error})"
         raise WsiError("bad-input", message, subject=str(path)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.companions import slide_fingerprint
 from wsi_sampath.slides.file_checks import missing_data
 from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
 from wsi_sampath.slides.overview import Overview, read_overview
@@ -21,7 +21,6 @@ from wsi_sampath.slides.readers import open_reader
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
 from wsi_sampath.slides.stated_scale import stated_scale
 
-_FINGERPRINT_BYTES = 1 << 20
 _CUBIC_SUPPORT = 2
 
 
@@ -193,15 +192,8 @@ class Slide:
         return read_overview(self.read_sampled, plan, self.levels, self.background), plan
 
     def fingerprint(self) -> str:
-        """Return a sha256 over the file's size and its first and last MiB: which slide this is."""
-        digest = hashlib.sha256()
-        size = self.path.stat().st_size
-        digest.update(str(size).encode())
-        with self.path.open("rb") as stream:
-            digest.update(stream.read(_FINGERPRINT_BYTES))
-            stream.seek(max(0, size - _FINGERPRINT_BYTES))
-            digest.update(stream.read(_FINGERPRINT_BYTES))
-        return digest.hexdigest()
+        """Return which slide this is, by its content; see `slide_fingerprint`."""
+        return slide_fingerprint(self.path)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,97 @@
+"""Whether an equal, complete result is there already: zarr, polygons and report, all of one run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.inference.identity import check_same
+from wsi_sampath.inference.plan import RunFiles
+from wsi_sampath.inference.targets import refuse_foreign_zarr
+from wsi_sampath.outputs.attributes import damage_of, read_attributes
+from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.result import open_maps
+
+_AGAIN = {
+    "torn": "was cut off since it was written",
+    "other": "is of another run than the zarr",
+}
+_REFUSED = {
+    "foreign": "is not the file that the run wrote; move it away and run again, or name another "
+    "file with --geojson",
+    "edited": "was changed since the run wrote it; move it away and run again, or give --force to "
+    "write it anew",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there.
+
+    Attributes
+    ----------
+    attributes
+        Of a result that is complete and whole; None where there is none to hand out.
+    note
+        A sentence for the user: why a result that is there has to be made again.
+    """
+
+    attributes: dict[str, Any] | None = None
+    note: str = ""
+
+
+def find_finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> Found:
+    """Find the result of a run.
+
+    Parameters
+    ----------
+    files
+        Where it would lie.
+    who
+        The run's identity.
+    force
+        Whether it is to be made anew, whatever is there.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where something else lies there: not ours, made with other settings, or
+        polygons that somebody changed.
+    """
+    if not os.path.lexists(files.zarr):
+        return Found()
+    attributes = read_attributes(files.zarr)
+    if attributes is None:
+        refuse_foreign_zarr(files.zarr)
+        return Found()
+    if force:
+        return Found()
+    check_same(attributes, who, subject=str(files.zarr))
+    damage = _damage(files.zarr, attributes) or _polygons_damage(files.geojson, attributes)
+    if damage:
+        return Found(None, f"{damage}; the result is made again")
+    if files.geojson is not None and not os.path.lexists(files.geojson):
+        return Found()
+    return Found(attributes)
+
+
+def _damage(zarr: Path, attributes: dict[str, Any]) -> str:
+    damage = damage_of(attributes, of_run=True)
+    if damage is None:
+        try:
+            open_maps(zarr)
+        except WsiError as error:
+            damage = error.message
+    return f"{zarr.name} is damaged ({damage})" if damage else ""
+
+
+def _polygons_damage(geojson: Path | None, attributes: dict[str, Any]) -> str:
+    if geojson is None:
+        return ""
+    state = polygons_state(geojson, attributes)
+    if state in _REFUSED:
+        raise WsiError("bad-input", _REFUSED[state], subject=str(geojson))
+    return f"{geojson.name} {_AGAIN[state]}" if state in _AGAIN else ""

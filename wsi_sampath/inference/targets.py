@@ -1,0 +1,120 @@
+"""Nothing that is not ours is ever replaced: what lies where a run's files will go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.attributes import read_attributes
+from wsi_sampath.outputs.belonging import is_blank, report_run
+from wsi_sampath.outputs.packing import run_of
+
+# What a run of ours writes into its zarr, and what file browsers leave there.
+_OWN = {".zattrs", ".zgroup", ".zmetadata", "zarr.json", "labels", "OME"}
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
+def refuse_foreign_polygons(path: Path, *, mask: Path | None = None) -> None:
+    """Make sure that polygons may be written to a path.
+
+    Parameters
+    ----------
+    path
+        Where they would go.
+    mask
+        The tissue mask of the run, which is never replaced, whoever wrote it.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where something lies there that no run of ours wrote, or the mask itself.
+    """
+    if not os.path.lexists(path):
+        return
+    advice = "move it away, name another file with --geojson, or choose another --out"
+    if mask is not None and mask.exists() and path.exists() and mask.samefile(path):
+        message = f"the polygons would replace the run's own tissue mask; {advice}"
+        raise WsiError("bad-input", message, subject=str(path))
+    if path.is_symlink() or (run_of(path) is None and not is_blank(path)):
+        message = f"the polygons would replace a file that is not ours; {advice}"
+        raise WsiError("bad-input", message, subject=str(path))
+
+
+def refuse_polygons_of_others(path: Path, zarr: Path, run_id: str) -> None:
+    """Make sure that a GeoJSON at a path does not belong to another result beside it.
+
+    Parameters
+    ----------
+    path, zarr
+        Where polygons and maps of the run go.
+    run_id
+        Of the run.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input``, naming that result.
+    """
+    run = run_of(path)
+    if run is None or run in (run_id, (read_attributes(zarr) or {}).get("run_id")):
+        return
+    for other in _zarrs_beside(path, zarr):
+        if (read_attributes(other) or {}).get("run_id") == run:
+            message = f"these are the polygons of {other.name}; name another file with --geojson"
+            raise WsiError("bad-input", message, subject=str(path))
+
+
+def _zarrs_beside(path: Path, zarr: Path) -> Iterator[Path]:
+    for folder in {path.absolute().parent, zarr.absolute().parent}:
+        yield from (one for one in sorted(folder.glob("*.zarr")) if one.name != zarr.name)
+
+
+def refuse_foreign_report(path: Path) -> None:
+    """Make sure that a report may be written to a path.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where something lies there that no run of ours wrote.
+    """
+    if not os.path.lexists(path) or is_blank(path):
+        return
+    if path.is_symlink() or report_run(path) is None:
+        raise WsiError(
+            "bad-input",
+            "the report would replace a file that is not ours; move it away, choose another "
+            "--out, or give --no-report",
+            subject=str(path),
+        )
+
+
+def refuse_foreign_zarr(path: Path) -> None:
+    """Make sure that a zarr may be replaced: a result of ours, with nothing else inside.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` otherwise.
+    """
+    if not os.path.lexists(path):
+        return
+    if read_attributes(path) is None:
+        raise WsiError(
+            "bad-input",
+            "the output exists and is not a result of ours; remove it, or choose another --out",
+            subject=str(path),
+        )
+    stranger = next(_strangers(path), None)
+    if stranger is not None:
+        message = f"holds {stranger!r}, which is not ours and would be lost; move it away first"
+        raise WsiError("bad-input", message, subject=str(path))
+
+
+def _strangers(zarr: Path) -> Iterator[str]:
+    for folder, own in ((zarr, _OWN), (zarr / "labels", {*_OWN, "classes", "nuclei"})):
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+            ours = name in own | _LITTER or name.isdecimal() or name.endswith(".partial")
+            if not ours:
+                yield (folder / name).relative_to(zarr).as_posix()

@@ -1,0 +1,91 @@
+"""What belongs together: whether a file is ours, of which run, and as that run left it.
+
+A GeoJSON begins with the id of its run, a report bears it in a meta tag, and the zarr knows it as
+``run_id``, with size and digest of its GeoJSON.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from wsi_sampath.fingerprint import sampled_digest
+from wsi_sampath.outputs.packing import is_whole, run_of
+
+State = Literal["absent", "same", "torn", "edited", "other", "foreign"]
+_REPORT_RUN = re.compile(rb'<meta name="wsi-sampath-run" content="([0-9a-f]{8,64})">')
+_HEAD_BYTES = 2048
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Return size and digest of a file, as a result keeps them."""
+    return {"bytes": path.stat().st_size, "digest": sampled_digest(path)}
+
+
+def polygons_state(path: Path, attributes: dict[str, Any]) -> State:
+    """Tell how a GeoJSON stands to the zarr with these attributes.
+
+    Returns
+    -------
+    str
+        ``same`` as the run left it; ``absent``; ``torn`` (it ends too early, or is blank);
+        ``edited`` (of this run, whole, with other content); of an ``other`` run of ours;
+        ``foreign`` (not ours).
+    """
+    if not os.path.lexists(path):
+        return "absent"
+    content = attributes.get("geojson_content")
+    try:
+        if content is not None and content_of(path) == content:
+            return "same"
+    except OSError:
+        return "foreign"
+    return state_by_run(path, run_of(path), str(attributes.get("run_id")), whole=is_whole)
+
+
+def report_state(path: Path, attributes: dict[str, Any]) -> State:
+    """Tell how a report stands to the zarr with these attributes; see `polygons_state`."""
+    if not os.path.lexists(path):
+        return "absent"
+    state = state_by_run(path, report_run(path), str(attributes.get("run_id")), whole=_ends)
+    return "same" if state == "edited" else state
+
+
+def report_run(path: Path) -> str | None:
+    """Return the id of the run that wrote a report; None where none of ours did."""
+    found = _REPORT_RUN.search(_head(path))
+    return found[1].decode() if found else None
+
+
+def state_by_run(path: Path, run: str | None, run_id: str, *, whole: Any) -> State:
+    """Tell the state of a file whose content is not known."""
+    if run is None:
+        return "torn" if is_blank(path) else "foreign"
+    if run != run_id:
+        return "other"
+    return "edited" if whole(path) else "torn"
+
+
+def is_blank(path: Path) -> bool:
+    """Tell a file that holds nothing to lose: empty, or the zeros that a power loss leaves."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return not _head(path).strip(b"\0")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _ends(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 16))
+        return stream.read().rstrip().endswith(b"</html>")
