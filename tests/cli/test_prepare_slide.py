@@ -158,7 +158,7 @@ def test_wrong_usage_is_one_line(run, painted, drawn, tmp_path):
         (painted.path, drawn, *out, "--mpp", -1): "--mpp",
         (painted.path, drawn, *out, "--mpp", "nan"): "--mpp",
         (painted.path, drawn, *out, "--image-format", "gif"): "--image-format",
-        (painted.path, drawn, *out, "--classes", tmp_path / "no.yaml"): "cannot be read",
+        (painted.path, drawn, *out, "--classes", tmp_path / "no.yaml"): "there is no such file",
         (painted.path, drawn, painted.path, drawn, *out): "two slides have the name painted",
         (painted.path, painted.path, *out): "cannot be read as GeoJSON",
         (tmp_path / "none.svs", drawn, *out): "none.svs",

@@ -85,7 +85,7 @@ def test_files_that_are_no_checkpoint(saved, tmp_path):
     saved.write_bytes(saved.read_bytes()[:2000])
     assert "damaged" in refusal(load_checkpoint, saved)
     saved.write_bytes(b"")
-    assert "damaged" in refusal(load_checkpoint, saved)
+    assert "is empty" in refusal(load_checkpoint, saved)
     save_file({"a": torch.zeros(1)}, saved)
     assert "no model description" in refusal(load_checkpoint, saved)
     save_file({"a": torch.zeros(1)}, saved, metadata={HEADER_KEY: "{}"})

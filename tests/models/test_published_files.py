@@ -252,7 +252,7 @@ def test_files_that_are_damaged(tiny_model, put, tmp_path):
         path.write_bytes(content)
         assert "damaged" in refusal(read_published, path)
     assert "no such file" in refusal(read_published, tmp_path / "none.pth")
-    assert "no such file" in refusal(read_published, tmp_path)
+    assert "is not a file" in refusal(read_published, tmp_path)
 
 
 def test_an_old_file_without_zip(tiny_model, tmp_path):

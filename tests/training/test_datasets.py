@@ -75,8 +75,8 @@ def test_what_is_written_is_read(folder):
             ),
             "not 'A' and 'a'",
         ),
-        (lambda f: (f / "classes.yaml").write_text("a: [\n"), "cannot be read"),
-        (lambda f: (f / "classes.yaml").unlink(), "cannot be read"),
+        (lambda f: (f / "classes.yaml").write_text("a: [\n"), "is not YAML"),
+        (lambda f: (f / "classes.yaml").unlink(), "there is no such file"),
     ],
 )
 def test_what_is_wrong_with_the_folder_is_named(folder, spoil, words):
