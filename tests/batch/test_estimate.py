@@ -36,7 +36,7 @@ def test_nothing_is_written_and_bad_slides_are_named(tmp_path, monkeypatch):
     assert "would fail: unreadable" in estimate_line(bad)
     assert good.state == "to do"
     assert "0.5 x 0.5 um/px" in estimate_line(good)
-    assert summary_line([bad, good]).startswith("1 slides to do, 1 would fail, 0 done already")
+    assert summary_line([bad, good]).startswith("1 slide to do, 1 would fail, 0 done already")
 
 
 @pytest.mark.processes

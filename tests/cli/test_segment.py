@@ -51,7 +51,7 @@ def test_one_slide_end_to_end_with_the_bundled_model(small, tmp_path):
     assert root.attrs["wsi_sampath"]["complete"] is True
     assert (tmp_path / "s.geojson").exists()
     assert "demonstration model" in done.stderr
-    assert f"{result['tiles']['analysed']} analysed" in done.stdout
+    assert f"{result['tiles']['analysed']} analysed" in done.stderr
     again = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
     assert json.loads(last_line(again.stdout))["slides"][0]["reused"] is True
 
