@@ -56,7 +56,8 @@ def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
         images = ElementTree.fromstring(tiff.ome_metadata or "").findall("{*}Image")
         series = [one for one in tiff.series if one.kind == "ome"]
         if not series and len(images) == 1:
-            return _without_places(images[0], tuple(full_pages(tiff)))
+            pages = tuple(full_pages(tiff))
+            return _interleaved(images[0], pages) or _without_places(images[0], pages)
         if not series or len(images) != len(series):
             return None
         found = [_picture(*both, tiff) for both in enumerate(zip(images, series, strict=True))]
@@ -103,6 +104,22 @@ def _without_places(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ..
     name = (image.get("Name") or "").strip()
     picture = Picture(0, name, pages, reduced, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
     return (in_order(picture, channels),)
+
+
+def _interleaved(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ...] | None:
+    """Take the page of an image whose channels are its samples, though the XML has pages of them."""
+    pixels, page = image.find("{*}Pixels"), pages[0]
+    size = (str(page.imagewidth), str(page.imagelength), str(page.samplesperpixel))
+    if pixels is None or page.samplesperpixel < 3:
+        return None
+    if tuple(pixels.get(f"Size{axis}") for axis in "XYC") != size:
+        return None
+    channels = [_channel(one) for one in pixels.iterfind("{*}Channel")]
+    copies = tuple((one.aspage(),) for one in page.pages or ())
+    name = (image.get("Name") or "").strip()
+    picture = Picture(0, name, (page,), copies, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
+    rest = tuple(picture_of_page(i, one) for i, one in enumerate(pages[1:], 1))
+    return (in_order(picture, channels), *rest)
 
 
 def _any_page(tiff: tifffile.TiffFile, planes: Sequence[Any]) -> tuple[Any, ...]:
@@ -167,10 +184,7 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
     complete = all(colours.count(colour) == 1 for colour in _RGB)
     order = [colours.index(colour) for colour in _RGB] if complete else [0, 1, 2]
     if n == 1:
-        permuted = complete and len(channels) == samples == 3 and order != [0, 1, 2]
-        if permuted:
-            return replace(picture, refusal=f"its samples are {names}, not red, green, blue")
-        return picture
+        return _samples_in_order(picture, channels, names, order if complete else None)
     if samples > 1:
         return replace(picture, refusal=f"it holds {n} pictures in the place of channels")
     described = any(channel.name or channel.colour for channel in channels)
@@ -183,6 +197,21 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
         reduced=tuple(tuple(copy[i] for i in order) for copy in picture.reduced),
         warnings=picture.warnings if complete else (*picture.warnings, _UNNAMED),
     )
+
+
+def _samples_in_order(
+    picture: Picture, channels: Sequence[Channel], names: str, order: list[int] | None
+) -> Picture:
+    """Put the samples of one page in order, where every one of them has a name."""
+    samples = int(picture.planes[0].samplesperpixel)
+    if len(channels) != samples or samples < 3:
+        return picture
+    if order is not None:
+        return replace(picture, order=(order[0], order[1], order[2]))
+    if any(channel.name for channel in channels):
+        said = f"its samples are named {names}; they are taken as red, green and blue"
+        return replace(picture, warnings=(*picture.warnings, said))
+    return picture
 
 
 def ome_mpp(pixels: Element) -> tuple[float, float] | None:
