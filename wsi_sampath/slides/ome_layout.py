@@ -107,7 +107,7 @@ def _without_places(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ..
 
 
 def _interleaved(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ...] | None:
-    """Take the page of an image whose channels are its samples, though the XML has pages of them."""
+    """Take one page whose samples are the channels, though the XML has a page for each."""
     pixels, page = image.find("{*}Pixels"), pages[0]
     size = (str(page.imagewidth), str(page.imagelength), str(page.samplesperpixel))
     if pixels is None or page.samplesperpixel < 3:
