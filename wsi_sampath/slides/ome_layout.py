@@ -11,23 +11,11 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from wsi_sampath.slides.lengths import read_number, um_per_unit
 from wsi_sampath.slides.reader_base import BROKEN_TIFF
 from wsi_sampath.slides.tiff_layout import Picture, full_pages, picture_of_page, role_of
 
 Element = ElementTree.Element
-_UM_PER = {
-    "m": 1e6,
-    "dm": 1e5,
-    "cm": 1e4,
-    "mm": 1e3,
-    "\u00b5m": 1.0,
-    "\u03bcm": 1.0,
-    "um": 1.0,
-    "nm": 1e-3,
-    "pm": 1e-6,
-    "\u00c5": 1e-4,
-    "in": 25400.0,
-}
 _COLOURS = {0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _NAMES = {"r": "red", "g": "green", "b": "blue"}
 _RGB = ("red", "green", "blue")
@@ -216,10 +204,11 @@ def _samples_in_order(
 
 def ome_mpp(pixels: Element) -> tuple[float, float] | None:
     """Read (x, y) in um per pixel from an OME ``Pixels`` element."""
-    found = []
-    for axis in "XY":
-        size = float(pixels.get(f"PhysicalSize{axis}", "nan"))
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")
-        found.append(size * _UM_PER.get(unit, float("nan")))
-    x, y = found
+    x, y = (_um(pixels, axis) for axis in "XY")
     return (x, y) if 0 < x < math.inf and 0 < y < math.inf else None
+
+
+def _um(pixels: Element, axis: str) -> float:
+    size = read_number(pixels.get(f"PhysicalSize{axis}"))
+    unit = um_per_unit(pixels.get(f"PhysicalSize{axis}Unit", "um"))
+    return math.nan if size is None or unit is None else size * unit

@@ -71,7 +71,10 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
         return StatedScale(None, objective=objective, hint=_hint(stated, objective))
     first = found[0]
     mpp, doubts = _both_axes(first)
-    warnings = (*stated.doubts, *doubts, *contradictions(mpp, first.source, found[1:]))
+    # What better places say, and cannot be used, is not replaced by a worse one unsaid.
+    lost = tuple(f"{one}; taken: {spoken_mpp(*mpp)} ({first.source})" for one in stated.lost)
+    lost = lost if first.source != OME else ()
+    warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
     return StatedScale(mpp, first.source, objective, warnings)
 
 
