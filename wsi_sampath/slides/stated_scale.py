@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from wsi_sampath.slides.dicom_scale import dicom_statements
 from wsi_sampath.slides.metadata import SlideMetadata
 from wsi_sampath.slides.mpp import differs, spoken_mpp
 from wsi_sampath.slides.reader_base import BROKEN_TIFF
@@ -66,6 +67,8 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
     """
     stated = _file_statements(path, metadata.level_sizes[0])
     found = _with_reader(stated.found, reader, metadata)
+    if metadata.vendor == "dicom":
+        found += dicom_statements(path, metadata.level_sizes[0])
     objective = metadata.objective if metadata.objective is not None else stated.objective
     if not found:
         return StatedScale(None, objective=objective, hint=_hint(stated, objective))
