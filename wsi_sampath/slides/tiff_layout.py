@@ -110,9 +110,12 @@ def full_pages(tiff: tifffile.TiffFile) -> Iterator[Any]:
 def picture_of_page(number: int, page: Any) -> Picture:
     """Describe one page."""
     name = _page_name(page)
-    copies = tuple((copy.aspage(),) for copy in page.pages or ())
+    pages = [page, *(copy.aspage() for copy in page.pages or ())]
+    # Some writers put the scan itself below a page that holds its thumbnail.
+    largest = max(pages, key=lambda one: one.imagewidth * one.imagelength)
+    copies = tuple((one,) for one in pages if one is not largest)
     role = role_of(name) or _role_of_flags(int(page.subfiletype))
-    return Picture(number, name, (page,), copies, role=role)
+    return Picture(number, name, (largest,), copies, role=role)
 
 
 def role_of(name: str) -> str:
