@@ -178,7 +178,8 @@ def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[st
         for level, lost in lost_parts(path, level_sizes).items()
     ]
     header = _header(path)
-    said += [] if header is None else _zeros(header, level_sizes)
+    if header is not None:
+        said += _zeros(header, level_sizes)
     if header is not None and header.cut_off:
         said.append("the file ends before its list of images does; is it fully copied?")
     return tuple(said)
