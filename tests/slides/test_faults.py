@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,3 +246,41 @@ def test_a_stream_goes_on_past_damage(sound, tmp_path, name):
         assert abs(grid.ys[row] * 4 - 512) < 256
         assert abs(grid.xs[column] * 4 - 768) < 256
     assert sum(len(batch.tiles) for batch in batches) == grid.n_tiles - len(failed)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "<DataObject ObjectType='DPUfsImport'></DataObject>",
+        "<DataObject ObjectType='DPUfsImport'><Attribute Name='x'>",
+        "<DataObject ObjectType='DPUfsImport'/><Attribute",
+    ],
+)
+def test_a_philips_file_without_its_attributes_is_one_error(tmp_path, description):
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(
+        path,
+        scene(0, 0, 512, 512),
+        tile=(256, 256),
+        photometric="rgb",
+        metadata=None,
+        software="Philips DP v1.0",
+        description=description,
+    )
+    with pytest.raises(WsiError) as error:
+        Slide.open(path)
+    assert error.value.reason in ("unreadable", "no-mpp")
+
+
+def test_tifffile_says_nothing_beside_our_own_line(sound, tmp_path):
+    path = tmp_path / "cut.svs"
+    data = sound.path.read_bytes()
+    path.write_bytes(data[: len(data) * 9 // 10])
+    program = (
+        "import sys; from pathlib import Path; from wsi_sampath.slides.readers import open_reader;"
+        "open_reader(Path(sys.argv[1])).close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "<tifffile" not in done.stderr

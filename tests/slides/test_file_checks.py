@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.file_checks import check_claims, check_header, lost_parts
+from wsi_sampath.slides.file_checks import check_claims, check_header, lost_parts, missing_data
 from wsi_sampath.slides.reader_base import TileError
 from wsi_sampath.slides.readers import READERS, open_reader
 from wsi_sampath.slides.slide import Slide
@@ -281,3 +281,28 @@ def test_flipped_bits_of_a_header_end_in_a_refusal_or_a_sane_slide(sources, name
             assert slide.size[0] * slide.size[1] <= SANE_PX
             image, failed, _ = slide.thumbnail(8.0)
             assert image.shape[:2] == failed.shape
+
+
+@pytest.mark.parametrize("cut", [{"tile": (64, 64)}, {"rowsperstrip": 256}, {"rowsperstrip": 16}])
+def test_zeros_at_the_end_of_an_uncompressed_slide_are_said(tmp_path, cut):
+    path = tmp_path / "a.tif"
+    rgb = np.full((256, 512, 3), 200, np.uint8)
+    tifffile.imwrite(path, rgb, photometric="rgb", metadata=None, **cut)
+    size = ((512, 256),)
+    assert missing_data(path, size) == ()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    path.write_bytes(data)
+    assert "% of level 0 holds nothing but zeros" in missing_data(path, size)[0]
+
+
+def test_zeros_that_are_white_or_transparent_are_not_damage(tmp_path):
+    path = tmp_path / "a.tif"
+    blank = np.zeros((256, 512), np.uint8)
+    tifffile.imwrite(path, blank, photometric="miniswhite", tile=(64, 64), metadata=None)
+    assert missing_data(path, ((512, 256),)) == ()
+    clear = np.zeros((256, 512, 4), np.uint8)
+    tifffile.imwrite(
+        path, clear, photometric="rgb", extrasamples=["unassalpha"], tile=(64, 64), metadata=None
+    )
+    assert missing_data(path, ((512, 256),)) == ()

@@ -211,6 +211,26 @@ def test_no_reader_takes_another_page_for_the_slide(tmp_path, name, reader):
             assert np.abs(shown - smaller(scene(), factor)).mean() < 12
 
 
+def test_a_scan_in_strips_is_not_given_up_for_its_lower_levels_in_tiles(tmp_path):
+    path = write_pages(
+        tmp_path / "a.tif",
+        (scene(), {**STRIPS, "rowsperstrip": 64}),
+        (smaller(scene(), 2), {**REDUCED}),
+        (smaller(scene(), 4), {**REDUCED}),
+    )
+    with Slide.open(path) as slide:
+        assert (slide.size, len(slide.levels), slide.warnings) == (SIZE, 3, ())
+
+
+def test_a_scan_in_a_sub_page_of_its_thumbnail_is_level_0(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(smaller(scene(), 4), subifds=1, metadata=None, **TILED, **MPP)
+        tiff.write(scene(), metadata=None, **TILED, **MPP)
+    with Slide.open(path) as slide:
+        assert (slide.size, len(slide.levels)) == (SIZE, 2)
+
+
 def test_an_image_can_be_picked(tmp_path):
     path = write_ome(
         tmp_path / "a.ome.tif",

@@ -10,6 +10,9 @@ import tifffile
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.analysis import find_tissue
+from wsi_sampath.slides.overview import read_overview
+from wsi_sampath.slides.reader_base import TileError
+from wsi_sampath.slides.sampling import plan_sampling, snap_levels
 from wsi_sampath.slides.slide import Slide
 
 WIDTH, HEIGHT, TILE = 2048, 1536, 256
@@ -118,6 +121,28 @@ def test_what_no_level_shows_is_unknown_tried_and_located(whole, tmp_path):
     said = " ".join(tissue.warnings)
     assert "cannot be decoded on any level" in said
     assert "1536, 0, 512, 256" in said
+
+
+def test_an_intact_level_under_a_level_0_that_is_mostly_lost_is_used(whole, tmp_path):
+    path = damaged(whole, tmp_path / "a.svs", 0, list(range(4, 48)))
+    with Slide.open(path) as slide:
+        assert len(slide.levels) == 3
+        found = find_tissue(slide)
+    assert np.array_equal(found.mask, tissue_of(whole)[1].mask)
+
+
+def test_a_slide_of_which_hardly_anything_can_be_read_costs_few_tries():
+    calls = 0
+
+    def read(plan, x, y, width, height):
+        nonlocal calls
+        calls += 1
+        raise TileError("lost")
+
+    levels = snap_levels(((200_000, 200_000),))
+    plan = plan_sampling(levels, (0.25, 0.25), 8.0)
+    assert read_overview(read, plan, levels, (255, 255, 255)).failed.all()
+    assert calls < 5000
 
 
 def test_a_slide_of_which_nothing_can_be_decoded_is_unreadable(whole, tmp_path):

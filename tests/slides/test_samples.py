@@ -283,6 +283,49 @@ def test_channels_are_put_in_the_order_of_their_colours(tmp_path):
     assert said == ()
 
 
+def interleaved(path: Path, rgb: np.ndarray, names: list[str], samples: int) -> Path:
+    """One RGB page; its channels are stated as three of one sample, or as three of three."""
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    channel = "".join(
+        f'<Channel ID="Channel:0:{i}" Name="{name}" SamplesPerPixel="{samples}"/>'
+        for i, name in enumerate(names)
+    )
+    pixels = (
+        '<Pixels DimensionOrder="XYCZT" ID="Pixels:0" SizeC="3" SizeT="1" SizeX="1024" '
+        'SizeY="768" SizeZ="1" Type="uint8" PhysicalSizeX="0.5" PhysicalSizeY="0.5">'
+        f'{channel}<TiffData IFD="0" PlaneCount="1"/></Pixels>'
+    )
+    xml = f'<OME xmlns="{schema}"><Image ID="Image:0">{pixels}</Image></OME>'
+    with tifffile.TiffWriter(path, ome=False) as tiff:
+        tiff.write(rgb, photometric="rgb", tile=(128, 128), compression="deflate", description=xml)
+    return path
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_samples_of_a_page_are_put_in_the_order_of_their_names(tmp_path, samples, order):
+    names = [("Red", "Green", "Blue")[i] for i in order]
+    rgb = np.ascontiguousarray(scene()[..., list(order)])
+    got, said = read(interleaved(tmp_path / "a.ome.tif", rgb, names, samples))
+    assert np.array_equal(got, scene())
+    assert said == ()
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_samples_with_other_names_are_said(tmp_path, samples):
+    names = ["Alpha", "Beta", "Gamma"]
+    got, said = read(interleaved(tmp_path / "a.ome.tif", scene(), names, samples))
+    assert np.array_equal(got, scene())
+    assert any("Alpha, Beta, Gamma" in one for one in said)
+
+
+def test_ome_xml_that_is_cut_short_is_said(tmp_path):
+    path = interleaved(tmp_path / "a.ome.tif", scene(), ["Red", "Green", "Blue"], 3)
+    path.write_bytes(path.read_bytes().replace(b"</OME>", b"      "))
+    with Slide.open(path, slide_mpp=0.5) as slide:
+        assert any("OME-XML is damaged" in one for one in slide.warnings)
+
+
 def test_channels_whose_pages_the_metadata_do_not_place(tmp_path):
     """As written from recipes for libvips."""
     pixels = (

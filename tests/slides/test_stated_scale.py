@@ -289,3 +289,20 @@ def test_any_text_is_a_finite_number_or_none(text):
     assert number is None or np.isfinite(number)
     unit = um_per_unit(text)
     assert unit is None or unit > 0
+
+
+@pytest.mark.parametrize("unit", ["\u00c2\u00b5m", "\u00ce\u00bcm", "?m", "\ufffdm"])
+def test_a_micro_sign_that_was_mangled_is_still_one(unit):
+    assert um_per_unit(unit) == 1.0
+
+
+def test_a_unit_that_is_not_known_is_not_replaced_by_the_tags_unsaid(tmp_path):
+    path = ome(tmp_path / "a.ome.tif", tags=CM_HALF, PhysicalSizeX=250, PhysicalSizeXUnit="smoot")
+    found = scale_of(path)
+    assert found.mpp == pytest.approx((0.5, 0.5))
+    assert any("'smoot'" in one and "taken: 0.5 um" in one for one in found.warnings)
+
+
+def test_an_ome_image_without_calibration_leaves_the_tags_alone(tmp_path):
+    path = ome(tmp_path / "a.ome.tif", tags=CM_HALF, PhysicalSizeX=1, PhysicalSizeXUnit="pixel")
+    assert scale_of(path).warnings == ()

@@ -152,6 +152,25 @@ def test_tissue_is_found_on_glass_of_any_brightness_and_cast(glass):
     assert found.mean() < 0.32
 
 
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("glass", [(250, 240, 215), (215, 225, 245), (245, 225, 235)])
+def test_tissue_is_found_on_glass_of_a_strong_tint(glass, filled):
+    rng = np.random.default_rng(2)
+    density = np.zeros((120, 150))
+    density[30:90, 30:90] = 0.05 + 0.2 * rng.random((60, 60))
+    image = np.array(glass) * 10 ** (-density[..., None] * np.array([0.45, 0.75, 0.5]))
+    if filled:
+        image[:, 130:] = 255
+    found = mask_of(image.round().astype(np.uint8), 8.0)
+    assert found[32:88, 32:88].all()
+    assert found.mean() < 0.26
+
+
+def test_pale_even_stain_that_fills_the_view_is_not_taken_for_glass():
+    image = np.full((120, 120, 3), (228, 165, 190), np.uint8)
+    assert mask_of(image, 8.0).all()
+
+
 def test_what_scanners_fill_with_white_is_not_taken_for_the_glass():
     image = np.full((120, 160, 3), (224, 223, 233), np.uint8)
     image[:, 100:] = 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -129,7 +128,6 @@ def _is_tiled_tiff(path: Path) -> bool:
 
     from wsi_sampath.slides.readers import BROKEN_TIFF
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         with tifffile.TiffFile(path) as tiff:
             return bool(tiff.pages[0].is_tiled)

@@ -69,6 +69,9 @@ _YCBCR = 6
 _SAMPLED = 3
 _SAMPLED_BYTES = 512 << 20
 _STEP = 1 << 20
+# (Compression, PhotometricInterpretation) of plain grey and RGB: where zeros are black pixels.
+_ZERO_IS_BLACK = ((1, 1), (1, 2))
+_MOST_LOOKS, _LOOK_BYTES, _LEAST_EMPTY = 1000, 192, 0.005
 _HEAD_BYTES = 1 << 16
 
 
@@ -168,16 +171,48 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """Say what lies beyond the end of the file, in one sentence per level concerned."""
+    """Say what lies beyond the end of the file, or was never written into it, level by level."""
     said = [
         f"the file ends before its data: {int(lost.grid.sum())} of {lost.grid.size} parts of "
         f"level {level} are missing; is it fully copied?"
         for level, lost in lost_parts(path, level_sizes).items()
     ]
     header = _header(path)
+    if header is not None:
+        said += _zeros(header, level_sizes)
     if header is not None and header.cut_off:
         said.append("the file ends before its list of images does; is it fully copied?")
     return tuple(said)
+
+
+def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """Find uncompressed levels with stretches of zeros, which decode as black without an error."""
+    for directory in _levels(header, level_sizes):
+        stored = directory.value(COMPRESSION, 1), directory.value(PHOTOMETRIC, 0)
+        if stored not in _ZERO_IS_BLACK or directory.value(SAMPLES, 1) not in (1, 3):
+            continue
+        places = _places(directory, *_segments(directory, header))
+        empty = [not any(header.bytes_at(int(place), _LOOK_BYTES)) for place in places]
+        share = float(np.mean(empty)) if empty else 0.0
+        if share >= _LEAST_EMPTY:
+            yield (
+                f"about {100 * share:.2g} % of level {list(level_sizes).index(directory.size)} "
+                "holds nothing but zeros and is read as black: padding, or an unfinished copy?"
+            )
+
+
+def _places(
+    directory: Directory, offsets: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return where to look into a level, at most `_MOST_LOOKS` offsets spread over it."""
+    offsets, counts = offsets[counts > 0], counts[counts > 0]
+    if not len(offsets):
+        return offsets
+    # The start of a tile lies on the picture, its end may be padding; strips have none.
+    looks = 1 if directory.is_tiled else max(1, _MOST_LOOKS // len(offsets))
+    into = np.arange(looks)[:, None] * np.maximum(counts - _LOOK_BYTES, 0) // looks
+    places: NDArray[np.int64] = (offsets + into).ravel()
+    return places[np.linspace(0, len(places) - 1, min(_MOST_LOOKS, len(places))).astype(int)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,9 @@ LEAST_GLASS = 0.005
 _GLASS_BESIDE_FILLING = 0.05
 _FLAT_RANGE, _DIMMEST_GLASS, _GLASS_CAST = 6, 110, 0.12
 _WHITE_FROM, _WHITE_RANGE = 195, 15
+# A strong tint is glass only where it is bright, and fills as much as pale tissue never does in
+# one colour.
+_DIMMEST_TINTED, _LEAST_TINTED = 180, 0.15
 _DARK, _BRIGHT = 40, 150
 _DARK_FIELD_BLACK, _DARK_FIELD_GLASS = 0.3, 0.02
 
@@ -65,12 +68,29 @@ def glass_colour(rgb: UInt8Array, flat: BoolArray | None = None) -> FloatArray:
     filled = (pixels == 255).all(1)
     if (likely & ~filled).mean() > _GLASS_BESIDE_FILLING:
         likely &= ~filled
+    tinted = None
+    if (likely & ~filled).mean() < LEAST_GLASS:
+        tinted = _tinted_glass(pixels, even & ~filled)
+    if tinted is not None:
+        return tinted
     if likely.mean() < LEAST_GLASS:
         return np.array([243, 243, 243], np.float32)
     level = low[likely]
     top = level >= np.percentile(level, 90) - 8
     white: FloatArray = np.median(pixels[likely][top], axis=0).astype(np.float32)
     return white
+
+
+def _tinted_glass(pixels: UInt8Array, even: BoolArray) -> FloatArray | None:
+    """Find glass of a strong tint, of which there is much in one colour."""
+    bright = pixels[even & (pixels.min(1) >= _DIMMEST_TINTED)]
+    if not len(bright):
+        return None
+    light = bright.sum(1, dtype=np.int32)
+    top = bright[light >= np.percentile(light, 95) - _FLAT_RANGE]
+    colour: FloatArray = np.median(top, axis=0).astype(np.float32)
+    alike = even & (np.abs(pixels - colour).max(1) <= _FLAT_RANGE)
+    return colour if alike.mean() > _LEAST_TINTED else None
 
 
 def _is_eosin_coloured(pixels: UInt8Array) -> BoolArray:

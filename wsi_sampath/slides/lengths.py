@@ -29,6 +29,10 @@ UM_PER = {
     "mil": 25.4,
     "thou": 25.4,
 }
+# A micro sign that went through another encoding, as in "\u00c2\u00b5m" and "?m".
+_MANGLED = frozenset(
+    f"{sign}m" for sign in ("\u00c2\u00b5", "\u00ce\u00bc", "\ufffd", "\ufffd\ufffd", "?", "??")
+)
 # Beyond the symbols, of which "mm" and "Mm" differ by capitals, names are read in any case.
 _NAMES = {
     "meter": 1e6,
@@ -81,6 +85,8 @@ def um_per_unit(unit: str) -> float | None:
     written = unit.strip()
     if written in UM_PER:
         return UM_PER[written]
+    if written in _MANGLED:
+        return 1.0
     lowered = written.lower()
     # Shouted symbols: mega and its kind are written with one capital.
     if len(written) > 1 and written.isupper() and lowered in UM_PER:

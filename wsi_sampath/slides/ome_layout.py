@@ -11,23 +11,11 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from wsi_sampath.slides.lengths import read_number, um_per_unit
 from wsi_sampath.slides.reader_base import BROKEN_TIFF
 from wsi_sampath.slides.tiff_layout import Picture, full_pages, picture_of_page, role_of
 
 Element = ElementTree.Element
-_UM_PER = {
-    "m": 1e6,
-    "dm": 1e5,
-    "cm": 1e4,
-    "mm": 1e3,
-    "\u00b5m": 1.0,
-    "\u03bcm": 1.0,
-    "um": 1.0,
-    "nm": 1e-3,
-    "pm": 1e-6,
-    "\u00c5": 1e-4,
-    "in": 25400.0,
-}
 _COLOURS = {0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _NAMES = {"r": "red", "g": "green", "b": "blue"}
 _RGB = ("red", "green", "blue")
@@ -56,7 +44,8 @@ def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
         images = ElementTree.fromstring(tiff.ome_metadata or "").findall("{*}Image")
         series = [one for one in tiff.series if one.kind == "ome"]
         if not series and len(images) == 1:
-            return _without_places(images[0], tuple(full_pages(tiff)))
+            pages = tuple(full_pages(tiff))
+            return _interleaved(images[0], pages) or _without_places(images[0], pages)
         if not series or len(images) != len(series):
             return None
         found = [_picture(*both, tiff) for both in enumerate(zip(images, series, strict=True))]
@@ -103,6 +92,22 @@ def _without_places(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ..
     name = (image.get("Name") or "").strip()
     picture = Picture(0, name, pages, reduced, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
     return (in_order(picture, channels),)
+
+
+def _interleaved(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ...] | None:
+    """Take one page whose samples are the channels, though the XML has a page for each."""
+    pixels, page = image.find("{*}Pixels"), pages[0]
+    size = (str(page.imagewidth), str(page.imagelength), str(page.samplesperpixel))
+    if pixels is None or page.samplesperpixel < 3:
+        return None
+    if tuple(pixels.get(f"Size{axis}") for axis in "XYC") != size:
+        return None
+    channels = [_channel(one) for one in pixels.iterfind("{*}Channel")]
+    copies = tuple((one.aspage(),) for one in page.pages or ())
+    name = (image.get("Name") or "").strip()
+    picture = Picture(0, name, (page,), copies, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
+    rest = tuple(picture_of_page(i, one) for i, one in enumerate(pages[1:], 1))
+    return (in_order(picture, channels), *rest)
 
 
 def _any_page(tiff: tifffile.TiffFile, planes: Sequence[Any]) -> tuple[Any, ...]:
@@ -167,10 +172,7 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
     complete = all(colours.count(colour) == 1 for colour in _RGB)
     order = [colours.index(colour) for colour in _RGB] if complete else [0, 1, 2]
     if n == 1:
-        permuted = complete and len(channels) == samples == 3 and order != [0, 1, 2]
-        if permuted:
-            return replace(picture, refusal=f"its samples are {names}, not red, green, blue")
-        return picture
+        return _samples_in_order(picture, channels, names, order if complete else None)
     if samples > 1:
         return replace(picture, refusal=f"it holds {n} pictures in the place of channels")
     described = any(channel.name or channel.colour for channel in channels)
@@ -185,12 +187,28 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
     )
 
 
+def _samples_in_order(
+    picture: Picture, channels: Sequence[Channel], names: str, order: list[int] | None
+) -> Picture:
+    """Put the samples of one page in order, where every one of them has a name."""
+    samples = int(picture.planes[0].samplesperpixel)
+    if len(channels) != samples or samples < 3:
+        return picture
+    if order is not None:
+        return replace(picture, order=(order[0], order[1], order[2]))
+    if any(channel.name for channel in channels):
+        said = f"its samples are named {names}; they are taken as red, green and blue"
+        return replace(picture, warnings=(*picture.warnings, said))
+    return picture
+
+
 def ome_mpp(pixels: Element) -> tuple[float, float] | None:
     """Read (x, y) in um per pixel from an OME ``Pixels`` element."""
-    found = []
-    for axis in "XY":
-        size = float(pixels.get(f"PhysicalSize{axis}", "nan"))
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")
-        found.append(size * _UM_PER.get(unit, float("nan")))
-    x, y = found
+    x, y = (_um(pixels, axis) for axis in "XY")
     return (x, y) if 0 < x < math.inf and 0 < y < math.inf else None
+
+
+def _um(pixels: Element, axis: str) -> float:
+    size = read_number(pixels.get(f"PhysicalSize{axis}"))
+    unit = um_per_unit(pixels.get(f"PhysicalSize{axis}Unit", "um"))
+    return math.nan if size is None or unit is None else size * unit

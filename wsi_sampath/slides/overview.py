@@ -15,10 +15,11 @@ Box = tuple[int, int, int, int]
 ReadSampled = Callable[[Sampling, int, int, int, int], NDArray[np.uint8]]
 _BAND_PIXELS = 1 << 24
 # In pixels of the overview: what is smaller is read from the next finer level, or given up.
-_SMALLEST_CELL, _SMALLEST_CELL_OF_LEVEL_0 = 32, 4
-# Failing reads of level 0 after which large cells are given up whole: a slide of which half is
-# missing would take an hour else, and its borders to the pixel help nobody.
-_MOST_FAILURES = 4000
+_SMALLEST_CELL = 32
+# The same at level 0, by the number of its reads that failed so far: a slide of which half is
+# missing would take an hour else, and what is given up here is tried again at full resolution.
+_SMALLEST_CELLS_OF_LEVEL_0 = ((200, 4), (1000, 32), (2000, 128))
+_LARGEST_CELL = 512
 _LISTED_BOXES = 5
 
 
@@ -107,8 +108,10 @@ class _Painter:
             self.failed[y : y + height, x : x + width] = True
 
     def _smallest(self, level: int) -> int:
-        fine = level == 0 and self.failures < _MOST_FAILURES
-        return _SMALLEST_CELL_OF_LEVEL_0 if fine else _SMALLEST_CELL
+        if level > 0:
+            return _SMALLEST_CELL
+        steps = (cell for most, cell in _SMALLEST_CELLS_OF_LEVEL_0 if self.failures < most)
+        return next(steps, _LARGEST_CELL)
 
 
 def _halves(box: Box) -> tuple[Box, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,6 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.slides.metadata import SlideMetadata
+
+# What is wrong with a file is said once, by us, in whatever process reads it; a program that has
+# set a level of its own keeps it.
+if logging.getLogger("tifffile").level == logging.NOTSET:
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 Rgb = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -23,6 +29,10 @@ BROKEN_TIFF = (
     AttributeError,
     RuntimeError,
     ArithmeticError,
+    AssertionError,
+    EOFError,
+    StopIteration,
+    SyntaxError,
     struct.error,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ Item = TypeVar("Item")
 _PLACE_PX, _MOST_UPPER_PX, _CELL_PX = 32, 512, 8
 _SMALL_PX = 1 << 18
 _FIXED: tuple[Place, ...] = ((0.5, 0.5), (0.3, 0.65))
+_MANY = tuple(((x + 0.5) / 8, (y + 0.5) / 8) for y in range(8) for x in range(8))
 # In grey values. Empty areas may be filled by another white than the glass that was scanned.
 _NEAR, _FAR, _FLAT = 24.0, 60.0, 8.0
 _LEAST_CORRELATION = 0.5
@@ -44,12 +46,9 @@ def same_picture(
     bool or None
         None where nothing could be compared.
     """
-    pairs = []
-    for place in (*places, *_busiest(*lower), *_FIXED):
-        try:
-            pairs.append(_cells(upper, lower, place))
-        except TileError:
-            continue
+    pairs = list(_pairs(upper, lower, (*places, *_busiest(*lower), *_FIXED)))
+    # Nearly all of a level may be damaged, and its few intact parts tell as much.
+    pairs = pairs or list(_pairs(upper, lower, _MANY))
     if not pairs:
         return None
     unlike = sum(not _is_alike(a, b) for a, b in pairs)
@@ -58,6 +57,14 @@ def same_picture(
     above = np.concatenate([a.reshape(-1, 3) for a, _ in pairs])
     below = np.concatenate([b.reshape(-1, 3) for _, b in pairs])
     return _is_flat(above, below) or _correlation(above, below) >= _LEAST_CORRELATION
+
+
+def _pairs(
+    upper: tuple[Read, Size], lower: tuple[Read, Size], places: Iterable[Place]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    for place in places:
+        with suppress(TileError):
+            yield _cells(upper, lower, place)
 
 
 def chain(

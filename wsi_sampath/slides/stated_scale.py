@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from wsi_sampath.slides.dicom_scale import dicom_statements
 from wsi_sampath.slides.metadata import SlideMetadata
 from wsi_sampath.slides.mpp import differs, spoken_mpp
 from wsi_sampath.slides.reader_base import BROKEN_TIFF
@@ -66,12 +67,17 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
     """
     stated = _file_statements(path, metadata.level_sizes[0])
     found = _with_reader(stated.found, reader, metadata)
+    if metadata.vendor == "dicom":
+        found += dicom_statements(path, metadata.level_sizes[0])
     objective = metadata.objective if metadata.objective is not None else stated.objective
     if not found:
         return StatedScale(None, objective=objective, hint=_hint(stated, objective))
     first = found[0]
     mpp, doubts = _both_axes(first)
-    warnings = (*stated.doubts, *doubts, *contradictions(mpp, first.source, found[1:]))
+    # What better places say, and cannot be used, is not replaced by a worse one unsaid.
+    lost = tuple(f"{one}; taken: {spoken_mpp(*mpp)} ({first.source})" for one in stated.lost)
+    lost = lost if first.source != OME else ()
+    warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
     return StatedScale(mpp, first.source, objective, warnings)
 
 

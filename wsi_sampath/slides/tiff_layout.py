@@ -50,6 +50,8 @@ class Picture:
         What it is in place of a scan: ``"label"``, ``"macro"``...; empty for a scan.
     of_stack
         Whether it is one plane of several that the file has of it.
+    order
+        Which samples of its pages are red, green and blue.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Picture:
     warnings: tuple[str, ...] = ()
     role: str = ""
     of_stack: bool = False
+    order: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,9 +110,12 @@ def full_pages(tiff: tifffile.TiffFile) -> Iterator[Any]:
 def picture_of_page(number: int, page: Any) -> Picture:
     """Describe one page."""
     name = _page_name(page)
-    copies = tuple((copy.aspage(),) for copy in page.pages or ())
+    pages = [page, *(copy.aspage() for copy in page.pages or ())]
+    # Some writers put the scan itself below a page that holds its thumbnail.
+    largest = max(pages, key=lambda one: one.imagewidth * one.imagelength)
+    copies = tuple((one,) for one in pages if one is not largest)
     role = role_of(name) or _role_of_flags(int(page.subfiletype))
-    return Picture(number, name, (page,), copies, role=role)
+    return Picture(number, name, (largest,), copies, role=role)
 
 
 def role_of(name: str) -> str:
@@ -163,7 +169,7 @@ def _largest_scan(pictures: Sequence[Picture]) -> Picture:
     scans = [picture for picture in pictures if not picture.role] or list(pictures)
     largest = max(scans, key=_by_area)
     tiled = max((picture for picture in scans if picture.is_tiled), key=_by_area, default=largest)
-    if largest.area <= _MUCH_LARGER * tiled.area:
+    if largest.area <= _MUCH_LARGER * tiled.area and not has_shape_of(tiled.size, largest.size):
         # Scanners cut the scan into tiles, and keep macro and label in strips.
         largest = tiled
     return max(

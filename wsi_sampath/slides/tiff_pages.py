@@ -208,6 +208,8 @@ def _layout(tiff: tifffile.TiffFile, image: int | None) -> Layout:
     picture, warnings = choose(pictures, image)
     _refuse_channels(tiff, picture, pictures)
     first = tiled_page(picture.planes)
+    if picture.order != first.samples.order:
+        first = replace(first, samples=replace(first.samples, order=picture.order), compared=False)
     levels = [first]
     for planes in lower_levels(picture, pictures):
         try:
@@ -217,7 +219,7 @@ def _layout(tiff: tifffile.TiffFile, image: int | None) -> Layout:
         fits = lower.width < levels[-1].width and lower.samples.is_like(first.samples)
         if fits:
             levels.append(lower)
-    warnings += picture.warnings + _orientation(picture.planes[0])
+    warnings += picture.warnings + _orientation(picture.planes[0]) + _unused_xml(tiff, pictures)
     metadata = replace(_metadata(tiff, picture, levels), warnings=warnings)
     return Layout(picture, pictures, tuple(levels), metadata)
 
@@ -347,6 +349,16 @@ def _orientation(page: Any) -> tuple[str, ...]:
     if turned in (0, 1):
         return ()
     return (f"its Orientation tag is {turned} (turned or mirrored); it is read as it is stored",)
+
+
+def _unused_xml(tiff: tifffile.TiffFile, pictures: Sequence[Picture]) -> tuple[str, ...]:
+    first: Any = tiff.pages[0]
+    if "<OME" not in str(first.description or "") or any(picture.ome for picture in pictures):
+        return ()
+    return (
+        "its OME-XML is damaged or does not fit its pages: what it says of images and channels is "
+        "not used",
+    )
 
 
 def _metadata(

@@ -48,6 +48,8 @@ class Samples:
         Whether nothing but a guess makes RGB of three grey planes.
     unnamed
         Samples after the colours of which the file does not say what they are.
+    order
+        Which samples are red, green and blue.
     """
 
     kind: Kind
@@ -57,6 +59,7 @@ class Samples:
     palette: NDArray[np.uint8] | None = None
     assembled: bool = False
     unnamed: int = 0
+    order: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def n_colours(self) -> int:
@@ -66,7 +69,8 @@ class Samples:
     @property
     def is_plain(self) -> bool:
         """Whether this is 8-bit RGB, of which every reader makes the same pixels."""
-        return (self.kind, self.bits, self.alpha, self.unnamed) == ("rgb", 8, "none", 0)
+        usual = (self.kind, self.bits, self.alpha, self.unnamed) == ("rgb", 8, "none", 0)
+        return usual and self.order == (0, 1, 2)
 
     def is_like(self, other: Samples) -> bool:
         """Tell whether two levels may belong to one picture."""
@@ -99,6 +103,8 @@ class Samples:
 
     def _colours(self, raw: Raw) -> Rgb:
         colours = raw[..., : self.n_colours]
+        if self.kind == "rgb" and self.order != (0, 1, 2):
+            colours = colours[..., self.order]
         if self.palette is not None:
             return self.palette[np.minimum(colours[..., 0], len(self.palette) - 1)]
         colours = self._to_8_bits(colours)

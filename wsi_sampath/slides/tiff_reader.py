@@ -30,6 +30,7 @@ _CHECK_PX = 96
 _CHECKS = 4
 _PLACES = 3
 _MOST_SAMPLED = 16
+_MOST_TRIED = 64
 _JPEG2000_TOLERANCE = 1
 
 
@@ -190,12 +191,17 @@ class TiffReader:
             reference.close()
 
     def _check_that_it_decodes(self) -> None:
+        """Raise `TileError` where neither the busiest tiles nor some others can be decoded."""
+        page = self._pages[0]
+        present = np.flatnonzero(page.counts)
+        if not len(present):
+            return
+        spread = present[np.linspace(0, len(present) - 1, _MOST_TRIED).astype(int)]
+        busiest = [index for index in _busiest(page, _CHECKS) if page.counts[index]]
         failure: TileError | None = None
-        for level, box in self.check_boxes():
-            if level > 0:
-                break
+        for index in dict.fromkeys((*busiest, *map(int, spread))):
             try:
-                self.read(level, *box)
+                page.tile(index, self._bytes)
             except TileError as error:
                 failure = failure or error
             else:

@@ -35,6 +35,7 @@ _SIZE_IN_WORDS = re.compile(
 )
 _APERIO_FIELD = r"\|\s*{}\s*=\s*([^|\r\n]+)"
 _SIZES = re.compile(r"(\d+)x(\d+)")
+_NOT_CALIBRATED = ("'pixel'", "'reference frame'")
 _UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
@@ -69,12 +70,15 @@ class Statements:
         Sentences for the user where something is odd about what counts.
     unusable
         What was said and is not a measurement, in words.
+    lost
+        What was meant as a measurement among these, but is in a unit that is not known.
     """
 
     found: tuple[Statement, ...] = ()
     objective: float | None = None
     doubts: tuple[str, ...] = ()
     unusable: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statements:
@@ -107,6 +111,7 @@ def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statement
         next((part.objective for part in parts if part.objective is not None), None),
         tuple(one for part in parts for one in part.doubts),
         tuple(one for part in parts for one in part.unusable),
+        tuple(one for part in parts for one in part.lost),
     )
 
 
@@ -146,7 +151,9 @@ def _ome(note: str, size: tuple[int, int]) -> Statements:
     stated = next((one for one in values if one != (None, None)), None)
     found = () if stated is None else (Statement(OME, *stated),)
     doubts = _ome_rivals(values)
-    return Statements(found, _ome_objective(root, fitting[0]), doubts, _ome_unusable(fitting[0]))
+    unusable = _ome_unusable(fitting[0])
+    lost = () if any(unit in one for one in unusable for unit in _NOT_CALIBRATED) else unusable
+    return Statements(found, _ome_objective(root, fitting[0]), doubts, unusable, lost)
 
 
 def _pixels(image: ElementTree.Element) -> ElementTree.Element | None:
