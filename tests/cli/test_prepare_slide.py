@@ -179,7 +179,7 @@ def test_a_slide_that_is_not_the_annotated_one_is_told(run, painted, drawn, tmp_
     far = write(tmp_path / "far.geojson", ("Tumor", [1, 2, 3], shapely.box(9000, 0, 9900, 900)))
     (tmp_path / "other.svs").symlink_to(painted.path)
     code, _, told = run(painted.path, drawn, tmp_path / "other.svs", far, "--out", tmp_path / "o")
-    assert code == 0
+    assert code == 0, told
     assert "other.svs: no tile with enough annotations" in told
     assert "far.geojson: 1 of 1 areas lies outside of the slide" in told
 
