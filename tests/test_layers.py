@@ -11,6 +11,7 @@ ROOT = Path(wsi_sampath.__file__).parent
 BASE = {
     "cache",
     "classes",
+    "collecting",
     "errors",
     "files",
     "fingerprint",

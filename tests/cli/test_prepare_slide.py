@@ -179,5 +179,13 @@ def test_a_slide_that_is_not_the_annotated_one_is_told(run, painted, drawn, tmp_
     far = write(tmp_path / "far.geojson", ("Tumor", [1, 2, 3], shapely.box(9000, 0, 9900, 900)))
     (tmp_path / "other.svs").symlink_to(painted.path)
     code, _, told = run(painted.path, drawn, tmp_path / "other.svs", far, "--out", tmp_path / "o")
-    assert code == 0
-    assert "other.svs: no tile with enough annotations; are they of this slide?" in told
+    assert code == 0, told
+    assert "other.svs: no tile with enough annotations" in told
+    assert "far.geojson: 1 of 1 areas lies outside of the slide" in told
+
+
+def test_annotations_in_microns_or_far_from_tissue_are_told(run, painted, tmp_path):
+    small = [("Tumor", [1, 2, 3], shapely.box(x, 5, x + 40, 60)) for x in (5, 50, 95)]
+    beside = write(tmp_path / "um.geojson", *small)
+    _, _, told = run(painted.path, beside, "--out", tmp_path / "o", "--min-labelled", 0)
+    assert "um.geojson: only 0 % of what was drawn looks like tissue" in told

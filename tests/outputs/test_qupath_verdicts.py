@@ -206,6 +206,7 @@ BAD = json.dumps(collection(changed(G, rings(S[:-1]))))
         ("loads", f"[{GOOD},{GOOD}]".encode()),
         ("refuses", GOOD[:-40].encode()),
         ("refuses", GOOD.replace("]}", ",]}")[::1].encode()),
+        ("loads", b")]}'\n" + GOOD.encode()),
         ("loads", b"// hi\n" + GOOD.replace('"', "'").encode()),
         ("empties", b""),
         ("empties", b" \n"),

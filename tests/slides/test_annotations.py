@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides import annotations
 from wsi_sampath.slides.annotations import (
     Annotation,
     LabelPainter,
@@ -54,7 +55,7 @@ def test_a_pixel_is_inside_if_its_centre_is(solid, holes, x, y):
     ]
     shape = discs[0].difference(discs[1])
     box = Box(x, y, 17, 23)
-    place, inside = fill(edges(shape), box)
+    place, inside = fill(edges(shapely.get_parts(shape))[0], box)
     found = np.zeros((23, 17), bool)
     found[place] = inside
     rows, columns = np.mgrid[y : y + 23, x : x + 17] + 0.5
@@ -66,7 +67,7 @@ def test_neighbours_share_no_pixel_and_leave_none():
     left, right = shapely.box(0, 0, 4.5, 8), shapely.box(4.5, 0, 8, 8)
     count = np.zeros((8, 8), int)
     for shape in (left, right):
-        place, inside = fill(edges(shape), Box(0, 0, 8, 8))
+        place, inside = fill(edges(shapely.get_parts(shape))[0], Box(0, 0, 8, 8))
         count[place] += inside
     assert (count == 1).all()
 
@@ -168,6 +169,23 @@ def test_a_pixel_is_the_same_in_any_box():
         w, h = rng.integers(1, 25, 2)
         part = painter.paint(Box(int(x), int(y), int(w), int(h)))
         assert np.array_equal(part, whole[y + 5 : y + 5 + h, x + 5 : x + 5 + w])
+
+
+def test_many_shapes_at_once_are_painted_as_each_by_itself(monkeypatch):
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(-9, 60, (60, 1, 2)) + rng.normal(0, 9, (60, 6, 2))
+    shapes = [shapely.make_valid(shapely.Polygon(one)) for one in corners]
+    shapes += [shapely.box(10, 10, 50, 50).difference(shapely.box(20, 20, 30.5, 30.5))]
+    areas = [Annotation(f"c{n % 5}", None, one.buffer(0)) for n, one in enumerate(shapes)]
+    labels, box = {f"c{n}": n for n in range(5)}, Box(3, 5, 45, 37)
+
+    def painted():
+        return LabelPainter(areas, labels, Placement(0.9, 1.1, 0.3, 0.2)).paint(box)
+
+    together = painted()
+    monkeypatch.setattr(annotations, "_LARGE", 0)
+    assert np.array_equal(together, painted())
+    assert len(np.unique(together)) == 5
 
 
 def test_tiles_lie_side_by_side_over_what_is_labelled():

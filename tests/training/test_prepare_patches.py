@@ -51,6 +51,25 @@ def test_masks_become_labels_and_images_stay(tmp_path):
         assert found.image_path(patch.img_id).read_bytes() == original
 
 
+def test_names_are_equal_however_a_system_writes_accents(tmp_path):
+    images, masks = paint(tmp_path, ["Gr\u00f6\u00dfe 1"])
+    mask = masks[0] / "Gr\u00f6\u00dfe 1.png"
+    mask.rename(mask.with_name("Gro\u0308\u00dfe 1.PNG"))
+    (masks[0] / "._Gr\u00f6\u00dfe 1.png").write_bytes(b"\0\5\26\7")
+    run(plan_patches(images, masks, tmp_path / "out"))
+    assert [one.img_id for one in open_patches(tmp_path / "out").patches] == ["Gr\u00f6\u00dfe 1"]
+
+
+def test_images_in_a_format_that_is_not_read_are_named(tmp_path):
+    images, masks = paint(tmp_path, ["a"])
+    np.save(masks[0] / "a.npy", np.zeros((9, 7)))
+    plan_patches(images, masks, tmp_path / "out")
+    np.save(masks[0] / "b.npy", np.zeros((9, 7)))
+    (images[0] / "b.HEIC").write_bytes(b"x")
+    with pytest.raises(WsiError, match=r"b\.HEIC cannot be read here"):
+        plan_patches(images, masks, tmp_path / "out")
+
+
 def test_a_stopped_run_goes_on(tmp_path):
     images, masks = paint(tmp_path, ["a", "b", "c"])
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -8,15 +8,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi_sampath.cli.counting import counted
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.analysis import MASK_MPP, place_doubts
 from wsi_sampath.slides.annotations import (
+    Annotation,
     Annotations,
     LabelPainter,
     labelled_boxes,
     read_annotations,
     within,
 )
+from wsi_sampath.slides.drawn_place import outside_notes
+from wsi_sampath.slides.drawn_tissue import paint_tissue
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.rasterise import Placement
 from wsi_sampath.slides.readers import TileError
@@ -137,6 +144,11 @@ def _cut(
     with Slide.open(one.slide, slide_mpp=tiling.slide_mpp) as slide:
         plan, offset = slide.sampling(tiling.mpp), slide.bounds_offset
         told += slide.warnings
+        beside = [
+            *outside_notes(drawn.areas, slide.size, offset),
+            *place_doubts(slide, _covered(drawn.areas, slide)),
+        ]
+        told += [f"{one.annotations.name}: {note}" for note in beside]
         if max(slide.mpp.x, slide.mpp.y) > 1.02 * tiling.mpp:
             told.append(f"{one.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
     placement = Placement(plan.zoom_x, plan.zoom_y, *offset)
@@ -144,7 +156,7 @@ def _cut(
     size = plan.width, plan.height
     boxes = tuple(labelled_boxes(painter, size, tiling.tile, tiling.least))
     if not boxes:
-        told.append(f"{one.slide.name}: no tile with enough annotations; are they of this slide?")
+        told.append(f"{one.slide.name}: no tile with enough annotations")
     tiles = _tiles(boxes, plan)
     return AnnotatedSlide(
         one.slide,
@@ -152,6 +164,16 @@ def _cut(
         one.case,
         tiles,
         lambda: _read(one.slide, tiling, plan, painter, boxes),
+    )
+
+
+def _covered(areas: tuple[Annotation, ...], slide: Slide) -> NDArray[np.bool_]:
+    plan = slide.sampling(MASK_MPP)
+    return paint_tissue(
+        areas,
+        slide_size=slide.size,
+        mask_size=(plan.width, plan.height),
+        bounds_offset=slide.bounds_offset,
     )
 
 

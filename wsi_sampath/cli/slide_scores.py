@@ -14,6 +14,7 @@ from wsi_sampath.cli.counting import counted
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.slides.annotations import Annotations, LabelPainter, read_annotations
+from wsi_sampath.slides.drawn_place import outside_notes
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.rasterise import Placement
 from wsi_sampath.training.evaluation import summarise
@@ -71,13 +72,24 @@ def score_slide(
         "not_analysed": int(counts[:, 0].sum()) / pixels,
         **summarise([counts], [case], names, draws=0),
     }
-    return scores, annotations.notes()
+    beside = outside_notes(annotations.areas, _slide_size(result), _offset(result))
+    return scores, [*annotations.notes(), *beside]
+
+
+def _slide_size(result: Result) -> tuple[int, int]:
+    height, width = result.labels().shape
+    place = _placement(result)
+    return round(width * place.zoom_x), round(height * place.zoom_y)
+
+
+def _offset(result: Result) -> tuple[float, float]:
+    x, y = result.attributes["bounds_offset"]
+    return x, y
 
 
 def _placement(result: Result) -> Placement:
     level, mpp = result.levels[0], result.attributes["mpp"]
-    offset_x, offset_y = result.attributes["bounds_offset"]
-    return Placement(level.um_x / mpp["x"], level.um_y / mpp["y"], offset_x, offset_y)
+    return Placement(level.um_x / mpp["x"], level.um_y / mpp["y"], *_offset(result))
 
 
 def _labels(

@@ -1,7 +1,8 @@
 """JSON as Gson reads it when it is lenient, which is how QuPath reads GeoJSON.
 
-Beyond JSON it takes comments, single quotes, bare words, ``;`` for ``,`` and ``=`` for ``:``, and
-makes null of a value that is missing in an array. Bare words are strings: NaN and Infinity, too.
+Beyond JSON it takes comments, single quotes, bare words, ``;`` for ``,`` and ``=`` for ``:``, makes
+null of a value that is missing in an array, and skips the prefix that keeps browsers from running
+JSON as a script. Bare words are strings: NaN and Infinity, too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", "\n": "\n"}
 _ESCAPES |= {one: one for one in "'\"\\/"}
+_NOT_FOR_SCRIPTS = re.compile(r"[ \t\r\n]*\)\]\}'\n")
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -91,7 +93,8 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._at = 0
+        prefix = _NOT_FOR_SCRIPTS.match(text)
+        self._at = prefix.end() if prefix else 0
 
     def read(self) -> Any:  # noqa: ANN401 - parsed JSON
         if self._next() == "":

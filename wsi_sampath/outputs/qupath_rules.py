@@ -23,6 +23,7 @@ from typing import Any, Literal
 import shapely
 from shapely.geometry import shape
 
+from wsi_sampath.collecting import collection_paused
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.packing import MEMBER_FEATURES
 from wsi_sampath.outputs.qupath_geometry import GRID_PX
@@ -76,6 +77,7 @@ def check_geojson(path: Path) -> list[str]:
     return [one.text for one in judge_geojson(path) if one != _NOTHING]
 
 
+@collection_paused()
 def judge_geojson(path: Path) -> list[Finding]:
     """Tell what QuPath makes of a file.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.drawn_place import glass_notes
 from wsi_sampath.slides.glass import is_dark_field
 from wsi_sampath.slides.overview import damage_warnings
 from wsi_sampath.slides.reader_base import TileError
@@ -122,8 +123,18 @@ def _drawn(slide: Slide, path: Path) -> Tissue:
         bounds_offset=slide.bounds_offset,
     )
     if not mask.any():
-        _refuse_empty(slide, f"the mask {path} is empty over this slide")
-    return Tissue(mask, notes)
+        why = "".join(f"; {note}" for note in notes)
+        _refuse_empty(slide, f"the mask {path} is empty over this slide{why}")
+    return Tissue(mask, (*notes, *place_doubts(slide, mask)))
+
+
+def place_doubts(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Say so where what somebody drew, bool (h, w) at `MASK_MPP`, lies beside the tissue."""
+    from wsi_sampath.slides.tissue import tissue_mask
+
+    overview, plan = slide.overview(MASK_MPP)
+    tissue = tissue_mask(overview.image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y)
+    return glass_notes(drawn, tissue | overview.failed)
 
 
 def _refuse_empty(slide: Slide, message: str) -> None:

@@ -15,7 +15,10 @@ from wsi_sampath.classes import drawn_class_name, name_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.geojson_reader import LEFT_OUT_KINDS, DrawnObject, Lack, read_drawn, told
 from wsi_sampath.slides.grid import Box
-from wsi_sampath.slides.rasterise import Placement, edges, fill
+from wsi_sampath.slides.rasterise import Placement, Segments, edges, fill, fill_each
+
+_LARGE, _RUN = 2**18, 2**22
+"""Pixels and corners of a shape that is painted by itself, and of those painted at once."""
 
 
 @dataclass(frozen=True)
@@ -164,17 +167,17 @@ class LabelPainter:
     ) -> None:
         order = sorted(_spared(areas), key=lambda one: -float(shapely.area(one.area)))
         parts, owner = shapely.get_parts([one.area for one in order], return_index=True)
-        self._labels = [labels.get(order[index].name, 0) for index in owner]
+        self._labels = np.array([labels.get(one.name, 0) for one in order], np.uint8)[owner]
         # Parts of their own: a box then costs what it touches, however many one area has.
         self._shapes = parts
-        self._segments: dict[int, NDArray[np.float64]] = {}
+        self._segments: dict[int, Segments] = {}
         self._tree = shapely.STRtree(self._shapes)
         self._placement = placement
 
     def bounds(self) -> Box:
         """Return the smallest box of whole pixels around all areas that are labelled."""
-        labelled = [one for one, label in zip(self._shapes, self._labels, strict=True) if label]
-        if not labelled:
+        labelled = self._shapes[self._labels > 0]
+        if not len(labelled):
             return Box(0, 0, 0, 0)
         corners = np.array([shapely.total_bounds(labelled)])
         x0, y0, x1, y1 = self._placement.to_pixels(corners)[0]
@@ -184,15 +187,35 @@ class LabelPainter:
     def paint(self, box: Box) -> NDArray[np.uint8]:
         """Return the labels of a box, uint8 (height, width); the same pixels in any box."""
         plane = np.zeros((box.height, box.width), np.uint8)
-        touched = self._tree.query(shapely.box(*self._placement.to_units(box)))
-        for index in np.sort(touched).tolist():
-            place, inside = fill(self._edges(index), box)
-            plane[place][inside] = self._labels[index]
+        touched = np.sort(self._tree.query(shapely.box(*self._placement.to_units(box))))
+        for run in np.split(touched, self._ends_of_runs(touched, box)):
+            if len(run) == 1:
+                place, inside = fill(self._edges(int(run[0])), box)
+                plane[place][inside] = self._labels[run[0]]
+            elif len(run):
+                segments, owner = edges(self._shapes[run])
+                pixel, shape = fill_each(self._placement.to_pixels(segments), owner, box)
+                # Where shapes overlap the last assignment stays.
+                plane.reshape(-1)[pixel] = self._labels[run][shape]
         return plane
 
-    def _edges(self, index: int) -> NDArray[np.float64]:
+    def _ends_of_runs(self, touched: NDArray[np.int64], box: Box) -> NDArray[np.int64]:
+        """Divide shapes into runs to be painted at once: large ones alone, small ones by many."""
+        shapes = self._shapes[touched]
+        corners = self._placement.to_pixels(shapely.bounds(shapes))
+        low, high = [box.x, box.y], [box.x + box.width, box.y + box.height]
+        sides = corners[:, 2:].clip(low, high) - corners[:, :2].clip(low, high)
+        cost = (sides + 1).prod(axis=1) + shapely.get_num_coordinates(shapes)
+        large = cost > _LARGE
+        is_first = np.diff(np.cumsum(cost) // _RUN, prepend=0) > 0
+        is_first |= large
+        is_first[1:] |= large[:-1]
+        return np.flatnonzero(is_first)
+
+    def _edges(self, index: int) -> Segments:
         if index not in self._segments:
-            self._segments[index] = self._placement.to_pixels(edges(self._shapes[index]))
+            segments, _ = edges(self._shapes[index : index + 1])
+            self._segments[index] = self._placement.to_pixels(segments)
         return self._segments[index]
 
 

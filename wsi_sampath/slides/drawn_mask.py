@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wsi_sampath.slides.drawn_place import outside_notes
 from wsi_sampath.slides.drawn_tissue import is_drawn, paint_tissue, read_tissue_areas
 from wsi_sampath.slides.mask_image import read_tissue
 
@@ -70,4 +71,4 @@ def read_mask(
     mask = paint_tissue(
         areas, slide_size=slide_size, mask_size=mask_size, bounds_offset=bounds_offset
     )
-    return mask, notes
+    return mask, (*notes, *outside_notes(areas, slide_size, bounds_offset))

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import geojson
 import shapely
 
+from wsi_sampath.collecting import collection_paused
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.polygon_parts import Broken, areas_of
 from wsi_sampath.unpacking import UNREADABLE, container_by_content, read_texts
@@ -112,6 +113,7 @@ class DrawnFile:
     warnings: tuple[str, ...] = ()
 
 
+@collection_paused()
 def read_drawn(path: str | Path) -> DrawnFile:
     """Read a file of drawn objects, plain, ``.gz`` or ``.zip`` of several.
 

@@ -44,13 +44,13 @@ class Placement:
         return x0, y0, x1, y1
 
 
-def edges(geometry: shapely.Geometry) -> Segments:
-    """Return all edges of the rings of a polygon or several, holes among them."""
-    rings = shapely.get_rings(shapely.get_parts(geometry))
+def edges(polygons: NDArray[np.object_]) -> tuple[Segments, NDArray[np.int64]]:
+    """Return all edges of the rings of polygons, holes among them, and to which each belongs."""
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
     coordinates, ring = shapely.get_coordinates(rings, return_index=True)
     same = ring[:-1] == ring[1:]
     joined: Segments = np.hstack([coordinates[:-1], coordinates[1:]])[same]
-    return joined
+    return joined, polygon[ring[:-1][same]]
 
 
 def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
@@ -74,7 +74,7 @@ def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.
     rows, columns = _span(segments, box)
     inside = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
     if inside.size:
-        row, x = _crossings(segments, box.y + rows.start, len(inside))
+        _, row, x = _crossings(segments, box.y + rows.start, len(inside))
         # An edge to the left of the box still decides what is inside of it.
         column = np.ceil(x - 0.5) - (box.x + columns.start)
         column = column.clip(0, inside.shape[1]).astype(np.int64)
@@ -82,6 +82,37 @@ def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.
         np.bitwise_xor.at(inside, (row[seen], column[seen]), 1)
         np.bitwise_xor.accumulate(inside, axis=1, out=inside)
     return (rows, columns), inside.view(np.bool_)
+
+
+def fill_each(
+    segments: Segments, owner: NDArray[np.int64], box: Box
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the pixels inside each of many shapes, as `fill` does for one.
+
+    Parameters
+    ----------
+    segments
+        All edges, in pixels of the plane.
+    owner
+        To which shape each belongs, from 0.
+    box
+        Part of the plane to look at.
+
+    Returns
+    -------
+    pixel, owner
+        Every pixel inside of a shape, counted along the rows of `box`, and that shape; shapes
+        ascend, so that whoever assigns labels in this order paints one over the other.
+    """
+    edge, row, x = _crossings(segments, box.y, box.height)
+    column = np.ceil(x - 0.5).clip(box.x, box.x + box.width).astype(np.int64) - box.x
+    # A closed outline crosses each row an even number of times, so that these are pairs.
+    line = np.sort((owner[edge] * box.height + row) * (box.width + 1) + column)
+    line, column = np.divmod(line, box.width + 1)
+    lengths = column[1::2] - column[::2]
+    shape, row = np.divmod(line[::2], box.height)
+    first = row * box.width + column[::2] - (np.cumsum(lengths) - lengths)
+    return np.repeat(first, lengths) + np.arange(lengths.sum()), np.repeat(shape, lengths)
 
 
 def _span(segments: Segments, box: Box) -> tuple[slice, slice]:
@@ -98,8 +129,8 @@ def _clipped(values: NDArray[np.float64], start: int, length: int) -> slice:
 
 def _crossings(
     segments: Segments, first: int, height: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return row and x of every crossing of an edge with the middle of a row."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return edge, row and x of every crossing of an edge with the middle of a row."""
     x0, y0, x1, y1 = segments.T
     span = first, first + height
     low = np.ceil(np.minimum(y0, y1) - 0.5).clip(*span).astype(np.int64)
@@ -108,4 +139,4 @@ def _crossings(
     ends = np.cumsum(counts)
     row = np.arange(len(edge)) - np.repeat(ends - counts, counts) + low[edge]
     slope = (row + 0.5 - y0[edge]) / (y1[edge] - y0[edge])
-    return row - first, x0[edge] + slope * (x1[edge] - x0[edge])
+    return edge, row - first, x0[edge] + slope * (x1[edge] - x0[edge])

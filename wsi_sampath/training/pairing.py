@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import permutations
 from os.path import commonprefix
 from pathlib import Path
+from unicodedata import normalize
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.training.datasets import several
@@ -14,6 +15,11 @@ SOURCE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".jfif", ".pgm"),
     ".ppm",
 )
+_UNREAD_SUFFIXES = (
+    *(".npy", ".npz", ".mat", ".heic", ".heif", ".psd", ".xcf", ".dcm", ".nii", ".exr", ".jpe"),
+    *(".jxl", ".j2k"),
+)
+"""What people keep images and masks in, too."""
 
 
 def pair_up(
@@ -92,19 +98,41 @@ def _check_apart(folders: Sequence[Path]) -> None:
 
 
 def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOURCE_SUFFIXES)
+    files = _files(folder, SOURCE_SUFFIXES)
+    _check_unread(folder, files)
     found: dict[str, Path] = {}
     for path in files:
-        name = "__".join(path.relative_to(folder).with_suffix("").parts)
-        if not name.endswith(suffix):
+        # macOS writes accents as letters of their own.
+        name = normalize("NFC", "__".join(path.relative_to(folder).with_suffix("").parts))
+        if not name.endswith(normalize("NFC", suffix)):
             continue
         check_name(path)
-        name = name.removesuffix(suffix)
+        name = name.removesuffix(normalize("NFC", suffix))
         if name in found:
             message = f"has the name of {found[name].name}; keep one of them"
             raise WsiError("bad-input", message, subject=str(path))
         found[name] = path
     return found
+
+
+def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Find files, but for those that macOS and editors put beside them under the same names."""
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+    return sorted(p for p in found if not _is_hidden(p.relative_to(folder)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _check_unread(folder: Path, read: Collection[Path]) -> None:
+    """Refuse to leave out silently what may be meant as an image or a mask."""
+    known = {path.with_suffix("") for path in read}
+    others = _files(folder, _UNREAD_SUFFIXES)
+    unread = [path.name for path in others if path.with_suffix("") not in known]
+    if unread:
+        message = f"{several(unread)} cannot be read here; save as PNG, or move out of the folder"
+        raise WsiError("bad-input", message, subject=str(folder))
 
 
 def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
