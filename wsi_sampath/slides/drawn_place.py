@@ -40,13 +40,12 @@ def outside_notes(
     outside = (corners[:, 2:] <= 0).any(axis=1) | (corners[:, :2] >= size).any(axis=1)
     beyond = (corners[:, :2] < -slack).any(axis=1) | (corners[:, 2:] > size + slack).any(axis=1)
     counts = {
-        "outside of": np.count_nonzero(outside),
-        "partly outside of": np.count_nonzero(beyond & ~outside),
+        "outside of": int(outside.sum()),
+        "partly outside of": int((beyond & ~outside).sum()),
     }
     slide = f"the slide ({slide_size[0]} x {slide_size[1]} px)"
-    verb = {1: "lies"}
     return tuple(
-        f"{count:,} of {len(areas):,} areas {verb.get(count, 'lie')} {where} {slide}; {_ASK}"
+        f"{count:,} of {len(areas):,} areas {'lies' if count == 1 else 'lie'} {where} {slide}; {_ASK}"
         for where, count in counts.items()
         if count
     )
@@ -60,8 +59,8 @@ def glass_notes(drawn: NDArray[np.bool_], tissue: NDArray[np.bool_]) -> tuple[st
     drawn, tissue
         bool (height, width) over the whole slide: what was drawn, and the tissue that was found.
     """
-    both = np.count_nonzero(drawn & tissue)
-    share = both / max(1, np.count_nonzero(drawn))
-    if not drawn.any() or share >= _ON_TISSUE or both >= _COVERED * np.count_nonzero(tissue):
+    both = int((drawn & tissue).sum())
+    share = both / max(1, int(drawn.sum()))
+    if not drawn.any() or share >= _ON_TISSUE or both >= _COVERED * int(tissue.sum()):
         return ()
     return (f"only {100 * share:.0f} % of what was drawn looks like tissue; {_ASK_OF_ANY}",)

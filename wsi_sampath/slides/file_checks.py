@@ -212,7 +212,8 @@ def _places(
     looks = 1 if directory.is_tiled else max(1, _MOST_LOOKS // len(offsets))
     into = np.arange(looks)[:, None] * np.maximum(counts - _LOOK_BYTES, 0) // looks
     places: NDArray[np.int64] = (offsets + into).ravel()
-    return places[np.linspace(0, len(places) - 1, min(_MOST_LOOKS, len(places))).astype(int)]
+    chosen = np.linspace(0, len(places) - 1, min(_MOST_LOOKS, len(places))).astype(int)
+    return np.take(places, chosen)
 
 
 @dataclass(frozen=True, eq=False)
