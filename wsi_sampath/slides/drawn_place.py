@@ -45,10 +45,14 @@ def outside_notes(
     }
     slide = f"the slide ({slide_size[0]} x {slide_size[1]} px)"
     return tuple(
-        f"{count:,} of {len(areas):,} areas {'lies' if count == 1 else 'lie'} {where} {slide}; {_ASK}"
+        f"{count:,} of {len(areas):,} areas {_lie(count)} {where} {slide}; {_ASK}"
         for where, count in counts.items()
         if count
     )
+
+
+def _lie(count: int) -> str:
+    return "lies" if count == 1 else "lie"
 
 
 def glass_notes(drawn: NDArray[np.bool_], tissue: NDArray[np.bool_]) -> tuple[str, ...]:
