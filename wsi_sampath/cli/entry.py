@@ -14,7 +14,15 @@ from typing import TextIO
 import typer
 
 from wsi_sampath import __version__
-from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, REASONS, Reason, UsageError, WsiError
+from wsi_sampath.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    REASONS,
+    Reason,
+    UsageError,
+    WsiError,
+)
 
 _INTERRUPTED = 130
 """What Typer makes of an interruption inside a command, without a word."""
