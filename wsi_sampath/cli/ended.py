@@ -82,7 +82,7 @@ class Ended:
 
     def _summary(self, folder: Path) -> str:
         left = self._n_slides - self._done - self._failed
-        again = f", {left} left: give the same command again to go on" if left else ""
+        again = f", {left} left: give the same command again to resume" if left else ""
         pages = f"{folder / 'report.html'}, {folder / 'slides.csv'}"
         slides = plural(self._n_slides, "slide")
         return f"{slides}: {self._done} done, {self._failed} failed{again}; {pages}"

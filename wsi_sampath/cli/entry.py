@@ -66,7 +66,10 @@ def run(
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
     try:
-        code = _tell_version(command) if _asks_version() else app(standalone_mode=False)
+        if _asks_version():
+            code = _tell_version(command)
+        else:
+            code = app(standalone_mode=False, prog_name=command)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         with of_stdout():

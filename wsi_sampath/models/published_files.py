@@ -207,7 +207,7 @@ def _has(state: Mapping[str, Any], *prefixes: str) -> bool:
 def _tensors(state: Mapping[str, Any], path: Path) -> State:
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
-        message = f"its entry '{wrong[0]}' is no tensor"
+        message = f"its entry '{wrong[0]}' is not a tensor"
         raise WsiError("bad-model", message, subject=str(path))
     odd = [name for name, tensor in state.items() if not _is_plain(tensor)]
     if odd:
