@@ -6,10 +6,11 @@
 
 DOWNLOAD is what GDC's client made (UUID/NAME.svs), or its manifest. OUT must lie on a disk that all
 machines see. Stop it and start it again as often as needed: what is done stays done, a slide under
-way goes on after its last strip. OUT/report.html and OUT/slides.csv are kept up to date.
+way resumes after its last strip. OUT/report.html and OUT/slides.csv are kept up to date.
 
-Needs wsi-sampath[cluster]; for SLURM also dask-jobqueue, for --on gpus also dask-cuda. Any other
-dask cluster will do as well: start it, and give its address to `wsi-segment --scheduler`.
+Needs the extra cluster (pip install -e '.[cluster]'); for SLURM also dask-jobqueue, for --on gpus
+also dask-cuda. Any other dask cluster will do as well: start it, and give its address to
+`wsi-segment --scheduler`.
 """
 
 from __future__ import annotations

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsi_sampath.errors import Reason, WsiError
+
 GROWING = ".growing"
+
+
+def require_file(path: Path, reason: Reason) -> None:
+    """Refuse what is not a regular file, or cannot be looked at.
+
+    Raises
+    ------
+    WsiError
+        For that reason.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        message = "there is no such file"
+    except (OSError, ValueError) as error:
+        message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    else:
+        if stat.S_ISREG(mode):
+            return
+        message = "is not a file"
+    raise WsiError(reason, message, subject=str(path))
 
 
 @contextmanager

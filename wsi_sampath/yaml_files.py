@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from wsi_sampath.errors import Reason, WsiError
+from wsi_sampath.files import require_file
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -35,6 +36,7 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     WsiError
         If it is missing, not a regular file, too large or deep, not YAML, or names a key twice.
     """
+    require_file(Path(path), reason)
     try:
         return parse_yaml(_text(Path(path)))
     except OSError as error:
@@ -89,10 +91,6 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise ValueError("there is no such file")
-    if not path.is_file():
-        raise ValueError("is not a file")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -285,3 +286,14 @@ def test_the_folder_of_a_cluster_task_has_no_pages(tmp_path):
     folder = BatchFolder(tmp_path / "out", [], pages=False)
     folder.write_pages_if_due()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_result_warns_of_is_in_the_table_and_on_the_page(one, tmp_path):
+    doubtful = dataclasses.replace(load_stub(), warnings=("its weights are <random>",))
+    values = settings(report=False, polygons=False)
+    out = tmp_path / "out"
+    run_batch(plan_jobs([one], out), values, doubtful, out=out)
+    with (out / "slides.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert "its weights are <random>" in row["warnings"]
+    assert "its weights are &lt;random&gt;" in (out / "report.html").read_text()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from command_line import ended
 
+from wsi_sampath import __version__
+from wsi_sampath.__main__ import COMMANDS
+from wsi_sampath.__main__ import main as as_module
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import UsageError, WsiError
 
@@ -59,3 +63,24 @@ def test_an_unknown_option_points_to_the_help(monkeypatch, capsys):
     assert code == 2
     assert line.startswith("error: bad-input: ")
     assert line.endswith("(see wsi-x --help)")
+
+
+def test_every_command_tells_its_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["wsi-x", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        run(new_app(), "wsi-x")
+    assert not stopped.value.code
+    assert capsys.readouterr().out == f"wsi-x {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_package_runs_as_its_commands(monkeypatch, capsys, name):
+    assert ended(monkeypatch, as_module, "wsi_sampath", name, "--version") == 0
+    assert capsys.readouterr().out == f"wsi-{name} {__version__}\n"
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 2), (("nonsense",), 2), (("-h",), 0)])
+def test_the_package_names_its_commands(monkeypatch, capsys, words, code):
+    assert ended(monkeypatch, as_module, "wsi_sampath", *words) == code
+    said = capsys.readouterr()
+    assert "segment|models|prepare" in (said.err if code else said.out)

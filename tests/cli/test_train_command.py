@@ -122,7 +122,7 @@ def test_without_lightning_it_says_how_to_install_it(run, config, data, monkeypa
     )
     code, _, errors = run(config, data)
     assert (code, errors.count("\n")) == (2, 1)
-    assert "pip install 'wsi-sampath[train]'" in errors
+    assert "pip install -e '.[train]'" in errors
 
 
 def test_an_interrupt_is_one_line(run, config, data, tmp_path, monkeypatch):

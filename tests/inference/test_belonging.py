@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -466,3 +467,23 @@ def test_a_zip_of_ours_is_known_by_its_first_member(painted, tmp_path):
     refused("not ours", painted, tmp_path / "a.zarr", geojson=str(path), force=True)
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["mine.geojson"]
+
+
+def test_a_resumed_run_says_how_much_is_there(painted, tmp_path):
+    class Noting(Silent):
+        def __init__(self):
+            self.notes = []
+
+        def note(self, message):
+            self.notes.append(message)
+
+    fresh, resumed = Noting(), Noting()
+    options = {"region": (0, 0, 700, 2000), "batch_size": 2, "polygons": False}
+    with pytest.raises(WsiError, match="interrupted"):
+        run(painted, tmp_path / "a.zarr", network=Stopping(after=20), progress=fresh, **options)
+    made = run(painted, tmp_path / "a.zarr", progress=resumed, **options)
+    assert fresh.notes == []
+    (note,) = resumed.notes
+    assert re.search(r"resumes, \d+ of \d+ tiles are there already", note)
+    assert repr(made).startswith("SegmentResult(")
+    assert len(repr(made)) < 300

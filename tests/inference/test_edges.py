@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from shapely.geometry import shape
 from stub_network import make_stub
 
@@ -85,3 +87,43 @@ def test_tiles_are_located_on_the_slide(tmp_path, width, height):
     last = Tile(len(plan.grid.ys) - 1, len(plan.grid.xs) - 1)
     x, y, w, h = level0_box(plan, last)
     assert (x + w, y + h) == (width, height)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(150, 900), st.integers(150, 700)),
+    mpp=st.sampled_from([(0.25, 0.25), (0.5, 0.35), (0.23, 0.44), (1.7, 1.722)]),
+    output_mpp=st.sampled_from([None, 0.5, 4.0, 16.0]),
+    corner=st.tuples(st.floats(0, 0.6), st.floats(0, 0.6)) | st.none(),
+    min_area=st.sampled_from([0.0, 500.0]),
+    simplify=st.sampled_from([0.0, 5.0]),
+)
+def test_no_settings_make_more_of_a_slide_than_there_is(
+    tmp_path_factory, size, mpp, output_mpp, corner, min_area, simplify
+):
+    width, height = size
+    region = None
+    if corner is not None:
+        region = (corner[0] * width, corner[1] * height, 0.7 * width, 0.7 * height)
+    made = run(
+        coloured_slide(tmp_path_factory.mktemp("any") / "s.tif", width, height),
+        slide_mpp=mpp,
+        output_mpp=output_mpp,
+        region=region,
+        min_area_um2=min_area,
+        simplify_um=simplify,
+    )
+    coverage, areas = made.attributes["coverage"], made.attributes["area_mm2"]
+    assert coverage["slide_mm2"] == pytest.approx(width * height * mpp[0] * mpp[1] * 1e-6)
+    assert coverage["analysed_mm2"] == pytest.approx(sum(areas.values()))
+    assert coverage["analysed_mm2"] <= coverage["slide_mm2"] * (1 + 1e-9)
+    features = json.loads(made.geojson.read_bytes())["features"]
+    shapes = [shape(feature["geometry"]) for feature in features]
+    if shapes:
+        left, top, right, bottom = shapely.total_bounds(shapes)
+        assert min(left, top) >= 0
+        assert right <= width
+        assert bottom <= height
+    if not (min_area or simplify):
+        drawn = shapely.area(shapes).sum() * mpp[0] * mpp[1] * 1e-6
+        assert drawn == pytest.approx(coverage["analysed_mm2"], rel=5e-3)

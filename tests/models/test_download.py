@@ -140,7 +140,7 @@ def test_a_download_that_broke_off_goes_on_later(server, entry, cache):
     server.cuts = [1_000_000, *[0] * 9]
     error = refusal(entry)
     assert error.reason == "unreadable"
-    assert "run again to go on" in error.line()
+    assert "run the command again to resume" in error.line()
     assert names(cache) == ["w.pth.download"]
     assert download.cached(entry) is None
     have = (cache / "w.pth.download").stat().st_size

@@ -359,3 +359,62 @@ def test_any_damage_to_a_header_is_one_line_or_a_model(damage_case, data):
 def damage_case(tiny_model, tmp_path_factory):
     path = save_checkpoint(tiny_model, tmp_path_factory.mktemp("damage") / "a.safetensors")
     return path, path.read_bytes()
+
+
+SAID = [
+    ("classes.0.color", "red", "#1f77b4"),
+    ("classes.0.color", None, "in quotes"),
+    ("classes", ["other", "gland"], "block of 'key: value' lines"),
+    ("classes", {"other": "#aaaaaa"}, "must be a list"),
+    ("classes", [{"name": f"c{i}", "color": "#aaaaaa"} for i in range(300)], "more than 254"),
+    ("classes.0.name", False, "in quotes"),
+    ("mean", "0.5,0.5,0.5", "must be a list"),
+    ("mpp", "0,5", "decimal point"),
+    ("mpp", "0.5 um", "without a unit"),
+    ("tile", 64.5, "whole number"),
+    ("architecture", "unet", "must be 'sam_path'"),
+    ("name", "a\u2028b", "control characters"),
+    ("name", "\u202eevil", "control characters"),
+    ("pathology", "timm:" + "a" * 5000, "more than 200 characters"),
+    ("pathology", "timm:../../etc/passwd", "timm knows no model"),
+    ("pathology", "timm:hf-hub:somebody/UNI", "timm knows no model"),
+    ("pathology", "https://evil.example/x.pth", "is neither hipt_vits16 nor"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "said"), SAID)
+def test_wrong_values_are_explained_to_who_writes_yaml(tiny_values, yaml_file, where, value, said):
+    values = copy.deepcopy(tiny_values)
+    part = values
+    *steps, last = where.split(".")
+    for step in steps:
+        part = part[int(step) if step.isdigit() else step]
+    part[last] = value
+    assert said in refusal(load_model, yaml_file(values), allow_random_weights=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hipt-vit256", "wsi-models import"),
+        ("nonsense", "known: gland-mini"),
+        ("x" * 300, "known: gland-mini"),
+        (".", "neither a .safetensors file nor"),
+        ("x" * 300 + ".safetensors", "cannot be read"),
+        ("a\0.safetensors", "cannot be read"),
+        ("https://evil.example/m.safetensors", "there is no such file"),
+    ],
+)
+def test_names_that_are_not_models(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refusal(load_model, name)
+    assert said in refusal(describe_model, name)
+
+
+def test_links_that_lead_nowhere_are_not_models(tiny_model, tmp_path):
+    tiny_model.spec.to_yaml(tmp_path / "a.yaml")
+    for name in ("loop.safetensors", "loop.yaml", "loop.ckpt"):
+        (tmp_path / name).symlink_to(name)
+    for name in ("loop.safetensors", "loop.yaml"):
+        assert "cannot be read" in refusal(load_model, tmp_path / name, allow_random_weights=True)
+    refusal(load_model, tmp_path / "a.yaml", weights=tmp_path / "loop.ckpt")

@@ -42,6 +42,9 @@ def test_a_trained_model_warns_of_nothing(tiny_model, tmp_path):
         (json.dumps({"training": {"start": {"model": "0"}}, "steps": 5}), None),
         ("[" * 20_000, None),
         ("[1]", None),
+        (json.dumps({STEPS: -5}), None),
+        (json.dumps({STEPS: True}), None),
+        (json.dumps({"untrained": "\x1b[31mall\nof it"}), "\\x1b[31mall\\nof it"),
     ],
 )
 def test_what_a_file_tells_of_its_training_is_said(tiny_model, tmp_path, provenance, said):

@@ -328,7 +328,7 @@ def test_an_ordered_dictionary_is_a_dictionary(tiny_model, put):
 
 def test_a_value_that_is_no_tensor(tiny_model, put):
     state = sam_state(tiny_model) | {"mask_decoder.extra": 3}
-    assert "'mask_decoder.extra' is no tensor" in refusal(read_published, put(state))
+    assert "'mask_decoder.extra' is not a tensor" in refusal(read_published, put(state))
 
 
 def test_safe_globals_are_not_left_behind(tiny_model, put):

@@ -185,7 +185,7 @@ def test_several_folders_keep_their_names_apart(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"case": "("}, "no regular expression"),
+        ({"case": "("}, "not a regular expression"),
         ({"case": "z"}, "finds no case"),
         ({"test_cases": "z"}, "is found in no case"),
         ({"folds": 1}, "--folds"),

@@ -78,7 +78,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path, data, settin
     assert not (out / "model.safetensors").exists()
     said = []
     resumed = train(settings("killed", "epochs=8"), said.append)
-    assert "going on after epoch" in said[3]
+    assert "resumes after epoch" in said[3]
     assert len([line for line in said if "loss" in line]) < 8
     assert same(whole.model, resumed.model)
     assert whole.result == resumed.result
@@ -99,7 +99,7 @@ def test_an_interrupted_folder_may_be_moved(tmp_path, settings):
     (tmp_path / "begun").rename(tmp_path / "moved")
     said = []
     moved = train(settings("moved", "epochs=4"), said.append)
-    assert said[3].endswith("going on after epoch 2")
+    assert said[3].endswith("resumes after epoch 2")
     assert same(whole.model, moved.model)
     assert whole.result["validation_macro_dice"] == moved.result["validation_macro_dice"]
 
@@ -162,7 +162,7 @@ def test_stopped_early_it_stays_stopped(tmp_path, data):
     said = []
     again = train(given, said.append)
     assert len(said) == 4
-    assert said[3].endswith("going on after epoch 3")
+    assert said[3].endswith("resumes after epoch 3")
     assert again.result == whole.result
     assert again.model.read_bytes() == before
 

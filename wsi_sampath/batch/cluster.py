@@ -116,7 +116,7 @@ def _interrupted(
     left = next((job for job in jobs if job.zarr not in ended), None)
     if left is None:
         return []
-    error = WsiError("interrupted", "stopped by the user; run again to go on")
+    error = WsiError("interrupted", "stopped by the user; run the command again to resume")
     outcome = Outcome.failed(left, error)
     tell(outcome)
     return [outcome]
@@ -136,7 +136,7 @@ def _distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError:
-        message = "--scheduler needs dask.distributed: pip install 'wsi-sampath[cluster]'"
+        message = "--scheduler needs dask.distributed: pip install -e '.[cluster]' in the clone"
         raise UsageError(message) from None
 
 

@@ -22,6 +22,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 # Year 3000: what lies past it no calendar of ours writes.
 _LATEST = 3.2e10
+_MOST_WORDS = 2000
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Record:
         Hash of slide file, settings and model: a failure counts for an equal key only.
     time
         Seconds since the epoch.
+    warnings
+        What the result itself warns of, such as random weights or a doubtful scale.
     """
 
     slide: str
@@ -60,6 +63,7 @@ class Record:
     device: str = ""
     tissue_mm2: float = 0.0
     analysed_mm2: float = 0.0
+    warnings: str = ""
     area_mm2: dict[str, float] = field(default_factory=dict)
     has_report: bool = False
 
@@ -144,5 +148,6 @@ def _numbers(run: dict[str, Any]) -> dict[str, Any]:
         "device": run["device"],
         "tissue_mm2": coverage["tissue_mm2"],
         "analysed_mm2": coverage["analysed_mm2"],
+        "warnings": "; ".join(run["warnings"])[:_MOST_WORDS],
         "area_mm2": run["area_mm2"],
     }

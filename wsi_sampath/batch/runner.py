@@ -269,7 +269,7 @@ class BatchRunner:
         self._stopped = True
         job = self._current or next(iter([*self._waiting, *self._busy]), None)
         if job is not None:
-            error = WsiError("interrupted", "stopped by the user; run again to go on")
+            error = WsiError("interrupted", "stopped by the user; run the command again to resume")
             self._end(Outcome.failed(job, error))
 
     def _unexpected(self, job: Job, error: Exception) -> Outcome:

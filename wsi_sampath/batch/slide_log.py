@@ -43,6 +43,11 @@ class SlideLog:
         self.write(f"warning: {shown(message)}")
         self._onward.warn(message)
 
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+        self.write(shown(message))
+        self._onward.note(message)
+
     def end(self) -> None:
         """See `Progress`."""
         self._onward.end()

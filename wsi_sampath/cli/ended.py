@@ -82,7 +82,7 @@ class Ended:
 
     def _summary(self, folder: Path) -> str:
         left = self._n_slides - self._done - self._failed
-        again = f", {left} left: give the same command again to go on" if left else ""
+        again = f", {left} left: give the same command again to resume" if left else ""
         pages = f"{folder / 'report.html'}, {folder / 'slides.csv'}"
         slides = plural(self._n_slides, "slide")
         return f"{slides}: {self._done} done, {self._failed} failed{again}; {pages}"
@@ -138,8 +138,7 @@ def _result_lines(job: Job, result: SegmentResult, *, in_batch: bool) -> list[st
         f"  area: {areas}",
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
         f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}",
-        f"  decoded {run['decoded_px'] / 1e6:.1f} Mpx for {run['needed_px'] / 1e6:.1f} Mpx needed; "
-        f"seconds: {stages}",
+        f"  {_decoding(run)}; seconds: {stages}",
         f"  {result.zarr}",
     ]
     if result.geojson is not None:
@@ -147,6 +146,13 @@ def _result_lines(job: Job, result: SegmentResult, *, in_batch: bool) -> list[st
     if result.report is not None:
         lines.append(f"  {result.report}")
     return lines
+
+
+def _decoding(run: dict[str, Any]) -> str:
+    decoded, needed = run["decoded_px"] / 1e6, run["needed_px"] / 1e6
+    # What was looked at for tissue, or for an overview, is often still at hand.
+    before = ", the rest was decoded before, to find the tissue" if decoded < needed else ""
+    return f"decoded {decoded:.1f} Mpx for {needed:.1f} Mpx needed{before}"
 
 
 def _origin(mpp: dict[str, Any]) -> str:

@@ -13,7 +13,16 @@ from typing import TextIO
 
 import typer
 
-from wsi_sampath.errors import EXIT_FAILED, EXIT_USAGE, REASONS, Reason, UsageError, WsiError
+from wsi_sampath import __version__
+from wsi_sampath.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    REASONS,
+    Reason,
+    UsageError,
+    WsiError,
+)
 
 _INTERRUPTED = 130
 """What Typer makes of an interruption inside a command, without a word."""
@@ -57,7 +66,10 @@ def run(
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
     try:
-        code = app(standalone_mode=False)
+        if _asks_version():
+            code = _tell_version(command)
+        else:
+            code = app(standalone_mode=False, prog_name=command)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         with of_stdout():
@@ -82,6 +94,16 @@ def run(
         _tell(_explained(stopped.__context__))
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _asks_version() -> bool:
+    # Not an option of each command: those that take INPUTs or a subcommand would ask for these.
+    return sys.argv[1:] == ["--version"]
+
+
+def _tell_version(command: str) -> int:
+    print(f"{command} {__version__}")
+    return EXIT_OK
 
 
 def _write_any_name() -> None:

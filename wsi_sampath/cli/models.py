@@ -13,6 +13,7 @@ import typer
 
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.errors import UsageError
+from wsi_sampath.shown import shown
 
 if TYPE_CHECKING:
     from wsi_sampath.models.catalogue import PublishedFile
@@ -58,7 +59,7 @@ def info(
         spec, weights = describe_model(name)
         _print_fields(_describe_model(spec, weights))
         for warning in warnings_of(spec, provenance_of(name)):
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {shown(warning)}", file=sys.stderr)
     elif Path(name).exists():
         raise UsageError("is neither a .safetensors nor a .yaml file", subject=name)
     elif (meant := nearest_name(name, [*bundled, *(one.name for one in FILES)])) in bundled:
@@ -99,7 +100,7 @@ def import_weights(
         str | None,
         typer.Option("--hipt", "--pathology", help="Its pathology encoder: HIPT, a timm state."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is random in a new model.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for what is random in a new model.")] = 0,
     half: Annotated[
         bool, typer.Option("--half", help="Store float16 in place of float32.")
     ] = False,

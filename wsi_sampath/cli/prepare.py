@@ -158,7 +158,9 @@ def bcss(
     seed: Seed = 0,
     paper_compatible: Annotated[
         bool,
-        typer.Option("--paper-compatible", help="Draw validation by patch, which leaks, as it was"),
+        typer.Option(
+            "--paper-compatible", help="Draw validation by patch, as the paper did (it leaks)."
+        ),
     ] = False,
     image_format: ImageSuffix = "png",
 ) -> None:

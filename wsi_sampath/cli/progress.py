@@ -1,4 +1,4 @@
-"""Progress on the terminal: a live bar, or plain lines where the output is no terminal."""
+"""Progress on the terminal: a live bar, or plain lines where the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ class LiveBar:
         """See `Progress`."""
         self._console.print(shown(f"warning: {message}"), markup=False, highlight=False)
 
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+        self._console.print(shown(message), markup=False, highlight=False)
+
     def end(self) -> None:
         """See `Progress`."""
         if self._bar is not None:
@@ -94,6 +98,10 @@ class PlainLines:
     def warn(self, message: str) -> None:
         """See `Progress`."""
         say(f"warning: {message}")
+
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+        say(message)
 
     def end(self) -> None:
         """See `Progress`."""
@@ -129,6 +137,10 @@ class LiveBatch:
     def warn(self, message: str) -> None:
         """See `Progress`."""
         self._console.print(shown(f"warning: {message}"), markup=False, highlight=False)
+
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+        self._console.print(shown(message), markup=False, highlight=False)
 
     def end(self) -> None:
         """See `Progress`."""
@@ -178,6 +190,10 @@ class PlainBatch:
     def warn(self, message: str) -> None:
         """See `Progress`."""
         self._slides.warn(message)
+
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+        self._slides.note(message)
 
     def end(self) -> None:
         """See `Progress`."""

@@ -109,7 +109,7 @@ def segment(
         int | None, typer.Option(help="Which picture of a file of several [the largest scan].")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace earlier results of ours.")
+        bool, typer.Option("--force", help="Replace an earlier result of other settings.")
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
@@ -144,7 +144,7 @@ def segment(
     from wsi_sampath.batch.options import BatchOptions
     from wsi_sampath.batch.runner import run_batch
     from wsi_sampath.cli.ended import Ended
-    from wsi_sampath.cli.progress import batch_progress
+    from wsi_sampath.cli.progress import batch_progress, say
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
@@ -197,7 +197,7 @@ def segment(
         jobs = with_mpp(jobs, table)
         unmatched = unmatched_note(table, [job.slide for job in jobs])
         if unmatched:
-            print(f"warning: {mpp_csv}: {unmatched}", file=sys.stderr)
+            say(f"warning: {mpp_csv}: {unmatched}")
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     plan_tiling(loaded.spec, settings)
     if scheduler is None:
@@ -207,7 +207,7 @@ def segment(
     _note_plan(plan)
     if dry_run:
         for warning in loaded.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say(f"warning: {warning}")
         raise typer.Exit(
             _estimate(jobs, settings, loaded, n_devices=len(devices) or 1, as_json=as_json)
         )

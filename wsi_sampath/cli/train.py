@@ -39,7 +39,7 @@ def train(
 
         trained = run_training(chosen, _say)
     except KeyboardInterrupt:
-        message = "stopped by the user; the same command goes on after the last finished epoch"
+        message = "stopped by the user; the same command resumes after the last finished epoch"
         raise WsiError("interrupted", message, subject=chosen.out) from None
     if is_first_process():
         _tell(trained, chosen.epochs)
@@ -58,7 +58,7 @@ def _check_installed() -> None:
     lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if lacking:
         raise UsageError(
-            f"training needs {', '.join(lacking)}: pip install 'wsi-sampath[train]'",
+            f"training needs {', '.join(lacking)}: pip install -e '.[train]' in the clone",
             subject="wsi-train",
         )
 

@@ -17,7 +17,7 @@ def explained(subject: str) -> Iterator[None]:
     except WsiError as error:
         raise error.about(subject) from None
     except KeyboardInterrupt:
-        message = "stopped by the user; run again to go on"
+        message = "stopped by the user; run the command again to resume"
         raise WsiError("interrupted", message, subject=subject) from None
     except MemoryError:
         raise WsiError(
@@ -31,7 +31,7 @@ def explained(subject: str) -> Iterator[None]:
 
 def _os_error(error: OSError, subject: str) -> WsiError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = "no space is left where the output goes; free some, then run again to go on"
+        message = "no space is left where the output goes; free some, then run the command again"
         return WsiError("disk-full", message, subject=subject)
     where = f" ({error.filename})" if error.filename else ""
     message = f"the output cannot be written: {error.strerror or error}{where}"

@@ -20,6 +20,10 @@ class Progress(Protocol):
         """Tell something that the user should know."""
         ...
 
+    def note(self, message: str) -> None:
+        """Tell something that is as it should be."""
+        ...
+
     def end(self) -> None:
         """Finish the slide, done or failed."""
         ...
@@ -35,6 +39,9 @@ class Silent:
         """See `Progress`."""
 
     def warn(self, message: str) -> None:
+        """See `Progress`."""
+
+    def note(self, message: str) -> None:
         """See `Progress`."""
 
     def end(self) -> None:

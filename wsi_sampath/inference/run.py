@@ -49,6 +49,11 @@ class SegmentResult:
     reused: bool = False
     report: Path | None = None
 
+    def __repr__(self) -> str:
+        # All attributes would be a screenful.
+        areas = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
+        return f"SegmentResult({str(self.zarr)!r}, {areas})"
+
 
 Finish = Callable[[], SegmentResult]
 

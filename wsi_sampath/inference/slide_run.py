@@ -31,6 +31,7 @@ from wsi_sampath.inference.summary import (
 from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.outputs.pyramid import stored_rows
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileStream
 
@@ -99,6 +100,11 @@ class SlideRun:
         )
         for warning in self._warnings():
             self.progress.warn(warning)
+        if self._tally.analysed:
+            done, whole = self._tally.analysed, plural(self.plan.grid.n_tiles, "tile")
+            self.progress.note(
+                f"{self.slide.path.name}: resumes, {done} of {whole} are there already"
+            )
         self.seconds["plan"] = time.perf_counter() - self.started
         with ExitStack() as writing:
             self._sink = writing.enter_context(self._open_sink(last, predictor.device))

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.files import replacing
+from wsi_sampath.files import replacing, require_file
 from wsi_sampath.models.limits import unique_object
 from wsi_sampath.models.sam_path import SamPath
 from wsi_sampath.models.sketch import bounded, check_memory
@@ -287,9 +287,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _check_header(path: Path) -> None:
     """Refuse what cannot be such a file by its first bytes, and say what it is instead."""
-    if not path.is_file():
-        message = "is not a file" if path.exists() else "there is no such file"
-        raise WsiError("bad-model", message, subject=str(path))
+    require_file(path, "bad-model")
     try:
         with path.open("rb") as file:
             start = file.read(64)

@@ -193,7 +193,7 @@ def _unreachable(entry: PublishedFile, address: str, error: requests.RequestExce
         said = f"{address} answered {answer.status_code}"
         mend = "give a mirror or a folder with --from"
     elif isinstance(error, requests.exceptions.ChunkedEncodingError):
-        said, mend = f"the download from {address} broke off", "run again to go on"
+        said, mend = f"the download from {address} broke off", "run the command again to resume"
     else:
         said = f"{address} cannot be reached"
         mend = f"get {entry.file} elsewhere and give its folder with --from"

@@ -172,8 +172,8 @@ class VitEncoder(nn.Module):
 class PathologyEncoder(nn.Module):
     """A pathology encoder on the decoder's grid.
 
-    The image is re-normalised, resized where its side is no multiple of the encoder's stride, and
-    the features are resampled where their grid is not the decoder's.
+    The image is re-normalised, resized where its side is not a multiple of the encoder's stride,
+    and the features are resampled where their grid is not the decoder's.
     """
 
     def __init__(self, spec: PathologySpec, model: ModelSpec) -> None:

@@ -106,7 +106,7 @@ def load_sam(path: str | Path) -> Sam:
     Raises
     ------
     WsiError
-        ``bad-model`` if it is no such file.
+        ``bad-model`` if it is not such a file.
     """
     published = _read(path, Kind.SAM)
     size = sam_size(published.state)
@@ -124,7 +124,7 @@ def load_vit(module: nn.Module, path: str | Path) -> None:
     Raises
     ------
     WsiError
-        ``bad-model`` if it is no such file, or does not fit.
+        ``bad-model`` if it is not such a file, or does not fit.
     """
     published = _read(path, Kind.VIT)
     _load(module, published.state, published)

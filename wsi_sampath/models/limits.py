@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from wsi_sampath.shown import shown
 
 MPP = (0.05, 20.0)
 TILE_PX = (32, 8192)
@@ -44,7 +45,7 @@ def _number(value: object) -> object:
 
 
 def _printable(text: str) -> str:
-    if any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\n\t" for one in text):
+    if any(shown(one) != one for one in text if one not in "\n\t"):
         raise ValueError("holds control characters")
     return text
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wsi_sampath.models.spec import IMAGENET_MEAN, ModelSpec
+from wsi_sampath.shown import shown
 
 UNTRAINED = "untrained"
 STEPS = "steps_since_random"
@@ -30,13 +31,11 @@ def provenance_of_start(random_parts: str) -> str:
 def steps_since_random(provenance: Mapping[str, Any]) -> int | None:
     """Return how many steps ago the weights were random; None if that is not known."""
     steps = provenance.get(STEPS)
-    if isinstance(steps, int):
-        return steps
     training = provenance.get("training")
-    if isinstance(training, dict) and training.get("start") == "random":
+    if steps is None and isinstance(training, dict) and training.get("start") == "random":
         # Written before the steps were added up.
         steps = provenance.get("steps")
-    return steps if isinstance(steps, int) else None
+    return steps if type(steps) is int and steps >= 0 else None
 
 
 def warnings_of(spec: ModelSpec, provenance: Mapping[str, Any]) -> tuple[str, ...]:
@@ -55,7 +54,7 @@ def warnings_of(spec: ModelSpec, provenance: Mapping[str, Any]) -> tuple[str, ..
 def _of_training(provenance: Mapping[str, Any]) -> Iterable[str]:
     untrained = provenance.get(UNTRAINED)
     if untrained:
-        said = str(untrained)[:_SHOWN]
+        said = shown(untrained)[:_SHOWN]
         yield f"the model was never trained ({said} random): its map means nothing"
     steps = steps_since_random(provenance)
     if steps is not None and steps < ENOUGH_STEPS:

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.files import require_file
 from wsi_sampath.models.spec import SAM_SIZES
+from wsi_sampath.shown import shortened
 
 State = dict[str, Tensor]
 
@@ -117,9 +119,7 @@ def sam_size(state: Mapping[str, Tensor]) -> str:
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        message = "is not a file" if path.exists() else "there is no such file"
-        raise WsiError("bad-model", message, subject=str(path))
+    require_file(path, "bad-model")
     _check_archive(path)
     # DINO keeps its command line as a Namespace, which holds values and runs nothing.
     try:
@@ -207,7 +207,7 @@ def _has(state: Mapping[str, Any], *prefixes: str) -> bool:
 def _tensors(state: Mapping[str, Any], path: Path) -> State:
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
-        message = f"its entry '{wrong[0]}' is no tensor"
+        message = f"its entry '{wrong[0]}' is not a tensor"
         raise WsiError("bad-model", message, subject=str(path))
     odd = [name for name, tensor in state.items() if not _is_plain(tensor)]
     if odd:
@@ -239,7 +239,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _outline(content: Any) -> str:
     if not isinstance(content, Mapping):
-        return f"it holds a {type(content).__name__}"
-    names = [str(name) for name in content]
+        return f"it holds an object of type {type(content).__name__}"
+    names = [shortened(str(name)) for name in content]
     more = ", ..." if len(names) > 3 else ""
     return f"its entries: {', '.join(names[:3])}{more}" if names else "it is empty"

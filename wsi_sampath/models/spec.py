@@ -151,6 +151,8 @@ class PathologySpec(Frozen):
     @field_validator("encoder")
     @classmethod
     def _known(cls, value: str | VitSpec) -> str | VitSpec:
+        if isinstance(value, str) and len(value) > MAX_NAME:
+            raise ValueError(f"is a name of more than {MAX_NAME} characters")
         if isinstance(value, str) and value != "hipt_vits16" and not value.startswith(TIMM_PREFIX):
             raise ValueError(f"'{value[:MAX_NAME]}' is neither hipt_vits16 nor {TIMM_PREFIX}NAME")
         return value
@@ -313,6 +315,22 @@ _PARTS: dict[str, type[Frozen]] = {
 }
 
 
+_WRONG = {
+    "missing": "must be given",
+    "string_type": "must be text, in quotes where it looks like something else",
+    "tuple_type": "must be a list, as in [1, 2]",
+    "too_long": "has {actual_length} entries, which is more than {max_length}",
+    "too_short": "has {actual_length} entries, which is fewer than {min_length}",
+    "model_type": "must be a block of 'key: value' lines",
+    "dict_type": "must be a block of 'key: value' lines",
+    "float_type": "must be a number",
+    "float_parsing": "is not a number (with a decimal point, without a unit)",
+    "int_type": "must be a whole number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "must be a whole number",
+    "literal_error": "must be {expected}",
+}
+"""What pydantic says in the words of its types, in those of somebody who writes YAML."""
 _NO_NAME = ("str",)
 """Where pydantic says that the sizes of an encoder are not a name, which nobody meant."""
 
@@ -320,10 +338,17 @@ _NO_NAME = ("str",)
 def _explain(error: ErrorDetails) -> str:
     where = [str(part)[:MAX_NAME] for part in error["loc"] if not _is_of_pydantic(part)]
     if error["type"] != "extra_forbidden":
-        return f"{'.'.join(where) or 'model'}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{'.'.join(where) or 'model'}: {_wrong(error)}"
     known = list(_fields_at(where[:-1]))
     near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
     return f"unknown key '{'.'.join(where)}'; did you mean '{near[0]}'?"
+
+
+def _wrong(error: ErrorDetails) -> str:
+    if error["loc"][-1:] == ("color",):
+        return "is not a colour such as '#1f77b4', in quotes (YAML takes # for a comment)"
+    said = _WRONG.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return said.format(**error.get("ctx", {}))
 
 
 def _is_of_pydantic(part: str | int) -> bool:

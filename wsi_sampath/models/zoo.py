@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.models.catalogue import FILES
 from wsi_sampath.models.checkpoints import (
     build_model,
     count_weights,
@@ -181,6 +183,13 @@ def _unknown(name: str) -> WsiError:
             "--weights FILE, or convert it by 'wsi-models import'",
             subject=name,
         )
+    if any(one.name == name for one in FILES):
+        message = "is the name of published weights, not of a model; see 'wsi-models import'"
+        raise WsiError("bad-model", message, subject=name)
+    # Not Path.exists, which raises for names that no disk takes.
+    if os.path.exists(name):
+        message = "is neither a .safetensors file nor a .yaml specification"
+        raise WsiError("bad-model", message, subject=name)
     known = list(bundled_models())
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""

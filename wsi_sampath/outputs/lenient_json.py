@@ -47,7 +47,7 @@ def read_lenient(text: str) -> tuple[Any, str]:
     Empty
         If there is nothing but space.
     NotJson
-        If it is no JSON, even so, or nested more deeply than `MOST_LEVELS`.
+        If it is not JSON, even so, or nested more deeply than `MOST_LEVELS`.
     """
     constants: list[str] = []
 

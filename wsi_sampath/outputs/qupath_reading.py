@@ -107,7 +107,7 @@ def _elements(content: object, reading: Reading) -> Iterator[tuple[object, bool]
     """Walk down to objects, and to geometries that are none of an object's."""
     for node in _flat(content):
         if not isinstance(node, dict) or "type" not in node:
-            reading.changed.append("something that is no feature is passed over")
+            reading.changed.append("something that is not a feature is passed over")
             continue
         try:
             kind = as_text(node["type"], "type")

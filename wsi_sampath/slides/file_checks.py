@@ -54,7 +54,7 @@ _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
 _ZSTD = (50000, 34926)
 _JPEG2000 = (33003, 33004, 33005, 34712)
 # Bytes out per byte in: exact bounds of LZW, deflate and PackBits; JPEG needs half a byte for a
-# block of 64 bytes, and subsampled ones less; of the others more than this is no picture.
+# block of 64 bytes, and subsampled ones less; others that claim more than this are not pictures.
 _RATIOS = {_NONE: 1, _LZW: 2000, _DEFLATE: 1040, _PACKBITS: 64, _JPEG: 1500}
 _DECODERS = {
     _LZW: imagecodecs.lzw_decode,

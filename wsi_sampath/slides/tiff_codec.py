@@ -134,7 +134,7 @@ def _check_size(size: tuple[int, int] | None, most: tuple[int, int], index: int)
     if size is None:
         raise TileError(f"tile {index}: the header of the image is damaged")
     if not (0 < size[0] <= most[0] and 0 < size[1] <= most[1]):
-        raise TileError(f"tile {index}: an image of {size[1]} x {size[0]} pixels is no tile")
+        raise TileError(f"tile {index}: an image of {size[1]} x {size[0]} pixels is not a tile")
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -25,9 +25,9 @@ _WITH_NOT_ANALYSED = _WHAT_PAPER_SCORES_ARE | {
     "IOU_Jaccard": "micro IoU: pixels not analysed are misses, but no false positives",
 }
 _WITHOUT_BACKGROUND = {
-    "Dice": "Dice of what is no background, pooled over all pixels",
+    "Dice": "Dice of what is not background, pooled over all pixels",
     "Dice_Bal": "macro Dice over the classes that occur, without background",
-    "F1": "recall of what is no background: false positives on background are not seen",
+    "F1": "recall of what is not background: false positives on background are not seen",
     "IOU_Jaccard": "micro IoU blind to false positives on background: of one class its recall, "
     "published as IOU (true IoU: per_class)",
     "IOU_Jaccard_Bal": "sum of the classes' recall-like IoU divided by one more than all classes",

@@ -79,7 +79,7 @@ class FeatureStore:
         path = self.path(patch, version)
         try:
             with safe_open(path, framework="pt") as file:
-                return _FEATURES in file.keys()  # noqa: SIM118 - it is no dictionary
+                return _FEATURES in file.keys()  # noqa: SIM118 - it is not a dictionary
         except FileNotFoundError:
             return False
         except SafetensorError:

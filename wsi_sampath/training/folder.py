@@ -127,14 +127,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     WsiError
-        ``bad-input`` if it is no JSON object.
+        ``bad-input`` if it is not a JSON object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WsiError("bad-input", f"cannot be read: {error}", subject=str(path)) from error
     if not isinstance(values, dict):
-        raise WsiError("bad-input", "is no JSON object", subject=str(path))
+        raise WsiError("bad-input", "is not a JSON object", subject=str(path))
     return values
 
 

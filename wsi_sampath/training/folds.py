@@ -109,4 +109,4 @@ def _compiled(pattern: str, option: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"{option} {pattern!r} is no regular expression: {error}") from error
+        raise UsageError(f"{option} {pattern!r} is not a regular expression: {error}") from error

@@ -72,7 +72,7 @@ def paper_scores(
     Its F1 is the share of right pixels; where every pixel has a prediction its Dice is the same and
     its IOU follows from that. Labelled pixels that were not analysed are misses in all of them and
     false positives in none. With a background class only its Dice sees false positives there: F1,
-    and with one other class IOU, are then the recall of what is no background.
+    and with one other class IOU, are then the recall of what is not background.
 
     Parameters
     ----------

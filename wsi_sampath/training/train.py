@@ -134,7 +134,7 @@ def _run(
     resumed = folder.last if folder.last.is_file() else None
     if resumed is not None:
         epoch = load_state(resumed)["epoch"] + 1
-        say(f"{folder.root}: going on after epoch {epoch}")
+        say(f"{folder.root}: resumes after epoch {epoch}")
     _fit(trainer, task, feeding, resumed)
     if trainer.is_global_zero:
         _finish(settings, start, task, trainer, folder, identity)

@@ -1,4 +1,4 @@
-"""What one sees of a training: a curve, a line an epoch, pictures of predictions."""
+"""Training callbacks: a curve, one line per epoch, pictures of predictions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Curve(Callback):
-    """Writes ``curve.csv``, one row an epoch; an interrupted training goes on where it was."""
+    """Writes ``curve.csv``, one row per epoch; an interrupted training resumes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class Curve(Callback):
 
 
 class Lines(Callback):
-    """Tells a line an epoch, and one every ten seconds where there is no progress bar."""
+    """Tells one line per epoch, and one every ten seconds where there is no progress bar."""
 
     def __init__(self, say: Say, *, steps: bool) -> None:
         self.say, self.steps = say, steps
