@@ -140,8 +140,8 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, subject: str) -> 
     changed = _differences(before, now)
     if changed == [_CHANGED["slide"]]:
         message = (
-            "the output was made from another file: the slide was replaced by another since; remove "
-            "the output, or give --force, to have it analysed anew, or choose another --out"
+            "the output was made from another file: the slide was replaced by another since; "
+            "remove the output, or give --force, to have it analysed anew, or choose another --out"
         )
         raise WsiError("bad-input", message, subject=subject)
     raise WsiError(
