@@ -297,3 +297,22 @@ def test_what_a_result_warns_of_is_in_the_table_and_on_the_page(one, tmp_path):
         (row,) = csv.DictReader(file)
     assert "its weights are <random>" in row["warnings"]
     assert "its weights are &lt;random&gt;" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("loss", ["chunk", "end of the report"])
+def test_a_done_slide_that_lost_something_is_not_taken_for_done(one, tmp_path, loss):
+    out = tmp_path / "out"
+    jobs = plan_jobs([one], out)
+    (first,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    result = first.result
+    if loss == "chunk":
+        lost = result.zarr / "labels" / "classes" / "0" / "0" / "0"
+    else:
+        lost = result.report
+    whole = lost.read_bytes()
+    lost.unlink() if loss == "chunk" else lost.write_bytes(whole[:300])
+    (again,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    assert again.result.reused == (loss != "chunk")
+    assert lost.read_bytes().endswith(whole[-10:])
+    (third,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    assert third.result.reused

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import zarr
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath import open_result
@@ -57,6 +58,12 @@ def refused(words, painted, out, **values):
     return caught.value
 
 
+def unchanged(path):
+    """What changes where a file is written or replaced, and not where it is looked at."""
+    stat = path.lstat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode
+
+
 class Stopping(StubNetwork):
     def __init__(self, after):
         super().__init__()
@@ -91,13 +98,13 @@ def foreign(tmp_path):
 @pytest.mark.parametrize("kind", [MINE, "{}", "text", "link", "folder"])
 def test_a_geojson_of_somebody_else_is_never_replaced(painted, tmp_path, foreign, kind, force):
     path = foreign(kind, tmp_path / "a.geojson")
-    before = path.lstat()
+    before = unchanged(path)
     refused("not ours; .*--geojson", painted, tmp_path / "a.zarr", force=force)
-    assert path.lstat() == before
+    assert unchanged(path) == before
     assert not (tmp_path / "a.zarr").exists()
     assert not (tmp_path / "a.zarr.partial").exists()
     assert run(painted, tmp_path / "a.zarr", geojson=str(tmp_path / "b.geojson")).zarr.exists()
-    assert path.lstat() == before
+    assert unchanged(path) == before
 
 
 def test_a_dangling_link_and_a_foreign_container_are_left_too(painted, tmp_path, foreign):
@@ -212,13 +219,39 @@ def test_a_torn_geojson_is_made_again(painted, tmp_path, suffix, keep):
     made = run(painted, tmp_path / "a.zarr", geojson=geojson)
     whole = made.geojson.read_bytes()
     made.geojson.write_bytes(whole[:keep])
-    if suffix == ".geojson.zip" and keep:  # A zip without its end bears no mark any more.
-        refused("not the file", painted, tmp_path / "a.zarr", geojson=geojson)
-        return
     progress = Listening()
     assert not run(painted, tmp_path / "a.zarr", geojson=geojson, progress=progress).reused
     assert made.geojson.read_bytes() == whole
     assert any("made again" in heard for heard in progress.heard)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("damage", ["gone", "cut", "zeros"])
+def test_maps_that_lost_a_chunk_are_noticed_and_made_again(painted, tmp_path, zarr_format, damage):
+    made = run(painted, tmp_path / "a.zarr", zarr_format=zarr_format)
+    folder = made.zarr / "labels" / "classes" / "0"
+    chunk = next(
+        path for path in sorted(folder.rglob("*")) if path.name.isdecimal() and path.is_file()
+    )
+    whole = chunk.read_bytes()
+    if damage == "gone":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(whole[:-5] if damage == "cut" else bytes(len(whole)))
+    with pytest.raises(WsiError, match="1 of its [0-9]+ chunks are missing or cut off"):
+        open_result(made.zarr)
+    progress = Listening()
+    assert not run(painted, tmp_path / "a.zarr", zarr_format=zarr_format, progress=progress).reused
+    assert chunk.read_bytes() == whole
+    assert any("made again" in heard for heard in progress.heard)
+
+
+def test_maps_corrected_by_hand_are_not_damaged(painted, tmp_path):
+    made = run(painted, tmp_path / "a.zarr")
+    labels = zarr.open_array(str(made.zarr / "labels" / "classes" / "0"), mode="r+")
+    labels[-200:, -200:] = 2
+    assert open_result(made.zarr).read_labels()[-1, -1] == 2
+    assert run(painted, tmp_path / "a.zarr").reused
 
 
 def test_a_report_of_another_run_or_a_torn_one_is_made_again(painted, tmp_path):

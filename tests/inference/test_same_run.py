@@ -119,7 +119,7 @@ def test_a_slide_replaced_in_the_middle_is_noticed(tmp_path):
     assert run(moved, tmp_path / "a.zarr", region=region).reused
     size = slide.stat().st_size
     assert framed(slide, (60, 60, 160)).stat().st_size == size
-    with pytest.raises(WsiError, match="slide was replaced by another"):
+    with pytest.raises(WsiError, match="slide was replaced by another since; remove"):
         run(slide, tmp_path / "a.zarr", region=region)
 
 

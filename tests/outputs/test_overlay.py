@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wsi_sampath.outputs import overlay
-from wsi_sampath.outputs.overlay import render_overlay, round_length_um
+from wsi_sampath.outputs.overlay import draw_overlay, render_overlay, round_length_um
 
 NAMES, COLOURS = ("other", "gland"), ("#e8a23a", (36, 86, 200))
 
@@ -92,6 +92,14 @@ def test_a_title_makes_room_above(tmp_path, scene):
 def test_small_pictures_are_enlarged(tmp_path):
     rgb, labels = np.full((30, 40, 3), 200, np.uint8), np.ones((30, 40), np.uint8)
     assert render(tmp_path / "o.png", rgb, labels).shape[1] >= 360
+
+
+@pytest.mark.parametrize("size", [(1600, 33), (1600, 1), (16000, 2)])
+def test_very_tall_pictures_take_no_more_memory_than_others(size):
+    rgb, labels = np.full((*size, 3), 200, np.uint8), np.ones(size, np.uint8)
+    picture = draw_overlay(rgb, labels, class_colors=["#ff0000"], um_per_px=3.0)
+    assert picture.width * picture.height <= 4_000_000
+    assert max(picture.size) <= 65_500
 
 
 def test_many_classes_wrap(tmp_path, scene):

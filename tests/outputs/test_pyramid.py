@@ -15,6 +15,7 @@ from ome_zarr_models import open_ome_zarr
 from wsi_sampath.outputs.downsample import halve_mean, halve_mode, pyramid_shapes
 from wsi_sampath.outputs.ngff import PlaneScale
 from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter, read_attributes
+from wsi_sampath.outputs.stored_chunks import count_chunks
 
 CLASSES = (("Tumor", "#c80000"), ("Stroma: loose", "#96c896"))
 SCALE = PlaneScale(2.0, 3.0, 0.5, 0.75)
@@ -61,7 +62,7 @@ def test_valid_and_complete(tmp_path, zarr_format, probabilities):
     ]
     assert "3" not in root
     assert root["0"].chunks == ((1, 1024, 1024) if probabilities else (1024, 1024))
-    assert read_attributes(path) == {"complete": True}
+    assert read_attributes(path) == {"complete": True, "chunks": count_chunks(path)}
 
 
 @given(

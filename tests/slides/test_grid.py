@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +87,16 @@ def test_a_tile_is_selected_where_the_mask_has_anything_under_it(seed, h, w):
             rows = slice(int(np.floor(y0 + 1e-9)), max(int(np.ceil(y1 - 1e-9)), int(y0) + 1))
             columns = slice(int(np.floor(x0 + 1e-9)), max(int(np.ceil(x1 - 1e-9)), int(x0) + 1))
             assert chosen[row, column] == mask[rows, columns].any()
+
+
+def test_mask_rows_take_the_memory_of_their_rows_and_not_of_the_mask():
+    mask = np.zeros((20_000, 200), bool)
+    mask[::7, ::3] = True
+    tracemalloc.start()
+    mask_rows(mask, (50_000, 50_064), (0, 800), (80_000, 800))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6
 
 
 def test_mask_rows_do_not_depend_on_the_cut():

@@ -23,7 +23,8 @@ from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.loaded import LoadedModel
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.belonging import polygons_state, report_state
+from wsi_sampath.outputs.stored_chunks import missing_chunks
 from wsi_sampath.shown import plural
 
 # Failures that lie in the slide: with the same file, settings and model they come again.
@@ -194,9 +195,11 @@ def _done_before(job: Job, settings: SegmentSettings) -> Outcome | None:
     attributes = read_attributes(files.zarr)
     if attributes is None or not all(path.exists() for path in wanted):
         return None
-    if damage_of(attributes, of_run=True) is not None:
+    if damage_of(attributes, of_run=True) is not None or missing_chunks(files.zarr, attributes):
         return None
     # A set that does not match is looked at closely, and made again, by the run itself.
     if files.geojson is not None and polygons_state(files.geojson, attributes) != "same":
+        return None
+    if files.report is not None and report_state(files.report, attributes) != "same":
         return None
     return Outcome(job, SegmentResult(files.zarr, files.geojson, attributes, True, files.report))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.files import GROWING
 
 
 @contextmanager
@@ -33,6 +35,13 @@ def _os_error(error: OSError, subject: str) -> WsiError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = "no space is left where the output goes; free some, then run the command again"
         return WsiError("disk-full", message, subject=subject)
-    where = f" ({error.filename})" if error.filename else ""
-    message = f"the output cannot be written: {error.strerror or error}{where}"
+    message = f"the output cannot be written: {error.strerror or error}{_where(error)}"
     return WsiError("bad-input", message, subject=subject)
+
+
+def _where(error: OSError) -> str:
+    if not error.filename:
+        return ""
+    path = Path(str(error.filename))
+    # What a file is called until it is complete tells a user nothing.
+    return f" ({path.parent if path.name.endswith(GROWING) else path})"

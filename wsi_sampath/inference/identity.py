@@ -137,10 +137,17 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, subject: str) -> 
     """
     if is_same(before, now):
         return
+    changed = _differences(before, now)
+    if changed == [_CHANGED["slide"]]:
+        message = (
+            "the output was made from another file: the slide was replaced by another since; "
+            "remove the output, or give --force, to have it analysed anew, or choose another --out"
+        )
+        raise WsiError("bad-input", message, subject=subject)
     raise WsiError(
         "bad-input",
-        f"the output was begun with other settings ({', '.join(_differences(before, now))}); give "
-        "--force to start anew, or choose another --out",
+        f"the output was begun with other settings ({', '.join(changed)}); give --force to start "
+        "anew, or choose another --out",
         subject=subject,
     )
 

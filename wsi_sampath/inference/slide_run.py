@@ -125,8 +125,7 @@ class SlideRun:
         files = self.files
         with self._writing:
             self._sink.finish()
-        attributes = self._attributes()
-        self._sink.pyramid.finish(attributes)
+        attributes = self._sink.pyramid.finish(self._attributes())
         # Once more: something may have come while the slide ran.
         files.check(tissue=self.settings.tissue, run_id=self.identity["run_id"])
         if files.report is not None:

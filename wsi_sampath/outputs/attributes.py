@@ -121,6 +121,7 @@ class _Attributes(_Part):
     geojson: str | None = None
     geojson_content: _Content | None = None
     run_id: str = ""
+    chunks: _Count | None = None
     complete: bool
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ _FILL = 0.34
 _INK, _PAPER, _QUIET = (32, 33, 36), (255, 255, 255), (104, 108, 115)
 _BAR_SHARE = 0.22
 _NARROWEST_PX = 360
+_MOST_PX = 4_000_000
+# JPEG holds no longer picture.
+_LONGEST_PX = 65_500
 
 
 def render_overlay(
@@ -84,11 +88,10 @@ def draw_overlay(
     Returns
     -------
     Image
-        RGB, of the size of `rgb`, or a multiple of it where that is narrow.
+        RGB, of the size of `rgb`, or a multiple of it where that is narrow and not very tall.
     """
     colours = [_read_colour(colour) for colour in class_colors]
-    # Legends and bars need some room, whatever the size of the picture.
-    zoom = -(-_NARROWEST_PX // rgb.shape[1])
+    zoom = _zoom(*rgb.shape[:2])
     blended = _blend(_enlarged(rgb, zoom), _enlarged(labels, zoom), colours)
     picture = Image.fromarray(blended)
     _draw_scale_bar(picture, um_per_px / zoom, _Text(picture.width))
@@ -140,6 +143,12 @@ def _checked(
 def _read_colour(colour: Colour) -> tuple[int, int, int]:
     values = ImageColor.getrgb(colour) if isinstance(colour, str) else colour
     return values[0], values[1], values[2]
+
+
+def _zoom(height: int, width: int) -> int:
+    """Give legends and bars some room; a very tall picture takes no more memory than others."""
+    most = min(math.isqrt(_MOST_PX // (height * width)), _LONGEST_PX // max(height, width))
+    return max(1, min(-(-_NARROWEST_PX // width), most))
 
 
 def _enlarged(plane: UInt8Array, zoom: int) -> UInt8Array:

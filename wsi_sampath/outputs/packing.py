@@ -7,9 +7,11 @@ a zip one after the other, so that many polygons load in about half the memory.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ MEMBER_BYTES = 100_000_000
 _GZIP_LEVEL = 5
 _RUN = re.compile(rb'\{"type":"FeatureCollection","wsi_sampath":\{"run":"([0-9a-f]{8,64})"\},')
 _MARK_BYTES = 256
+# Of a member's header in a zip: method, lengths of name and of extra field.
+_ZIP_HEAD = struct.Struct("<8xH16xHH")
 # What reading a container raises that is cut off, or not a container.
 BROKEN_PACKING = (
     OSError,
@@ -191,15 +195,28 @@ def _unpack_zip(packed: Path, out: IO[bytes]) -> None:
     out.write(TAIL)
 
 
+def _start_of_zip(path: Path) -> bytes:
+    """Unpack how the first member begins; a zip that lost its end still tells whose it is."""
+    with path.open("rb") as stream:
+        head = stream.read(_ZIP_HEAD.size)
+        if len(head) < _ZIP_HEAD.size or not head.startswith(b"PK\3\4"):
+            return b""
+        method, name_bytes, extra_bytes = _ZIP_HEAD.unpack(head)
+        stream.seek(name_bytes + extra_bytes, os.SEEK_CUR)
+        packed = stream.read(4 * _MARK_BYTES)
+    if method != zipfile.ZIP_DEFLATED:
+        return packed[:_MARK_BYTES]
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _MARK_BYTES)
+
+
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open the plain text of a file, that of the first member of a zip."""
+    """Open the plain text of a file; of a zip, how its first member begins."""
     if path.suffix == ".gz":
         with gzip.open(path, "rb") as stream:
             yield stream  # type: ignore[misc]
     elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as member:
-            yield member
+        yield io.BytesIO(_start_of_zip(path))
     else:
         with path.open("rb") as stream:
             yield stream

@@ -26,6 +26,7 @@ from wsi_sampath.outputs.ngff import (
     ome_xml,
     omero,
 )
+from wsi_sampath.outputs.stored_chunks import count_chunks
 from wsi_sampath.outputs.stored_rows import StoredRows
 
 __all__ = ["PyramidSpec", "PyramidWriter", "create_array", "read_attributes", "stored_rows"]
@@ -151,11 +152,13 @@ class PyramidWriter:
                 writer.append(np.zeros((*rows.shape[:-2], missing, rows.shape[-1]), np.uint8))
             writer.append(rows)
 
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Write what is still held, then the ``wsi_sampath`` attribute."""
+    def finish(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Write what is still held, then the ``wsi_sampath`` attribute; return it as written."""
         for writer, _ in self._writers:
             writer.finish()
-        self._root.attrs["wsi_sampath"] = attributes
+        complete = {**attributes, "chunks": count_chunks(self.path)}
+        self._root.attrs["wsi_sampath"] = complete
+        return complete
 
     def _create_arrays(self, prefix: str, shapes: list[tuple[int, int]], channels: int) -> None:
         lead = (channels,) if channels else ()

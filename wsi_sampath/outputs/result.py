@@ -27,6 +27,7 @@ from wsi_sampath.outputs.layout import (
     read_layout,
 )
 from wsi_sampath.outputs.packing import SUFFIXES, read_members
+from wsi_sampath.outputs.stored_chunks import missing_chunks
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -216,6 +217,8 @@ def _open(path: Path, *, with_polygons: bool) -> Result:
         damaged(path, damage)
     classes, levels = read_layout(path, attributes)
     _check_image(path, len(classes), levels)
+    if missing := missing_chunks(path, attributes):
+        damaged(path, missing)
     geojson = _find_geojson(path, attributes) if with_polygons else None
     return Result(path, classes, levels, attributes, geojson)
 

@@ -217,10 +217,12 @@ def mask_rows(
         The bilinear interpolation of the mask, at least one half.
     """
     low, high, weight = _linear(rows, plane[0], mask.shape[0])
-    if mask[low[0] : high[-1] + 1].all():
+    near = mask[low[0] : high[-1] + 1]
+    if near.all():
         return np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
-    bands = mask.astype(np.float32)
-    lines = bands[low] * (1 - weight)[:, None] + bands[high] * weight[:, None]
+    # Of these rows alone: memory must not depend on the height of the slide.
+    bands, first = near.astype(np.float32), low[0]
+    lines = bands[low - first] * (1 - weight)[:, None] + bands[high - first] * weight[:, None]
     low, high, weight = _linear(columns, plane[1], mask.shape[1])
     return np.asarray(lines[:, low] * (1 - weight) + lines[:, high] * weight >= 0.5)
 
