@@ -34,9 +34,9 @@ def shortened(text: str) -> str:
     return f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 4 :]}"
 
 
-def plural(number: int, noun: str) -> str:
-    """Return a count with its noun: ``"1 tile"``, ``"2 tiles"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def plural(number: int, noun: str, several: str = "") -> str:
+    """Return a count with its noun: ``"1 tile"``, ``"2 tiles"``, or `several` where not one."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
 def json_line(values: Any) -> str:

@@ -31,14 +31,3 @@ def _lines(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
             told = time.monotonic()
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
     print(f"{what}: {total} of {total}", file=sys.stderr, flush=True)
-
-
-def number_of(count: int, what: str, several: str = "") -> str:
-    """Return a count and what it counts, in the singular or plural.
-
-    Examples
-    --------
-    >>> number_of(1, "case"), number_of(2, "case"), number_of(0, "patch", "patches")
-    ('1 case', '2 cases', '0 patches')
-    """
-    return f"{count} {what if count == 1 else several or what + 's'}"

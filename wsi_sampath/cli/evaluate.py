@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wsi_sampath.cli.counting import number_of
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.errors import UsageError
+from wsi_sampath.shown import plural
 
 if TYPE_CHECKING:
     from wsi_sampath.inference.settings import Precision
@@ -214,8 +214,8 @@ def _heading(scores: dict[str, Any]) -> str:
         )
     return (
         f"{scores['model']} on {scores['data']} ({scores['split']}): "
-        f"{number_of(scores['patches'], 'patch', 'patches')} "
-        f"of {number_of(scores['cases'], 'case')}; {', '.join(scores['scale'])}"
+        f"{plural(scores['patches'], 'patch', 'patches')} "
+        f"of {plural(scores['cases'], 'case')}; {', '.join(scores['scale'])}"
     )
 
 

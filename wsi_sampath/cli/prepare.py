@@ -241,19 +241,19 @@ def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
 
 def _few(names: list[str]) -> str:
     """Return the first of some images, and how many more there are."""
-    from wsi_sampath.cli.counting import number_of
+    from wsi_sampath.shown import plural
 
     more = len(names) - 1
-    return names[0] if not more else f"{names[0]} and {number_of(more, 'more image')}"
+    return names[0] if not more else f"{names[0]} and {plural(more, 'more image')}"
 
 
 def _tell_splits(plan: Plan, hint: str, test_cases: str) -> None:
-    from wsi_sampath.cli.counting import number_of
+    from wsi_sampath.shown import plural
 
     found = Counter(patch.split for patch in plan.patches)
     cases = len({patch.case for patch in plan.patches})
     left = len({patch.case for patch in plan.patches if patch.split != "test"})
-    all_cases = number_of(cases, "case")
+    all_cases = plural(cases, "case")
     why = f"there {'is' if cases == 1 else 'are'} only {all_cases}{hint}"
     if test_cases or not left:
         why = f"the test split has {cases - left} of {all_cases}"
@@ -262,7 +262,7 @@ def _tell_splits(plan: Plan, hint: str, test_cases: str) -> None:
             _warn(f"the {name} split is empty: {why}")
     counts = ", ".join(f"{found[name]} {name}" for name in ("train", "validation", "test"))
     names = ", ".join(one.name for one in plan.grouping.plain_classes)
-    patches = number_of(len(plan.patches), "patch", "patches")
+    patches = plural(len(plan.patches), "patch", "patches")
     print(f"{plan.out}: {patches} of {all_cases}: {counts}; classes: {names}")
 
 
