@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+JOBS ?= 2
 
 .PHONY: demo test lint format clean
 
@@ -10,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python pipelines/demo.py --out $(DEMO)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
