@@ -122,7 +122,14 @@ def test_stopping_is_clean(small, tmp_path, kind):
         "--overlap",
         "900",
     ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs the tests in the background may have SIGINT ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "s.zarr.partial").exists():
         assert process.poll() is None
