@@ -126,6 +126,7 @@ class VitEncoder(nn.Module):
     _DINO_EXTRA = 0.1
 
     def __init__(self, spec: VitSpec) -> None:
+        ensure_torchvision_imports()
         from timm.models.vision_transformer import VisionTransformer
 
         super().__init__()
