@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from wsi_sampath.errors import Reason, UsageError, WsiError
+from wsi_sampath.files import replacing
 from wsi_sampath.training.datasets import write_atomically
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -141,9 +142,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def save_state(state: Mapping[str, Any], path: Path) -> None:
     """Save a training state so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    torch.save(dict(state), partial)
-    os.replace(partial, path)
+    with replacing(path) as growing:
+        torch.save(dict(state), growing)
 
 
 def load_state(path: Path) -> dict[str, Any]:
