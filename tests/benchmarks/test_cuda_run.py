@@ -145,5 +145,5 @@ def test_all_of_it_runs_tiny_on_a_cpu(tmp_path):
         assert typed["what"] == "wsi-segment"
         for one in runs:
             assert one["tiles"] > 0
-            assert one["decoded_px"] > 0
+            assert one["needed_px"] > 0
             assert one["gpu_busy_by_events"] is None

@@ -24,8 +24,8 @@ from wsi_sampath.slides.tiff_header import read_header
 SIDE, TILE = 512, 128
 APERIO = f"Aperio Image Library v11.2.1\n{SIDE}x{SIDE}|AppMag = 20|MPP = 0.5"
 PICTURE = np.random.default_rng(0).integers(60, 255, (SIDE, SIDE, 3), np.uint8)
-# Of a file of at most 800 kB: what may be believed of it, in pixels.
-SANE_PX = 64 * SIDE * SIDE
+# What may be believed of the 200 kB below, in pixels: deflate packs at most 1032 bytes into one.
+SANE_PX = 1032 * 200_000 // 3
 
 
 def paint(path: Path, *, pixels: np.ndarray = PICTURE, **options) -> Path:

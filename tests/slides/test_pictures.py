@@ -208,6 +208,16 @@ KINDS = {
 }
 
 
+def test_a_tiff_without_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(RGB).save(path)
+    raw = bytearray(path.read_bytes())
+    raw[0] = 11
+    path.write_bytes(raw[:119])
+    with pytest.raises(WsiError, match="cannot be read"):
+        read_rgb(path)
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_damaged_files_are_one_line(tmp_path, name, data):

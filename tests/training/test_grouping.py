@@ -125,7 +125,7 @@ def test_instances_of_sixteen_bits():
             '{name: fat, color: "#000000", values: [2]}]',
             "not 'Fat' and 'fat'",
         ),
-        ("a: [", "cannot be read"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_bad_tables_are_explained(tmp_path, text, words):

@@ -292,6 +292,8 @@ def _from_tiff(path: Path) -> Picture:
         if page.ndim != 2 or page.size > 2 * (Image.MAX_IMAGE_PIXELS or page.size):
             raise ValueError(f"its pixels are of the shape {page.shape}")
         values = page.asarray()
+        if values.shape != page.shape or not values.size:
+            raise ValueError("its pixels are missing")
         orientation = int(page.tags.valueof("Orientation", _UPRIGHT))
         photometric = int(page.photometric)
     if orientation != _UPRIGHT or photometric == _WHITE_IS_ZERO:
