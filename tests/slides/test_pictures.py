@@ -210,7 +210,7 @@ KINDS = {
 
 def test_a_tiff_without_pixels_is_refused(tmp_path):
     path = tmp_path / "a.tif"
-    Image.fromarray(RGB).save(path)
+    Image.fromarray(RGB).convert("L").save(path)
     raw = bytearray(path.read_bytes())
     raw[0] = 11
     path.write_bytes(raw[:119])
