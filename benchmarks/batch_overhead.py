@@ -27,12 +27,12 @@ from stub_model import load_stub
 
 from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import Job, plan_jobs
-from wsi_sampath.batch.folder import BatchFolder
+from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.inference.run import analyse_prepared, prepare_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.slide_run import make_predictor
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 SETTINGS = SegmentSettings(tissue="none", report=False, device="cpu", workers=1)
 ALONE = 50

@@ -23,9 +23,9 @@ from cuda_parts import Job, command
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.zoo import load_model
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 MPP = 0.25
 SIDE, SMALL_SIDE = 16384, 512

@@ -31,7 +31,7 @@ from engine_report import GRID, OURS, REAL, START_SIDE, bars, plot, ratios, tabl
 from environments import make_environment, versions
 from measure import Limits, hardware, measure
 
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 HERE = Path(__file__).parent
 DRIVERS = HERE / "peers"

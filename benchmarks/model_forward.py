@@ -35,10 +35,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsi_sampath.inference.summary import peak_memory_mb
-from wsi_sampath.models import attention
 from wsi_sampath.models.checkpoints import build_model
-from wsi_sampath.models.encoders import SamEncoder
-from wsi_sampath.models.sam_parts import ImageEncoderViT
+from wsi_sampath.models.parts import attention
+from wsi_sampath.models.parts.encoders import SamEncoder
+from wsi_sampath.models.parts.sam_parts import ImageEncoderViT
 from wsi_sampath.models.spec import ModelSpec, SamSpec
 from wsi_sampath.models.zoo import model_spec
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from stub import CLASSES, Stub
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.models.spec import ClassSpec, ModelSpec
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.spec import ModelSpec
 
 
 def stub_model(*, pool: int, tile: int) -> LoadedModel:

@@ -56,7 +56,7 @@ def with_noise(labels: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
 
 def trace(labels: np.ndarray, simplify: float = 0.0) -> list[shapely.Polygon]:
     """Vectorise with our tracer, strip by strip."""
-    from wsi_sampath.outputs.polygons import PolygonTracer
+    from wsi_sampath.outputs.polygons.tracer import PolygonTracer
 
     tracer = PolygonTracer(labels.shape[1], n_classes=CLASSES, simplify=simplify)
     found = []

@@ -10,8 +10,8 @@ import numpy as np
 from wsi_sampath import SegmentSettings, Slide, open_result, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
 from wsi_sampath.inference.run import SegmentResult
-from wsi_sampath.outputs.overlay import render_overlay
-from wsi_sampath.slides.sample import sample_slide
+from wsi_sampath.outputs.report.overlay import render_overlay
+from wsi_sampath.synthetic.sample import sample_slide
 
 LONGEST_SIDE_PX = 1600
 

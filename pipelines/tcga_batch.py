@@ -26,7 +26,7 @@ from typing import Any
 from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.progress import batch_progress
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.settings import SegmentSettings

@@ -10,7 +10,7 @@ import pytest
 from stub_network import make_stub
 
 from wsi_sampath.models.zoo import LoadedModel
-from wsi_sampath.slides.painted import PaintedTruth, paint_slide
+from wsi_sampath.synthetic.painted import PaintedTruth, paint_slide
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.models.spec import ClassSpec, ModelSpec
+from wsi_sampath.classes import ClassSpec
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from wsi_sampath.classes import check_class_names, class_name, drawn_class_name, name_key
-from wsi_sampath.models.spec import ClassSpec
-from wsi_sampath.outputs.qupath_reading import read_as_qupath
+from wsi_sampath.classes import ClassSpec, check_class_names, class_name, drawn_class_name, name_key
+from wsi_sampath.outputs.qupath.reading import read_as_qupath
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wsi_sampath.version import __version__
+
 if TYPE_CHECKING:
     from wsi_sampath.errors import WsiError
     from wsi_sampath.inference.run import segment_slide
@@ -13,12 +15,13 @@ if TYPE_CHECKING:
     from wsi_sampath.outputs.result import Result, open_result
     from wsi_sampath.slides.slide import Slide
 
-__version__ = "0.1.0"
+
 __all__ = [
     "Result",
     "SegmentSettings",
     "Slide",
     "WsiError",
+    "__version__",
     "load_model",
     "open_result",
     "segment_slide",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from wsi_sampath import __version__
 from wsi_sampath.errors import EXIT_OK, EXIT_USAGE
+from wsi_sampath.version import __version__
 
 COMMANDS = ("segment", "models", "prepare", "train", "evaluate", "doctor")
 

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from wsi_sampath.settings import Frozen
+
 _LONGEST = 500
 # Control characters, halves of surrogate pairs, line and paragraph separators.
 _UNFIT = ("Cc", "Cs", "Zl", "Zp")
@@ -69,6 +71,13 @@ def drawn_class_name(name: str) -> str:
 
 ClassName = Annotated[str, Field(min_length=1), AfterValidator(class_name)]
 """A field of a pydantic model: a name in the form of `class_name`."""
+
+
+class ClassSpec(Frozen):
+    """Name and colour of one class, the one such pair of models, data and outputs."""
+
+    name: ClassName
+    color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:

@@ -1,10 +1,22 @@
-"""What all settings share: the mark of a field that does not decide the result."""
+"""What all settings share: frozen models, the mark of what decides no result, the nearest name."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+
+_TELLING = 3
+"""From as many letters on, a beginning says which name is meant."""
+_ALIKE = 0.6
+
+
+class Frozen(BaseModel):
+    """Settings that refuse unknown keys and never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Neutral:
@@ -16,3 +28,33 @@ def deciding(settings: BaseModel) -> dict[str, Any]:
     fields = type(settings).model_fields
     neutral = {name for name, field in fields.items() if Neutral in field.metadata}
     return settings.model_dump(mode="json", exclude=neutral)
+
+
+def nearest_name(name: str, known: Iterable[str], *, least: float = _ALIKE) -> str:
+    """Return what is probably meant by `name`, or "" if nothing is alike.
+
+    Parameters
+    ----------
+    name
+        What was written.
+    known
+        What could have been meant.
+    least
+        Share of letters that must agree, 0..1; 0 always returns a known name, if there is any.
+
+    Examples
+    --------
+    >>> nearest_name("overlp", ["tile", "overlap"])
+    'overlap'
+    """
+    names = list(known)
+    begins = [one for one in names if len(name) >= _TELLING and one.startswith(name)]
+    alike = difflib.get_close_matches(name, names, n=1, cutoff=least)
+    # Of a single name there is nothing else that could be meant.
+    return next(iter([*begins, *alike, *(names if len(names) == 1 else [])]), "")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, least: float = _ALIKE) -> str:
+    """Return `nearest_name` as the end of an error message, or "" if nothing is alike."""
+    near = nearest_name(name, known, least=least)
+    return f"; did you mean '{near}'?" if near else ""

@@ -20,7 +20,7 @@ from batch_stub import contents, load_stub, present, settings
 
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.runner import run_batch
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 WORK = """
 import sys

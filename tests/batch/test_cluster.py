@@ -24,7 +24,7 @@ from wsi_sampath.batch.cluster import on_own_gpu, run_on_cluster
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.claim import Claim
+from wsi_sampath.inference.durable.claim import Claim
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
 

@@ -8,7 +8,7 @@ from batch_stub import load_stub, settings
 
 from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.runner import run_batch
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from wsi_sampath.batch.estimate import (
     summary_line,
 )
 from wsi_sampath.batch.runner import run_batch
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 
 def size(folder) -> int:

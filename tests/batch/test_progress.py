@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchCounts, spoken
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.progress import LiveBatch, batch_progress
 from wsi_sampath.inference.run import SegmentResult
 

@@ -27,14 +27,14 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 )
 from stub_network import FailingNetwork, StubNetwork, make_stub
 
-from wsi_sampath.batch import page
 from wsi_sampath.batch import runner as runner_module
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.folder import BatchFolder
 from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.record import page
+from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.runner import run_batch
-from wsi_sampath.inference.claim import Claim
-from wsi_sampath.inference.work import WorkFolder
+from wsi_sampath.inference.durable.claim import Claim
+from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.slides.slide import Slide
 
 WORK = """

@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from wsi_sampath.batch import folder as folder_module
-from wsi_sampath.batch import journal as journal_module
-from wsi_sampath.batch import table
 from wsi_sampath.batch.cells import quoted, unquoted
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.folder import BatchFolder
-from wsi_sampath.batch.journal import Journal
-from wsi_sampath.batch.page import render_page
 from wsi_sampath.batch.progress import SilentBatch
-from wsi_sampath.batch.record import Record
+from wsi_sampath.batch.record import folder as folder_module
+from wsi_sampath.batch.record import journal as journal_module
+from wsi_sampath.batch.record import table
+from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.journal import Journal
+from wsi_sampath.batch.record.page import render_page
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 RECORD = Record("a.svs", "a.zarr", "done", "key", 1.7e9, "host", area_mm2={"x": 1.0})
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import model_forward  # noqa: E402
 from torch.nn.attention.flex_attention import flex_attention  # noqa: E402
 
-from wsi_sampath.models.attention import reference_attention  # noqa: E402
+from wsi_sampath.models.parts.attention import reference_attention  # noqa: E402
 
 FORMS = {
     "mask": model_forward.mask_attention,

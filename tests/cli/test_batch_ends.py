@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli import ended as ended_module
 from wsi_sampath.cli.ended import Ended, print_json
 from wsi_sampath.cli.entry import new_app, run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsi_sampath.cli.segment import main
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 import pytest
 from command_line import quick_help
 
-from wsi_sampath.batch import checkup
+from wsi_sampath import doctor as checkup
 from wsi_sampath.cli import doctor
 
 FEATURE = {

@@ -9,12 +9,12 @@ import yaml
 from command_line import quick_help
 from PIL import Image
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.cli import evaluate
-from wsi_sampath.cli.class_names import match
+from wsi_sampath.data.patches import Patch, write_classes, write_table
+from wsi_sampath.data.prepare import plan_patches, prepare
 from wsi_sampath.errors import UsageError
-from wsi_sampath.models.spec import ClassSpec
-from wsi_sampath.training.datasets import Patch, write_classes, write_table
-from wsi_sampath.training.prepare import plan_patches, prepare
+from wsi_sampath.evaluation.class_names import match
 
 TINY = {
     "name": "tiny",

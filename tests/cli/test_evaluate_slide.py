@@ -10,11 +10,12 @@ import shapely
 from made_result import make_attributes
 from stub_network import make_stub
 
-from wsi_sampath.cli import evaluate, slide_scores
+from wsi_sampath.cli import evaluate
+from wsi_sampath.evaluation import slides as slide_scores
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.outputs.ngff import PlaneScale
-from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.omezarr.ngff import PlaneScale
+from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
 
 CLASSES = (("other", "#9aa0a6"), ("gland", "#c83264"))
 HEIGHT, WIDTH = 150, 130

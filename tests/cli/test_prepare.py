@@ -6,7 +6,7 @@ from command_line import quick_help
 from PIL import Image
 
 from wsi_sampath.cli import prepare
-from wsi_sampath.training.datasets import open_patches
+from wsi_sampath.data.patches import open_patches
 
 
 @pytest.fixture

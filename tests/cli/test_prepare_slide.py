@@ -9,8 +9,8 @@ import pytest
 import shapely
 
 from wsi_sampath.cli import prepare
+from wsi_sampath.data.patches import open_patches
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.training.datasets import open_patches
 
 TUMOR = shapely.Point(1500, 1100).buffer(500).difference(shapely.Point(1500, 1100).buffer(200))
 

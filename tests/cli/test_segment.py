@@ -13,7 +13,7 @@ import zarr
 from command_line import quick_help
 
 from wsi_sampath.cli.segment import main
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 COMMAND = [sys.executable, "-c", "from wsi_sampath.cli.segment import main; main()"]
 

@@ -11,9 +11,9 @@ import zarr
 from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.cli.segment import main
 from wsi_sampath.models.checkpoints import build_model
-from wsi_sampath.models.published import to_published
+from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.slides.painted import paint_slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 SPEC = {
     "name": "tiny",

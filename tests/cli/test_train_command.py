@@ -8,10 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.cli import train
-from wsi_sampath.models.spec import ClassSpec
+from wsi_sampath.data.patches import Patch, write_classes, write_table
 from wsi_sampath.models.zoo import load_model
-from wsi_sampath.training.datasets import Patch, write_classes, write_table
 
 CLASSES = (ClassSpec(name="other", color="#9aa0a6"), ClassSpec(name="gland", color="#c83264"))
 MODEL = {

@@ -18,15 +18,15 @@ from stub_network import StubNetwork, make_stub
 from wsi_sampath import open_result
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference import run as run_module
-from wsi_sampath.inference import work as work_module
-from wsi_sampath.inference.progress import Silent
+from wsi_sampath.inference.durable import work as work_module
+from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.outputs.belonging import report_run
-from wsi_sampath.outputs.packing import run_of
-from wsi_sampath.outputs.qupath_rules import check_geojson
-from wsi_sampath.outputs.stored_rows import StoredRows
+from wsi_sampath.outputs.omezarr.stored_rows import StoredRows
+from wsi_sampath.outputs.qupath.packing import run_of
+from wsi_sampath.outputs.qupath.rules import check_geojson
+from wsi_sampath.progress import Silent
 
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [2900, 0], [2900, 2000], [0, 2000], [0, 0]]]}
 MINE = json.dumps({"type": "Feature", "geometry": SQUARE, "properties": {"name": "mine"}})

@@ -9,12 +9,12 @@ from stub_network import make_stub
 
 from wsi_sampath import open_result
 from wsi_sampath.inference import reporting
-from wsi_sampath.inference.progress import Silent
+from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.work import WorkFolder
-from wsi_sampath.outputs import geojson
-from wsi_sampath.outputs.qupath_rules import check_geojson
+from wsi_sampath.outputs.qupath import geojson
+from wsi_sampath.outputs.qupath.rules import check_geojson
+from wsi_sampath.progress import Silent
 
 BASE = {"workers": 2, "device": "cpu", "region": (900, 700, 700, 600), "tissue": "none"}
 

@@ -17,11 +17,11 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference import run as run_module
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.outputs.pyramid import PyramidWriter
-from wsi_sampath.outputs.qupath_rules import check_geojson
-from wsi_sampath.slides.painted import paint_slide
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
+from wsi_sampath.outputs.qupath.rules import check_geojson
+from wsi_sampath.slides.readers.open import TileError
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 
 def settings(**values) -> SegmentSettings:

@@ -12,11 +12,11 @@ import tifffile
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.outcome import attempt_key
+from wsi_sampath.batch.record.outcome import attempt_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import deciding
 
 BASE = {"workers": 2, "device": "cpu", "region": (900, 700, 700, 600), "report": False}

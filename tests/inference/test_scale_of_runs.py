@@ -13,7 +13,7 @@ from wsi_sampath.inference.plan import plan_run
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.svs_writer import write_svs
+from wsi_sampath.synthetic.svs_writer import write_svs
 
 PIXELS = np.random.default_rng(0).integers(60, 220, (256, 512, 3), np.uint8)
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models import published_files
 from wsi_sampath.models.checkpoints import HEADER_KEY, load_checkpoint, save_checkpoint
-from wsi_sampath.models.published import to_published
-from wsi_sampath.models.published_files import read_published
+from wsi_sampath.models.published import files as published_files
+from wsi_sampath.models.published.files import read_published
+from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import describe_model, load_model
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("torchvision", "timm", "segment_anything", "skimage", "wsi_sampath.models.sam_path")
+HEAVY = (
+    "torchvision",
+    "timm",
+    "segment_anything",
+    "skimage",
+    "wsi_sampath.models.sam_path.network",
+)
 
 
 def run(code: str) -> str:
@@ -20,16 +26,16 @@ def test_a_run_with_a_network_of_ones_own_imports_no_other() -> None:
 
 
 def test_sam_alone_needs_no_torchvision() -> None:
-    loaded = run("import sys, wsi_sampath.models.sam_path; print(*sys.modules)").split()
+    loaded = run("import sys, wsi_sampath.models.sam_path.network; print(*sys.modules)").split()
     assert "segment_anything.modeling.mask_decoder" in loaded
     assert not {"torchvision", "timm"} & set(loaded)
 
 
 def test_the_whole_of_segment_anything_can_be_imported_after_us() -> None:
     out = run(
-        "from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports as ensure\n"
-        "import wsi_sampath.models.sam_path as ours\n"
-        "ensure()\n"
+        "import wsi_sampath.models.parts.torchvision_shim as shim\n"
+        "import wsi_sampath.models.sam_path.network as ours\n"
+        "shim.ensure_torchvision_imports()\n"
         "from segment_anything import sam_model_registry\n"
         "from segment_anything.modeling import MaskDecoder\n"
         "print(sorted(sam_model_registry), issubclass(ours.ClassDecoder, MaskDecoder))"

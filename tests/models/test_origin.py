@@ -15,7 +15,7 @@ from wsi_sampath.models.origin import (
     provenance_of_start,
     warnings_of,
 )
-from wsi_sampath.models.published import to_published
+from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.spec import IMAGENET_MEAN, ModelSpec
 from wsi_sampath.models.zoo import bundled_models, load_model
 

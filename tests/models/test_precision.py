@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from wsi_sampath.models.checkpoints import build_model
-from wsi_sampath.models.norms import ChannelNorm, with_safe_norms
-from wsi_sampath.models.sam_parts import LayerNorm2d
+from wsi_sampath.models.parts.norms import ChannelNorm, with_safe_norms
+from wsi_sampath.models.parts.sam_parts import LayerNorm2d
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
-from wsi_sampath.slides.painted import paint_slide
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 AGREEMENT = 0.995
 HALF = [torch.float16, torch.bfloat16]

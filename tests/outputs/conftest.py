@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from made_result import CLASSES, HEIGHT, WIDTH, make_attributes, make_labels
 
-from wsi_sampath.outputs.geojson import GeoJSONWriter, PlaneToSlide
-from wsi_sampath.outputs.ngff import PlaneScale
-from wsi_sampath.outputs.polygons import PolygonTracer
-from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.omezarr.ngff import PlaneScale
+from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.polygons.tracer import PolygonTracer
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
 
 
 def write_result(folder, *, suffix=".geojson", zarr_format=2, probabilities=True, **changes):

@@ -10,7 +10,7 @@ import pytest
 
 import wsi_sampath
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs.downsample import halve_mode
+from wsi_sampath.outputs.omezarr.downsample import halve_mode
 from wsi_sampath.outputs.result import open_result
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_sampath.models.attention import RelPosAttention
+from wsi_sampath.models.parts.attention import RelPosAttention
 
 FOLDER = Path(os.environ.get("WSI_SAMPATH_PARITY") or Path(__file__).parent / "fixtures")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

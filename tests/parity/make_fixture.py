@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from wsi_sampath.evaluation.metrics import paper_scores
 from wsi_sampath.models.checkpoints import build_model, load_weights
-from wsi_sampath.models.encoders import Renormalise, VitEncoder
-from wsi_sampath.models.published import from_published
+from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
+from wsi_sampath.models.sam_path.names import from_published
 from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
-from wsi_sampath.training.metrics import paper_scores
 from wsi_sampath.training.schedule import learning_rate
 
 GIVEN = Path(__file__).parent / "fixtures"

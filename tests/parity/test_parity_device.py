@@ -14,8 +14,8 @@ import torch
 from make_fixture import sampled
 from test_parity_sam_path import AGREEMENT, CASES, HALF_AGREEMENT, spec_of, upsampled
 
-from wsi_sampath.models.attention import set_attention
 from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.parts.attention import set_attention
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
 

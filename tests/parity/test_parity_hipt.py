@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
-from wsi_sampath.models.encoders import Renormalise, VitEncoder
-from wsi_sampath.models.importing import load_vit
+from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
+from wsi_sampath.models.sam_path.importing import load_vit
 from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD
 
 PATCH = 16

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from wsi_sampath.evaluation.metrics import class_scores, confusion, paper_scores
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
-from wsi_sampath.training.metrics import class_scores, confusion, paper_scores
 from wsi_sampath.training.schedule import learning_rate
 
 VALUE_LIMIT, GRADIENT_LIMIT, METRIC_LIMIT = 1e-6, 1e-8, 1e-6

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_sampath.models.attention import set_attention
-from wsi_sampath.models.frame import image_in_frame, points_in_frame, size_in_frame
-from wsi_sampath.models.importing import load_sam
+from wsi_sampath.models.parts.attention import set_attention
+from wsi_sampath.models.parts.frame import image_in_frame, points_in_frame, size_in_frame
+from wsi_sampath.models.sam_path.importing import load_sam
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)

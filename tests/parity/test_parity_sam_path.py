@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from wsi_sampath.cli.models import main
-from wsi_sampath.models.attention import set_attention
-from wsi_sampath.models.published import to_published
+from wsi_sampath.models.parts.attention import set_attention
+from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.losses import LossWeights, segmentation_loss

@@ -9,9 +9,9 @@ import pytest
 import tifffile
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.analysis import find_tissue
 from wsi_sampath.slides.overview import read_overview
-from wsi_sampath.slides.reader_base import TileError
+from wsi_sampath.slides.readers.base import TileError
+from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import plan_sampling, snap_levels
 from wsi_sampath.slides.slide import Slide
 

@@ -10,10 +10,10 @@ import tifffile
 from PIL import Image
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.painted import paint_slide
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.readers.open import TileError
 from wsi_sampath.slides.slide import Slide
-from wsi_sampath.slides.svs_writer import write_svs
+from wsi_sampath.synthetic.painted import paint_slide
+from wsi_sampath.synthetic.svs_writer import write_svs
 
 
 def openslide_rgb(path: Path, x: int, y: int, w: int, h: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsi_sampath.slides.grid import plan_grid, select_tiles
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.readers.open import TileError
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileStream
 

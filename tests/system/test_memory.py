@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsi_sampath.slides.svs_writer import write_svs
+from wsi_sampath.synthetic.svs_writer import write_svs
 
 WIDTH = 1024
 RUN = """

@@ -13,7 +13,7 @@ import zarr
 from ome_zarr_models import open_ome_zarr
 
 from wsi_sampath import SegmentSettings, Slide, WsiError, load_model, segment_slide
-from wsi_sampath.outputs.qupath_rules import check_geojson
+from wsi_sampath.outputs.qupath.rules import check_geojson
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.ledger import Ledger
+from wsi_sampath.inference.durable.ledger import Ledger
 from wsi_sampath.inference.run import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.sink import MapSink
+from wsi_sampath.inference.strips import MapSink
 
 SETTINGS = {
     "workers": 2,
@@ -110,8 +110,8 @@ def test_stopped_inside_any_step_of_a_strip(
 
         return wrapped
 
-    from wsi_sampath.inference.work import WorkFolder
-    from wsi_sampath.outputs.geojson import GeoJSONWriter
+    from wsi_sampath.inference.durable.work import WorkFolder
+    from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter
 
     targets = {
         "append": (MapSink, "_append", row),

@@ -13,18 +13,18 @@ from PIL import Image
 from safetensors import safe_open
 from training_stub import CLASSES, TINY, paint_patches, write_config
 
+from wsi_sampath.data.patches import open_patches
+from wsi_sampath.data.prepare import plan_patches, prepare
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.evaluation.metrics import confusion
+from wsi_sampath.evaluation.scores import overlaps
 from wsi_sampath.models.checkpoints import PROVENANCE_KEY, build_model, save_checkpoint
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
-from wsi_sampath.training.datasets import open_patches
-from wsi_sampath.training.evaluation import overlaps
-from wsi_sampath.training.folder import RunFolder, held
-from wsi_sampath.training.metrics import confusion
-from wsi_sampath.training.prepare import plan_patches, prepare
-from wsi_sampath.training.start import spec_for
+from wsi_sampath.training.initial_weights import spec_for
+from wsi_sampath.training.run_folder import RunFolder, held
 from wsi_sampath.training.train import train
 
 LONGEST_WAIT_S = 120

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_stub import CLASSES, TINY, paint_patches
 
+from wsi_sampath.data.patches import open_patches
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.datasets import open_patches
 from wsi_sampath.training.features import FeatureStore
 from wsi_sampath.training.loader import PLAIN, PatchReader, label_table, share_of, shuffled, stacked
 from wsi_sampath.training.settings import Augmentation, Optimiser, TrainSettings

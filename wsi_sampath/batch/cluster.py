@@ -21,16 +21,16 @@ from typing import Any
 
 import torch
 
-from wsi_sampath.batch.folder import BatchFolder
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
+from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import ENDING, BatchRunner
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.run import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 
 Load = Callable[[SegmentSettings], LoadedModel]
 

@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from wsi_sampath.batch.folder import BatchFolder
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
-from wsi_sampath.batch.record import Record
+from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
 from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.run import SegmentResult, load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.outputs.pyramid import read_attributes
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.outputs.omezarr.pyramid import read_attributes
 
 _STOP_S = 60.0
 

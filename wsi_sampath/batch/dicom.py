@@ -78,7 +78,7 @@ def read_instance(path: Path) -> Instance | None:
     from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.filereader import read_partial
 
-    from wsi_sampath.slides.readers import BROKEN_TIFF
+    from wsi_sampath.slides.readers.open import BROKEN_TIFF
 
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:

@@ -17,7 +17,7 @@ from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.run import PreparedSlide, prepare_slide, segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.mpp import Mpp
 

@@ -126,7 +126,7 @@ def _kind_by_content(path: Path) -> str:
 def _is_tiled_tiff(path: Path) -> bool:
     import tifffile
 
-    from wsi_sampath.slides.readers import BROKEN_TIFF
+    from wsi_sampath.slides.readers.open import BROKEN_TIFF
 
     try:
         with tifffile.TiffFile(path) as tiff:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from wsi_sampath.batch.found import Found
-from wsi_sampath.batch.journal import Journal, journal_folder
+from wsi_sampath.batch.record.journal import Journal, journal_folder
 from wsi_sampath.errors import UsageError, WsiError
 
 # Of the batch itself: report.html, slides.csv.
@@ -83,13 +83,13 @@ class Owners:
 
 def _finished(zarr: Path) -> str | None:
     # Slow to import, and seldom needed: most of what is there is in the journal.
-    from wsi_sampath.outputs.pyramid import read_attributes
+    from wsi_sampath.outputs.omezarr.pyramid import read_attributes
 
     return _slide_name(read_attributes(zarr))
 
 
 def _unfinished(work: Path) -> str | None:
-    from wsi_sampath.inference.work import WorkFolder
+    from wsi_sampath.inference.durable.work import WorkFolder
 
     try:
         return _slide_name(WorkFolder(work).ledger.identity())

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from wsi_sampath.batch.outcome import Outcome
-from wsi_sampath.inference.progress import Progress, Silent
+from wsi_sampath.batch.record.outcome import Outcome
+from wsi_sampath.progress import Progress, Silent
 from wsi_sampath.shown import plural
 
 

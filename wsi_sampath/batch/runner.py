@@ -13,16 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsi_sampath.batch.folder import BatchFolder
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.lookahead import LookAhead
 from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchProgress, SilentBatch
+from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.claim import Claim
-from wsi_sampath.inference.explain import explained
-from wsi_sampath.inference.handover import blending_thread
+from wsi_sampath.explained import explained
+from wsi_sampath.inference.cuda import blending_thread
+from wsi_sampath.inference.durable.claim import Claim
 from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.run import (
@@ -34,7 +34,7 @@ from wsi_sampath.inference.run import (
 )
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.slide_run import make_predictor
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 
 # After these no other slide could be done either.
 ENDING = frozenset({"interrupted", "disk-full"})

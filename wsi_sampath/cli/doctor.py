@@ -32,7 +32,7 @@ def doctor(
 
 
 def _check_files(paths: list[Path]) -> bool:
-    from wsi_sampath.outputs.qupath_rules import VERDICTS, gravest, judge_geojson
+    from wsi_sampath.outputs.qupath.rules import VERDICTS, gravest, judge_geojson
 
     loads = True
     for path in paths:
@@ -58,7 +58,7 @@ def _shown(text: str) -> str:
 
 
 def _check_machine(out: Path | None) -> bool:
-    from wsi_sampath.batch.checkup import check_machine
+    from wsi_sampath.doctor import check_machine
 
     healthy = True
     for finding in check_machine(out):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.outcome import Outcome
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.entry import of_stdout
 from wsi_sampath.cli.progress import say
 from wsi_sampath.errors import UsageError, WsiError

@@ -13,7 +13,6 @@ from typing import TextIO
 
 import typer
 
-from wsi_sampath import __version__
 from wsi_sampath.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -23,6 +22,7 @@ from wsi_sampath.errors import (
     UsageError,
     WsiError,
 )
+from wsi_sampath.version import __version__
 
 _INTERRUPTED = 130
 """What Typer makes of an interruption inside a command, without a word."""
@@ -127,7 +127,7 @@ def _explained(error: OSError) -> WsiError:
         message = "nobody reads the output any more; what was finished is in its files"
         return WsiError("interrupted", message, subject="stdout")
     # Imported here: most commands never come to it.
-    from wsi_sampath.inference.explain import explained
+    from wsi_sampath.explained import explained
 
     subject = str(error.filename or "")
     try:

@@ -78,7 +78,7 @@ def evaluate(
         scores = _slide_scores(data, annotations, renamed, leave_out or [])
     else:
         _check_for_patches(data, leave_out)
-        from wsi_sampath.cli.patch_scores import score_patches
+        from wsi_sampath.evaluation.patches import score_patches
 
         scores = score_patches(
             data,
@@ -114,7 +114,7 @@ def _slide_scores(
     renamed: Sequence[tuple[str, str]],
     left_out: Sequence[str],
 ) -> dict[str, Any]:
-    from wsi_sampath.cli.slide_scores import score_slide
+    from wsi_sampath.evaluation.slides import score_slide
 
     scores, told = score_slide(data, annotations, renamed, left_out)
     for one in told:
@@ -171,7 +171,7 @@ def _renaming(pair: str) -> tuple[str, str]:
 
 
 def _save(path: Path, scores: dict[str, Any]) -> None:
-    from wsi_sampath.training.datasets import write_atomically
+    from wsi_sampath.data.patches import write_atomically
 
     text = json.dumps(scores, ensure_ascii=False, indent=2, allow_nan=False)
     try:
@@ -195,7 +195,7 @@ def _print(scores: dict[str, Any]) -> None:
 
 def _is_of_paper(scores: dict[str, Any]) -> bool:
     """Tell whether the classes are those of the paper's data: elsewhere its numbers mislead."""
-    from wsi_sampath.training.grouping import read_grouping
+    from wsi_sampath.data.grouping import read_grouping
 
     names = {one.casefold() for one in scores["per_class"]}
     return any(

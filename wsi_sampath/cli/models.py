@@ -16,7 +16,7 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.shown import shown
 
 if TYPE_CHECKING:
-    from wsi_sampath.models.catalogue import PublishedFile
+    from wsi_sampath.models.published.catalogue import PublishedFile
     from wsi_sampath.models.spec import ModelSpec
 
 _MIB = 2**20
@@ -33,7 +33,7 @@ app = new_app("Models and published weights: list, info, fetch, import.")
 @app.command("list")
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
-    from wsi_sampath.models.catalogue import FILES
+    from wsi_sampath.models.published.catalogue import FILES
     from wsi_sampath.models.zoo import bundled_models
 
     for name, path in bundled_models().items():
@@ -50,9 +50,10 @@ def info(
     name: Annotated[str, typer.Argument(help="A name from the list, or a .safetensors or .yaml.")],
 ) -> None:
     """Say all that is known about a model, or about published weights."""
-    from wsi_sampath.models.catalogue import FILES, nearest_name, published_file
     from wsi_sampath.models.origin import warnings_of
+    from wsi_sampath.models.published.catalogue import FILES, published_file
     from wsi_sampath.models.zoo import bundled_models, describe_model, provenance_of
+    from wsi_sampath.settings import nearest_name
 
     bundled = bundled_models()
     if name in bundled or Path(name).suffix:
@@ -76,8 +77,8 @@ def fetch(
     ] = None,
 ) -> None:
     """Download published weights into the cache (WSI_SAMPATH_CACHE), and verify them."""
-    from wsi_sampath.models.catalogue import published_file
-    from wsi_sampath.models.download import fetch as fetch_file
+    from wsi_sampath.models.published.catalogue import published_file
+    from wsi_sampath.models.published.download import fetch as fetch_file
 
     for entry in [published_file(name) for name in names]:
         print(f"{entry.name}: {entry.purpose}; licence: {entry.licence}", flush=True)
@@ -118,9 +119,9 @@ def import_weights(
     import torch
 
     from wsi_sampath.models.checkpoints import save_checkpoint
-    from wsi_sampath.models.download import weights_file
-    from wsi_sampath.models.importing import RANDOM_PARTS, import_sam_path, start_sam_path
     from wsi_sampath.models.origin import provenance_of_start, with_claims
+    from wsi_sampath.models.published.download import weights_file
+    from wsi_sampath.models.sam_path.importing import RANDOM_PARTS, import_sam_path, start_sam_path
     from wsi_sampath.models.spec import ModelSpec
     from wsi_sampath.models.zoo import unclaimed
 
@@ -159,7 +160,7 @@ def _mebibytes(size: int | None) -> str:
 
 def _describe_file(entry: PublishedFile) -> dict[str, str]:
     from wsi_sampath.cache import cache_folder
-    from wsi_sampath.models.download import cached
+    from wsi_sampath.models.published.download import cached
 
     here = cached(entry)
     return {
@@ -177,7 +178,7 @@ def _describe_file(entry: PublishedFile) -> dict[str, str]:
 
 def _state(entry: PublishedFile) -> str:
     """Return whether a file was fetched, and is still what was published."""
-    from wsi_sampath.models.download import cached, is_genuine
+    from wsi_sampath.models.published.download import cached, is_genuine
 
     here = cached(entry)
     if here is None:

@@ -13,8 +13,8 @@ from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
-    from wsi_sampath.training.grouping import Grouping
-    from wsi_sampath.training.plan import ImageFormat, Plan
+    from wsi_sampath.data.grouping import Grouping
+    from wsi_sampath.data.plan import ImageFormat, Plan
 
 app = new_app("Turn data sets into labelled patches: patches, slide, bcss, crag.")
 
@@ -62,7 +62,7 @@ def patches(
     ] = None,
 ) -> None:
     """Folders of images and masks; black-and-white masks become other and gland, and say so."""
-    from wsi_sampath.training.prepare import plan_patches
+    from wsi_sampath.data.prepare import plan_patches
 
     plan = plan_patches(
         images,
@@ -118,8 +118,8 @@ def slide(
     image_format: ImageSuffix = "png",
 ) -> None:
     """Slides annotated in QuPath; what nobody annotated is ignored."""
-    from wsi_sampath.cli.annotated import Tiling, cut_slides, listed, paired
-    from wsi_sampath.training.annotated import plan_slides
+    from wsi_sampath.data.annotated import plan_slides
+    from wsi_sampath.data.slides import Tiling, cut_slides, listed, paired
 
     if bool(files) == bool(pairs):
         raise UsageError("give either SLIDE FILE.geojson ... or --list CSV")
@@ -165,7 +165,7 @@ def bcss(
     image_format: ImageSuffix = "png",
 ) -> None:
     """Breast cancer regions of BCSS: tiles of 1024 px, the official test split by institution."""
-    from wsi_sampath.training.bcss import plan_bcss, warnings_about
+    from wsi_sampath.data.bcss import plan_bcss, warnings_about
 
     plan = plan_bcss(
         root,
@@ -194,13 +194,13 @@ def crag(
     seed: Seed = 0,
 ) -> None:
     """Colorectal glands of CRAG: whole images, valid as the test split."""
-    from wsi_sampath.training.crag import plan_crag
+    from wsi_sampath.data.crag import plan_crag
 
     _write(plan_crag(root, out, grouping=_grouping(classes), folds=_at_least_two(folds), seed=seed))
 
 
 def _grouping(classes: str | None) -> Grouping | None:
-    from wsi_sampath.training.grouping import read_grouping
+    from wsi_sampath.data.grouping import read_grouping
 
     return None if classes is None else read_grouping(classes)
 
@@ -218,8 +218,8 @@ def _at_least_two(folds: int) -> int:
 
 
 def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
-    from wsi_sampath.cli.counting import counted
-    from wsi_sampath.training.prepare import prepare, unseen_classes
+    from wsi_sampath.data.prepare import prepare, unseen_classes
+    from wsi_sampath.progress import counted
 
     told: dict[str, list[str]] = {}
 

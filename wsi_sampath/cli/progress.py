@@ -19,9 +19,9 @@ from rich.progress import (
 from rich.progress import Progress as RichBar
 from rich.text import Text
 
-from wsi_sampath.batch.outcome import Outcome
 from wsi_sampath.batch.progress import BatchCounts, BatchProgress
-from wsi_sampath.inference.progress import Progress
+from wsi_sampath.batch.record.outcome import Outcome
+from wsi_sampath.progress import Progress
 from wsi_sampath.shown import plural, shown
 
 _LINE_EVERY_S = 10.0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Plan
     from wsi_sampath.batch.job import Job
     from wsi_sampath.inference.settings import SegmentSettings
-    from wsi_sampath.models.loaded import LoadedModel
+    from wsi_sampath.models.network import LoadedModel
 
 app = new_app()
 _MOST_NOTES = 20

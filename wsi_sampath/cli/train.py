@@ -30,7 +30,7 @@ def train(
     """Train a model; the same command resumes where it stopped."""
     _check_installed()
     from wsi_sampath.training.configuration import read_settings
-    from wsi_sampath.training.folder import is_first_process
+    from wsi_sampath.training.run_folder import is_first_process
 
     chosen = read_settings(config, settings or [])
     try:

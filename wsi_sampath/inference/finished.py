@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.identity import check_same
+from wsi_sampath.inference.durable.identity import check_same
 from wsi_sampath.inference.plan import RunFiles
 from wsi_sampath.inference.targets import refuse_foreign_zarr
 from wsi_sampath.outputs.attributes import damage_of, read_attributes

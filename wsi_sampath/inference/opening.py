@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from wsi_sampath.inference.ledger import Strip
+from wsi_sampath.inference.durable.ledger import Strip
 from wsi_sampath.inference.plan import RunFiles, RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.sink import MapSink
+from wsi_sampath.inference.strips import MapSink
 from wsi_sampath.inference.summary import Tally
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.outputs.geojson import GeoJSONWriter, PlaneToSlide
-from wsi_sampath.outputs.ngff import PlaneScale
-from wsi_sampath.outputs.polygons import PolygonTracer
-from wsi_sampath.outputs.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.outputs.omezarr.ngff import PlaneScale
+from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.polygons.tracer import PolygonTracer
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
 from wsi_sampath.slides.slide import Slide
 
 Classes = tuple[tuple[str, str], ...]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
     refuse_foreign_polygons,
@@ -18,12 +19,11 @@ from wsi_sampath.inference.targets import (
     refuse_foreign_zarr,
     refuse_polygons_of_others,
 )
-from wsi_sampath.inference.work import WorkFolder
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.outputs.packing import SUFFIXES
-from wsi_sampath.slides.analysis import find_tissue
+from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
 from wsi_sampath.slides.mpp import spoken_mpp
+from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
 

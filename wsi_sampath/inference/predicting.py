@@ -11,13 +11,13 @@ from torch import Tensor
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.ahead import ahead
 from wsi_sampath.inference.background import Background
-from wsi_sampath.inference.handover import Handover, blending_thread, wait_for_all
+from wsi_sampath.inference.cuda import Handover, blending_thread, wait_for_all
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.progress import Progress
-from wsi_sampath.inference.sink import Answers, MapSink
 from wsi_sampath.inference.stopwatch import Stopwatch
+from wsi_sampath.inference.strips import Answers, MapSink
 from wsi_sampath.inference.summary import Tally
+from wsi_sampath.progress import Progress
 from wsi_sampath.slides.stream import TileBatch, TileStream
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.handover import Handover, Uploader
+from wsi_sampath.inference.cuda import Handover, Uploader
 from wsi_sampath.inference.settings import Precision
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 
 _AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

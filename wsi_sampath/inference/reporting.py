@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wsi_sampath.slides.slide import Slide
 
 if TYPE_CHECKING:
-    from wsi_sampath.outputs.report import Backdrop
+    from wsi_sampath.outputs.report.report import Backdrop
 
 _MOST_DECODED_PX = 250_000_000
 
@@ -28,7 +28,7 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
         Name of the published zarr.
     """
     # matplotlib and pandas take their time to import, and many runs write no report.
-    from wsi_sampath.outputs.report import write_report
+    from wsi_sampath.outputs.report.report import write_report
     from wsi_sampath.outputs.result import open_maps
 
     result = open_maps(maps)
@@ -42,7 +42,7 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
 
 
 def _backdrop(slide: Slide) -> Backdrop | None:
-    from wsi_sampath.outputs.report import LONGEST_SIDE_PX, Backdrop
+    from wsi_sampath.outputs.report.report import LONGEST_SIDE_PX, Backdrop
 
     width, height = slide.size
     extent = max(width * slide.mpp.x, height * slide.mpp.y)

@@ -11,19 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.inference.claim import Claim
-from wsi_sampath.inference.explain import explained
+from wsi_sampath.explained import explained
+from wsi_sampath.inference.durable.claim import Claim
+from wsi_sampath.inference.durable.identity import identity, is_same
 from wsi_sampath.inference.finished import find_finished
-from wsi_sampath.inference.identity import identity, is_same
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_files, plan_run
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.progress import Progress, Silent
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.slide_run import SlideRun, make_predictor
 from wsi_sampath.inference.targets import refuse_foreign_report
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.belonging import report_state
+from wsi_sampath.progress import Progress, Silent
 from wsi_sampath.slides.slide import Slide
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wsi_sampath.errors import UsageError
-from wsi_sampath.settings import Neutral
+from wsi_sampath.settings import Frozen, Neutral, did_you_mean
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -22,7 +21,7 @@ Extent = Annotated[float, Field(gt=0, le=2**32, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class SegmentSettings(BaseModel):
+class SegmentSettings(Frozen):
     """Settings of a slide run; the command line and Python build the same object.
 
     Attributes
@@ -76,8 +75,6 @@ class SegmentSettings(BaseModel):
         Replace an earlier result of ours that has other settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     # What is marked Neutral may differ between two runs that give the same bytes. For `model`,
     # `weights` and `tissue` the content of the files decides, not their names: see `identity`.
 
@@ -121,15 +118,12 @@ class SegmentSettings(BaseModel):
         """
         unknown = sorted(set(values) - set(cls.model_fields))
         if unknown:
-            raise UsageError(f"no setting {unknown[0]!r}{_nearest(unknown[0], cls.model_fields)}")
+            raise UsageError(
+                f"no setting {unknown[0]!r}{did_you_mean(unknown[0], cls.model_fields)}"
+            )
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
             raise UsageError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

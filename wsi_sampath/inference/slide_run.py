@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 
-from wsi_sampath.inference.ledger import Strip
+from wsi_sampath.inference.durable.ledger import Strip
 from wsi_sampath.inference.opening import classes_of, open_sink, pyramid_spec
 from wsi_sampath.inference.plan import RunFiles, RunPlan, plan_tiling
 from wsi_sampath.inference.predicting import check_bad_tiles, predict_all
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.progress import Progress
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.sink import MapSink
+from wsi_sampath.inference.strips import MapSink
 from wsi_sampath.inference.summary import (
     Tally,
     areas_mm2,
@@ -28,9 +27,10 @@ from wsi_sampath.inference.summary import (
     polygon_areas_mm2,
     tile_counts,
 )
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.belonging import content_of
-from wsi_sampath.outputs.pyramid import stored_rows
+from wsi_sampath.outputs.omezarr.pyramid import stored_rows
+from wsi_sampath.progress import Progress
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import TileStream

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.loaded import LoadedModel
-from wsi_sampath.outputs.geojson import GeoJSONWriter
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream

@@ -9,7 +9,7 @@ from pathlib import Path
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.belonging import is_blank, report_run
-from wsi_sampath.outputs.packing import run_of
+from wsi_sampath.outputs.qupath.packing import run_of
 
 # What a run of ours writes into its zarr, and what file browsers leave there.
 _OWN = {".zattrs", ".zgroup", ".zmetadata", "zarr.json", "labels", "OME"}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing, require_file
 from wsi_sampath.models.limits import unique_object
-from wsi_sampath.models.sam_path import SamPath
+from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sketch import bounded, check_memory
 from wsi_sampath.models.spec import ModelSpec
 

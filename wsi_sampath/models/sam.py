@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from wsi_sampath.models.encoders import SamEncoder, resized
-from wsi_sampath.models.norms import with_safe_norms
-from wsi_sampath.models.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
+from wsi_sampath.models.parts.encoders import SamEncoder, resized
+from wsi_sampath.models.parts.norms import with_safe_norms
+from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
 from wsi_sampath.models.spec import SamSpec
 
 _DIM = 256

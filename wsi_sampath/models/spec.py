@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from wsi_sampath.classes import ClassName, check_class_names
+from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.limits import (
     MAX_GRID,
@@ -32,6 +31,7 @@ from wsi_sampath.models.limits import (
     unique_object,
     wrong_option,
 )
+from wsi_sampath.settings import Frozen, did_you_mean
 from wsi_sampath.yaml_files import read_yaml
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -63,19 +63,6 @@ TIMM_PREFIX = "timm:"
 def _check_heads(channels: int, heads: int) -> None:
     if channels % heads:
         raise ValueError("embed_dim must be a multiple of num_heads")
-
-
-class Frozen(BaseModel):
-    """Settings that refuse unknown keys and never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ClassSpec(Frozen):
-    """One class of the output, in the order of the label values 1..k."""
-
-    name: ClassName
-    color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class SamSpec(Frozen):
@@ -340,8 +327,7 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
         return f"{'.'.join(where) or 'model'}: {_wrong(error)}"
     known = list(_fields_at(where[:-1]))
-    near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
-    return f"unknown key '{'.'.join(where)}'; did you mean '{near[0]}'?"
+    return f"unknown key '{'.'.join(where)}'{did_you_mean(where[-1], known, least=0.0)}"
 
 
 def _wrong(error: ErrorDetails) -> str:

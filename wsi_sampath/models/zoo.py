@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.catalogue import FILES
 from wsi_sampath.models.checkpoints import (
     build_model,
     count_weights,
@@ -21,11 +19,13 @@ from wsi_sampath.models.checkpoints import (
     read_provenance,
     read_spec,
 )
-from wsi_sampath.models.importing import import_sam_path
-from wsi_sampath.models.loaded import LoadedModel
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, without_claims_of
-from wsi_sampath.models.sam_path import SamPath
+from wsi_sampath.models.published.catalogue import FILES
+from wsi_sampath.models.sam_path.importing import import_sam_path
+from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.settings import did_you_mean
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
@@ -191,10 +191,8 @@ def _unknown(name: str) -> WsiError:
         message = "is neither a .safetensors file nor a .yaml specification"
         raise WsiError("bad-model", message, subject=name)
     known = list(bundled_models())
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
     return WsiError(
         "bad-model",
         f"unknown model '{name}' (known: {', '.join(known) or 'none'}; or a .safetensors "
-        f"file){hint}",
+        f"file){did_you_mean(name, known)}",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsi_sampath.fingerprint import sampled_digest
-from wsi_sampath.outputs.packing import is_whole, run_of
+from wsi_sampath.outputs.qupath.packing import is_whole, run_of
 
 State = Literal["absent", "same", "torn", "edited", "other", "foreign"]
 _REPORT_RUN = re.compile(rb'<meta name="wsi-sampath-run" content="([0-9a-f]{8,64})">')

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
 from wsi_sampath.outputs.belonging import polygons_state
-from wsi_sampath.outputs.layout import (
+from wsi_sampath.outputs.omezarr.layout import (
     LABELS,
     ResultClass,
     ResultLevel,
@@ -26,8 +26,8 @@ from wsi_sampath.outputs.layout import (
     damaged,
     read_layout,
 )
-from wsi_sampath.outputs.packing import SUFFIXES, read_members
-from wsi_sampath.outputs.stored_chunks import missing_chunks
+from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
+from wsi_sampath.outputs.qupath.packing import SUFFIXES, read_members
 
 if TYPE_CHECKING:
     import dask.array as da

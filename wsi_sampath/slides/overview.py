@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.slides.reader_base import TileError
+from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.sampling import Level, Sampling, read_from
 
 Box = tuple[int, int, int, int]

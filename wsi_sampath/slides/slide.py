@@ -13,13 +13,13 @@ from PIL import Image
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.companions import slide_fingerprint
-from wsi_sampath.slides.file_checks import missing_data
 from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
 from wsi_sampath.slides.overview import Overview, read_overview
-from wsi_sampath.slides.reader_base import Reader
-from wsi_sampath.slides.readers import open_reader
+from wsi_sampath.slides.readers.base import Reader
+from wsi_sampath.slides.readers.file_checks import missing_data
+from wsi_sampath.slides.readers.open import open_reader
+from wsi_sampath.slides.readers.stated_scale import stated_scale
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
-from wsi_sampath.slides.stated_scale import stated_scale
 
 _CUBIC_SUPPORT = 2
 

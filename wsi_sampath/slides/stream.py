@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.slides.grid import TileGrid
-from wsi_sampath.slides.readers import TileError
+from wsi_sampath.slides.readers.open import TileError
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
 

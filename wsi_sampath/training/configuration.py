@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.models.spec import Frozen
+from wsi_sampath.settings import Frozen
 from wsi_sampath.training.losses import LossWeights
 from wsi_sampath.training.settings import (
     Augmentation,

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from wsi_sampath.models.sam_path import SamPath
-from wsi_sampath.training.datasets import Patch, write_atomically
+from wsi_sampath.data.patches import Patch, write_atomically
+from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.training.loader import PatchReader, stacked
 from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.transforms import Pair

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from wsi_sampath.data.patches import Patch, PatchSet
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.datasets import Patch, PatchSet
 from wsi_sampath.training.settings import Augmentation
 from wsi_sampath.training.transforms import Pair, augmenter, to_side, version_seed
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
+
+from wsi_sampath.settings import Frozen
 
 _DICE_SMOOTH = 1e-5
 _IOU_EPSILON = 1e-7
@@ -20,10 +22,8 @@ _HARD = 0.5
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class LossWeights(BaseModel):
+class LossWeights(Frozen):
     """Coefficients of the parts; the defaults are the paper's for BCSS."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     focal: _Weight = 0.25
     dice: _Weight = 0.75

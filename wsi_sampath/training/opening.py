@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsi_sampath.training.datasets import SPLITS, PatchSet
+from wsi_sampath.data.patches import SPLITS, PatchSet
+from wsi_sampath.training.initial_weights import Start
 from wsi_sampath.training.settings import PublishedWeights, TrainSettings
-from wsi_sampath.training.start import Start
 
 
 def opening_lines(

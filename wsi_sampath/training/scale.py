@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.datasets import PatchSet
 from wsi_sampath.training.settings import TrainSettings
 
 _TOLERANCE = 0.1

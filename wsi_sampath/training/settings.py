@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsi_sampath.models.limits import Text
-from wsi_sampath.models.spec import Frozen
+from wsi_sampath.settings import Frozen
 from wsi_sampath.training.losses import LossWeights
 
 Positive = Annotated[int, Field(gt=0)]

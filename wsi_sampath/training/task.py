@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.encoders import resized
-from wsi_sampath.models.sam_path import SamPath, SegmentationOutput
-from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
-from wsi_sampath.training.evaluation import accuracy, overlaps
+from wsi_sampath.evaluation.metrics import Counts
+from wsi_sampath.evaluation.scores import accuracy, overlaps
+from wsi_sampath.models.parts.encoders import resized
+from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.models.sam_path.network import SamPath, SegmentationOutput
 from wsi_sampath.training.loader import Unusable, usable
 from wsi_sampath.training.losses import LossParts, segmentation_loss
-from wsi_sampath.training.metrics import Counts
 from wsi_sampath.training.schedule import learning_rate
 from wsi_sampath.training.settings import Optimiser, TrainSettings
 from wsi_sampath.training.transforms import Pair

@@ -15,16 +15,22 @@ from typing import Any
 
 import torch
 
+from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import STEPS
-from wsi_sampath.models.sam_path import SamPath
+from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
-from wsi_sampath.training.datasets import PatchSet, open_patches
-from wsi_sampath.training.feeding import DTYPES, Feeding
-from wsi_sampath.training.folder import (
+from wsi_sampath.training.callbacks import Curve, Lines, Pictures, spread_out
+from wsi_sampath.training.checkpoint_callbacks import Patience, WholeFiles, best_keeper, keeper
+from wsi_sampath.training.data_module import DTYPES, Feeding
+from wsi_sampath.training.devices import accelerator_of, check_hardware, strategy_of
+from wsi_sampath.training.initial_weights import Start, start_model
+from wsi_sampath.training.loader import PatchReader, label_table
+from wsi_sampath.training.opening import opening_lines
+from wsi_sampath.training.run_folder import (
     RunFolder,
     begin,
     held,
@@ -33,16 +39,10 @@ from wsi_sampath.training.folder import (
     read_json,
     write_json,
 )
-from wsi_sampath.training.hardware import accelerator_of, check_hardware, strategy_of
-from wsi_sampath.training.identity import identity_of
-from wsi_sampath.training.keeping import Patience, WholeFiles, best_keeper, keeper
-from wsi_sampath.training.loader import PatchReader, label_table
-from wsi_sampath.training.opening import opening_lines
+from wsi_sampath.training.run_identity import identity_of
 from wsi_sampath.training.scale import scale_doubt
 from wsi_sampath.training.settings import TrainSettings
-from wsi_sampath.training.start import Start, start_model
 from wsi_sampath.training.task import SCORE, SegmentationTask
-from wsi_sampath.training.watch import Curve, Lines, Pictures, spread_out
 
 ensure_torchvision_imports()
 

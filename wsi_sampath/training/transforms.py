@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi_sampath.models.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.augment import Mask, Rgb, stain_jittered
 from wsi_sampath.training.settings import Augmentation
 

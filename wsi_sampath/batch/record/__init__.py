@@ -1,0 +1,1 @@
+"""What a batch folder remembers: journal, outcomes, table and page."""

@@ -1,0 +1,205 @@
+"""The output folder of a batch: what is remembered there, and the pages made from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from wsi_sampath.batch.job import Job
+from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.journal import Journal, journal_folder
+from wsi_sampath.batch.record.outcome import Outcome, attempt_key
+from wsi_sampath.batch.record.page import is_page, write_page
+from wsi_sampath.batch.record.slide_log import SlideLog
+from wsi_sampath.batch.record.table import is_table, write_table
+from wsi_sampath.batch.record.thumbnails import write_thumbnail
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.explained import explained
+from wsi_sampath.inference.plan import plan_files
+from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.outputs.attributes import damage_of, read_attributes
+from wsi_sampath.outputs.belonging import polygons_state, report_state
+from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
+from wsi_sampath.progress import Progress
+from wsi_sampath.shown import plural
+
+# Failures that lie in the slide: with the same file, settings and model they come again.
+_LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
+# Pages of ten thousand slides take a while to write: at most one part in fifty of the time.
+_REST = 50.0
+_OFTEN_ENOUGH_S = 2.0
+
+
+class BatchFolder:
+    """What one process knows of a batch, shared through files with the others.
+
+    Parameters
+    ----------
+    out
+        The output folder.
+    jobs
+        Every slide of the batch.
+    pages
+        Whether to renew ``slides.csv`` and ``report.html``.
+    """
+
+    def __init__(self, out: Path, jobs: Sequence[Job], *, pages: bool = True) -> None:
+        self.out = out
+        self.jobs = jobs
+        self._own = out / ".wsi_sampath"
+        self.journal = Journal(journal_folder(out))
+        self._pages = pages
+        self._next_pages = 0.0
+        self._told_torn = 0
+
+    @property
+    def table(self) -> Path:
+        """Return the file of the table."""
+        return self.out / "slides.csv"
+
+    @property
+    def page(self) -> Path:
+        """Return the file of the page."""
+        return self.out / "report.html"
+
+    def begin(self, warn: Callable[[str], None]) -> None:
+        """Check, before any slide, that the folder can be written and that its pages are ours.
+
+        Raises
+        ------
+        UsageError
+            Where ``slides.csv`` or ``report.html`` is somebody else's.
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
+        for path, is_ours in ((self.table, is_table), (self.page, is_page)):
+            if not is_ours(path):
+                message = "the batch writes a file of this name, and this one is not of a batch"
+                raise UsageError(f"{message}; move it, or choose another --out", subject=str(path))
+        self.write_pages()
+        self.warn_of_torn(warn)
+
+    def warn_of_torn(self, warn: Callable[[str], None]) -> None:
+        """Say once of every line of the journal that it could not be read."""
+        torn = sum(self.journal.torn.values())
+        if torn > self._told_torn:
+            warn(
+                f"{plural(torn - self._told_torn, 'line')} of the batch's journal "
+                f"({journal_folder(self.out)}) cannot be read, after a power loss perhaps; "
+                "what they told is looked at again"
+            )
+        self._told_torn = torn
+
+    def name(self, job: Job) -> str:
+        """Return a slide's name within the batch: its zarr below the folder."""
+        return job.zarr.relative_to(self.out).as_posix()
+
+    def latest(self, job: Job) -> Record | None:
+        """Return what was last recorded of a slide by any process."""
+        return self.journal.latest().get(self.name(job))
+
+    def log(self, job: Job, onward: Progress) -> SlideLog:
+        """Open a slide's log."""
+        return SlideLog(job.zarr.with_suffix(".log"), onward)
+
+    def before(
+        self, job: Job, settings: SegmentSettings, model: LoadedModel, *, retry_failed: bool
+    ) -> Outcome | None:
+        """Return how a slide ended before, in any process, where it need not be opened again."""
+        record = None if job.fault else self.latest(job)
+        if record is None or record.key != attempt_key(job, settings, model):
+            return None
+        if record.status == "done":
+            return _done_before(job, settings)
+        if record.status != "failed" or record.reason not in _LASTING or retry_failed:
+            return None
+        values = (record.reason, record.message, str(job.slide), record.seconds)
+        return Outcome(job, None, *values, failed_before=True)
+
+    def keep(
+        self, outcome: Outcome, settings: SegmentSettings, model: LoadedModel, onward: Progress
+    ) -> None:
+        """Record an outcome, unless it says nothing new, and renew the pages if they are due.
+
+        Raises
+        ------
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
+        with explained(str(self.out)):
+            if not outcome.failed_before:
+                self.log(outcome.job, onward).finish(outcome)
+            key = outcome.job.fault or attempt_key(outcome.job, settings, model)
+            self._record(outcome, key)
+            if outcome.result is not None:
+                self.draw(outcome.job, outcome.result)
+            self.write_pages_if_due()
+
+    def draw(self, job: Job, result: SegmentResult) -> None:
+        """Make the thumbnail of a result, unless it is there."""
+        # Nobody should lose a slide for want of its picture on the page. Damage to what is read for
+        # it comes as any of these.
+        with suppress(OSError, WsiError, ValueError, LookupError):
+            write_thumbnail(result, self._thumbnail(self.name(job)))
+
+    def _record(self, outcome: Outcome, key: str) -> None:
+        before = self.latest(outcome.job)
+        news = before is None or before.key != key or (before.status == "done") != outcome.done
+        ran = not outcome.failed_before and not (outcome.result and outcome.result.reused)
+        if news or ran:
+            self.journal.add(Record.of(outcome, self.name(outcome.job), key))
+
+    def write_pages_if_due(self) -> None:
+        """Renew the pages unless they took much of the time lately."""
+        if self._pages and time.monotonic() >= self._next_pages:
+            self.write_pages()
+
+    def write_pages(self) -> None:
+        """Write ``slides.csv`` and ``report.html`` anew from all processes' records.
+
+        Raises
+        ------
+        WsiError
+            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        """
+        started = time.monotonic()
+        latest = self.journal.latest()
+        records = [record for record in latest.values() if record.has_ended]
+        ended = {record.zarr for record in records}
+        names = [(str(job.slide), self.name(job)) for job in self.jobs]
+        waiting = [pair for pair in names if pair[1] not in ended]
+        with explained(str(self.out)):
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_table(self.table, records, waiting)
+            write_page(self.page, records, waiting, self._picture)
+        finished = time.monotonic()
+        self._next_pages = finished + max(_OFTEN_ENOUGH_S, _REST * (finished - started))
+
+    def _thumbnail(self, name: str) -> Path:
+        return self._own / "thumbnails" / f"{name}.jpg"
+
+    def _picture(self, record: Record) -> str | None:
+        path = self._thumbnail(record.zarr)
+        return path.relative_to(self.out).as_posix() if path.exists() else None
+
+
+def _done_before(job: Job, settings: SegmentSettings) -> Outcome | None:
+    files = plan_files(job.zarr, settings)
+    if settings.force or not files.are_tidy():
+        return None
+    wanted = [path for path in (files.geojson, files.report) if path is not None]
+    attributes = read_attributes(files.zarr)
+    if attributes is None or not all(path.exists() for path in wanted):
+        return None
+    if damage_of(attributes, of_run=True) is not None or missing_chunks(files.zarr, attributes):
+        return None
+    # A set that does not match is looked at closely, and made again, by the run itself.
+    if files.geojson is not None and polygons_state(files.geojson, attributes) != "same":
+        return None
+    if files.report is not None and report_state(files.report, attributes) != "same":
+        return None
+    return Outcome(job, SegmentResult(files.zarr, files.geojson, attributes, True, files.report))

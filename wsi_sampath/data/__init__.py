@@ -1,0 +1,1 @@
+"""Labelled patches: prepared from data sets and drawn annotations, and read for training."""

@@ -1,0 +1,236 @@
+"""Slides on which somebody drew to labelled patches: classes by name, tiles, folds by case."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from wsi_sampath.classes import ClassSpec, check_class_names, name_key
+from wsi_sampath.data.folds import draw_folds
+from wsi_sampath.data.pairing import check_name
+from wsi_sampath.data.patches import Patch, several
+from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
+from wsi_sampath.data.tables import read_table
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.settings import Frozen
+
+BLOCK_TILES = 3
+"""Side of the blocks that stand for cases where a slide is split within itself."""
+_PALETTE = ("#c83232", "#6ab04c", "#3264c8", "#c8a032", "#8e44ad", "#16a085", "#d35400", "#7f8c8d")
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class NamedClass(ClassSpec):
+    """A class and the annotation classes that mean it; the one of its own name if none is given."""
+
+    values: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of annotations that mean this class."""
+        return self.values or (self.name,)
+
+
+class NamedClasses(Frozen):
+    """What the names of annotations mean; capitals do not matter.
+
+    Attributes
+    ----------
+    classes
+        In the order of the labels 1..k.
+    ignored
+        Annotations that nobody trains on or scores, whatever they cover.
+    mpp
+        As in ``classes.yaml``, so that the file of an earlier folder can be taken; without effect.
+    """
+
+    classes: Annotated[tuple[NamedClass, ...], Field(min_length=1, max_length=254)]
+    ignored: tuple[str, ...] = ()
+    mpp: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_class_names(one.name for one in self.classes)
+        taken = [name_key(name) for one in self.classes for name in one.names]
+        taken += [name_key(name) for name in self.ignored]
+        twice = sorted({name for name in taken if taken.count(name) > 1})
+        if twice:
+            raise ValueError(f"annotations with two meanings: {several(twice)}")
+        return self
+
+    @property
+    def plain_classes(self) -> tuple[ClassSpec, ...]:
+        """Names and colours alone."""
+        return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
+
+    def labels(self, names: Iterable[str], *, subject: str = "") -> dict[str, int]:
+        """Return the label of every annotation name, 0 for those that are ignored.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` for names that mean nothing.
+        """
+        known = {name_key(name): 0 for name in self.ignored}
+        for label, one in enumerate(self.classes, start=1):
+            known |= {name_key(name): label for name in one.names}
+        names = list(names)
+        unknown = sorted({name for name in names if name_key(name) not in known})
+        if unknown:
+            message = f"has annotations {several(unknown)}, which no class or 'ignored' names"
+            raise WsiError("bad-input", message, subject=subject)
+        return {name: known[name_key(name)] for name in names}
+
+
+def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses:
+    """Make one class of every annotation name, in the order in which they come first.
+
+    Parameters
+    ----------
+    colors
+        For every slide its annotation names with "#rrggbb", or None where none is known.
+    """
+    first: dict[str, tuple[str, str | None]] = {}
+    for name, color in itertools.chain.from_iterable(one.items() for one in colors):
+        known = first.get(name_key(name), (name, None))
+        first[name_key(name)] = (known[0], known[1] or color)
+    spare = itertools.cycle(_PALETTE)
+    found = tuple(NamedClass(name=name, color=c or next(spare)) for name, c in first.values())
+    return NamedClasses(classes=found)
+
+
+def read_named_classes(path: Path) -> NamedClasses:
+    """Read a YAML of `NamedClasses`.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used.
+    """
+    return read_table(path, NamedClasses)
+
+
+@dataclass(frozen=True)
+class SlideTile:
+    """A tile: its upper left corner in level-0 px, and its place in the slide's grid of tiles."""
+
+    x0: int
+    y0: int
+    column: int
+    row: int
+
+
+@dataclass(frozen=True)
+class AnnotatedSlide:
+    """A slide cut into labelled tiles.
+
+    Attributes
+    ----------
+    image, annotations
+        Its files.
+    case
+        The patient.
+    tiles
+        Where patches are taken.
+    read
+        Yields image (uint8 (h, w, 3)) and labels (uint8 (h, w)) of every tile, in their order.
+    """
+
+    image: Path
+    annotations: Path
+    case: str
+    tiles: tuple[SlideTile, ...]
+    read: Callable[[], Iterator[Pair]]
+
+
+def plan_slides(
+    slides: Sequence[AnnotatedSlide],
+    out: Path,
+    *,
+    classes: NamedClasses,
+    mpp: float,
+    options: Mapping[str, float | None],
+    blocks: bool = False,
+    test_cases: str = "",
+    test: float = 0.2,
+    folds: int = 5,
+    seed: int = 0,
+    image_format: ImageFormat = "png",
+) -> Plan:
+    """Plan patches from annotated slides; their ids end in row and column of level 0, row first.
+
+    Parameters
+    ----------
+    slides
+        With their tiles.
+    out
+        Folder to write.
+    classes
+        What the labels mean.
+    mpp
+        Microns per pixel of the tiles.
+    options
+        What else decides the content of the tiles; a folder begun with others is refused.
+    blocks
+        Split by blocks of `BLOCK_TILES` x `BLOCK_TILES` tiles of a slide, not by case.
+    test_cases, test, folds, seed
+        As in `draw_folds`.
+    image_format
+        ``png``, or ``jpg`` at a sixth of the size.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where no slide has a tile, or two have one name.
+    """
+    _check_stems(slides)
+    cases = {
+        _patch_id(slide, tile): _case(slide, tile, blocks)
+        for slide in slides
+        for tile in slide.tiles
+    }
+    if not cases:
+        raise UsageError("no tile has enough labelled pixels; lower --min-labelled or --tile")
+    drawn = draw_folds([*cases.values()], test_cases, test, folds, seed)
+    found = {one: Patch(one, drawn[case], case) for one, case in cases.items()}
+    sources = tuple(
+        _source(slide, tuple(found[_patch_id(slide, tile)] for tile in slide.tiles))
+        for slide in slides
+        if slide.tiles
+    )
+    return Plan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
+
+
+def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> Source:
+    def cut() -> Iterator[Piece]:
+        for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
+            yield Piece(patch.img_id, rgb, labels)
+
+    return Source(slide.image, slide.annotations, patches, cut)
+
+
+def _patch_id(slide: AnnotatedSlide, tile: SlideTile) -> str:
+    return f"{slide.image.stem}_{tile.y0}_{tile.x0}"
+
+
+def _case(slide: AnnotatedSlide, tile: SlideTile, blocks: bool) -> str:
+    if not blocks:
+        return slide.case
+    return f"{slide.case}#{tile.row // BLOCK_TILES}-{tile.column // BLOCK_TILES}"
+
+
+def _check_stems(slides: Sequence[AnnotatedSlide]) -> None:
+    for slide in slides:
+        check_name(slide.image)
+    stems = [slide.image.stem for slide in slides]
+    twice = sorted({one for one in stems if stems.count(one) > 1})
+    if twice:
+        raise UsageError(f"two slides have the name {several(twice)}; rename one of them")

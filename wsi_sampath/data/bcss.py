@@ -1,0 +1,206 @@
+"""BCSS as released (one image and mask a region) to patches, tiled and split as SAM-Path's were."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsi_sampath.data.bcss_scale import differs, measured_mpp
+from wsi_sampath.data.folds import case_folds
+from wsi_sampath.data.grouping import Grouping, read_grouping
+from wsi_sampath.data.pairing import check_out, pair_up
+from wsi_sampath.data.patches import TEST_FOLD, Patch
+from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
+from wsi_sampath.data.prepare import paired
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.pictures import picture_size, read_picture
+from wsi_sampath.slides.regions.mask_image import read_mask
+
+SIDE_PX = 1024
+MPP = 0.25
+TEST_INSTITUTIONS = frozenset({"OL", "LL", "E2", "EW", "GM", "S3"})
+SCANNED_AT_20X = frozenset(
+    {
+        *("TCGA-A8-A07C", "TCGA-A8-A07O", "TCGA-A8-A08R", "TCGA-A8-A09X", "TCGA-AO-A03U"),
+        *("TCGA-AO-A0J2", "TCGA-AO-A0J4", "TCGA-AO-A0J6", "TCGA-AO-A124", "TCGA-AO-A128"),
+        *("TCGA-AO-A129", "TCGA-AO-A12F", "TCGA-AO-A1KR", "TCGA-HN-A2NL"),
+    }
+)
+"""Their regions of 0.25 um per pixel are enlarged from 0.5 um."""
+
+_IMAGE_FOLDERS = ("rgbs_colorNormalized", "images", "rgbs")
+_NAME = re.compile(r"(TCGA-(\w\w)-\w{4})\S*_xmin\d+_ymin\d+_MPP-(\d+\.?\d*)")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One annotated region: its name, patient, institution and pixel size in um."""
+
+    name: str
+    case: str
+    institution: str
+    mpp: float
+
+
+def tile_offsets(length: int, side: int = SIDE_PX) -> tuple[int, ...]:
+    """Place the fewest tiles that cover an axis, their overlap spread evenly: the authors' rule.
+
+    An axis shorter than a tile has one, as short as the axis.
+
+    Examples
+    --------
+    >>> tile_offsets(2500)
+    (0, 738, 1476)
+    """
+    count = math.ceil(length / side)
+    if count <= 1:
+        return (0,)
+    step, rest = divmod(length - side, count - 1)
+    return tuple(index * step + min(index, rest) for index in range(count))
+
+
+def parse_region(name: str) -> Region:
+    """Read the name of a region, ``TCGA-..._xmin.._ymin.._MPP-0.2500``.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` if it is not one.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        message = "is not a region of BCSS, which are named TCGA-.._xmin.._ymin.._MPP-0.2500"
+        raise WsiError("bad-input", message, subject=name)
+    return Region(name, match[1], match[2], float(match[3]))
+
+
+def region_patches(region: Region, width: int, height: int) -> dict[str, tuple[int, int]]:
+    """Return row and column offset by patch id; the id ends in both, row first."""
+    return {
+        f"{region.name}_{y}_{x}": (y, x) for y in tile_offsets(height) for x in tile_offsets(width)
+    }
+
+
+def split_patches(
+    cases: dict[str, str], *, folds: int = 5, seed: int = 0, paper_compatible: bool = False
+) -> dict[str, int]:
+    """Return the fold of every patch.
+
+    Parameters
+    ----------
+    cases
+        Patient (``TCGA-OL-A5D6``) by patch.
+    folds, seed
+        As in `case_folds`; the test split is the official one, by institution.
+    paper_compatible
+        Draw the validation split by patch, as the authors did: of the size of theirs, not the very
+        patches. It then shares patients, and by overlap even pixels, with training.
+    """
+    tested = {one for one, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
+    group = {one: one if paper_compatible else case for one, case in cases.items()}
+    drawn = case_folds([group[one] for one in cases if one not in tested], folds=folds, seed=seed)
+    return {one: TEST_FOLD if one in tested else drawn[group[one]] for one in cases}
+
+
+def plan_bcss(
+    root: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    masks: Path | None = None,
+    grouping: Grouping | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    paper_compatible: bool = False,
+    image_format: ImageFormat = "png",
+) -> Plan:
+    """Plan patches from a download of BCSS.
+
+    Parameters
+    ----------
+    root
+        Folder with ``masks`` and with ``rgbs_colorNormalized``, ``images`` or ``rgbs``.
+    out
+        Folder to write.
+    images, masks
+        Where they lie, if elsewhere.
+    grouping
+        Codes to classes; by default the five classes of the paper.
+    folds, seed, paper_compatible
+        As in `split_patches`.
+    image_format
+        ``png``, or ``jpg`` at a sixth of the size.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for pairs that miss a half or a name that is no region's.
+    """
+    image_folder, mask_folder = images or _image_folder(root), masks or root / "masks"
+    check_out(out, [image_folder, mask_folder])
+    pairs = pair_up([image_folder], [mask_folder])
+    regions = {name: parse_region(name) for name in pairs}
+    sizes = {name: picture_size(image) for name, (image, _) in pairs.items()}
+    tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
+    cases = {one: regions[name].case for name, found in tiles.items() for one in found}
+    drawn = split_patches(cases, folds=folds, seed=seed, paper_compatible=paper_compatible)
+    chosen = grouping or read_grouping("bcss")
+    sources = tuple(
+        _source(pairs[name], {Patch(i, drawn[i], cases[i]): at for i, at in found.items()}, chosen)
+        for name, found in tiles.items()
+    )
+    measured = measured_mpp(sizes)
+    mpp = measured if measured is not None and differs(measured, MPP) else MPP
+    return Plan(out, chosen, sources, mpp, image_format)
+
+
+def warnings_about(plan: Plan) -> list[str]:
+    """Return what the user should know about the regions of a plan."""
+    regions = [parse_region(source.mask.stem) for source in plan.sources]
+    enlarged = sorted({one.case for one in regions} & SCANNED_AT_20X)
+    other = [one.name for one in regions if one.mpp != MPP]
+    told = []
+    if enlarged:
+        count = len(enlarged)
+        slides = "1 slide was" if count == 1 else f"{count} slides were"
+        told.append(
+            f"{slides} scanned at 20x, so regions are enlarged twofold: " + ", ".join(enlarged)
+        )
+    if other:
+        count = len(other)
+        what = "1 region is" if count == 1 else f"{count} regions are"
+        told.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
+    if plan.mpp != MPP:
+        told.append(
+            f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
+            f"not the {MPP} of their names: the patches, and models trained on them, say {plan.mpp}"
+        )
+    return told
+
+
+def _source(
+    pair: tuple[Path, Path], tiles: dict[Patch, tuple[int, int]], grouping: Grouping
+) -> Source:
+    image, mask = pair
+
+    def cut() -> Iterator[Piece]:
+        rgb, labels, notes = paired(read_picture(image), read_mask(mask), grouping, image, mask)
+        for patch, (y, x) in tiles.items():
+            box = np.s_[y : y + SIDE_PX, x : x + SIDE_PX]
+            yield Piece(patch.img_id, rgb[box], labels[box], notes=notes)
+
+    return Source(image, mask, tuple(tiles), cut)
+
+
+def _image_folder(root: Path) -> Path:
+    for name in _IMAGE_FOLDERS:
+        if (root / name).is_dir():
+            return root / name
+    raise UsageError(
+        f"has no folder {', '.join(_IMAGE_FOLDERS)}; name it by --images", subject=str(root)
+    )

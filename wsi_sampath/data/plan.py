@@ -1,0 +1,84 @@
+"""What a folder of patches will hold, and how each of them comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.classes import ClassSpec
+from wsi_sampath.data.patches import Patch
+
+ImageFormat = Literal["png", "jpg"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One patch: `rgb` (height, width, 3) and `labels` (height, width), both uint8.
+
+    `encoded` is the image's file where it can be taken over unchanged; `notes` are what the user
+    should know about how image and mask were read.
+    """
+
+    img_id: str
+    rgb: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    encoded: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image and mask, and the patches that come of them."""
+
+    image: Path
+    mask: Path
+    patches: tuple[Patch, ...]
+    cut: Callable[[], Iterator[Piece]]
+
+
+class Classes(Protocol):
+    """Classes, and what in the sources means them: a `Grouping`, or names of annotations."""
+
+    @property
+    def plain_classes(self) -> tuple[ClassSpec, ...]:
+        """Names and colours alone."""
+        ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return all that decides the labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a folder of patches will hold, fixed before the first pixel is read.
+
+    `options` are further numbers, or None for the default, that decide the content of the files;
+    `notes` are what the user should know beforehand.
+    """
+
+    out: Path
+    grouping: Classes
+    sources: tuple[Source, ...]
+    mpp: float | None = None
+    image_format: ImageFormat = "png"
+    options: Mapping[str, float | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def patches(self) -> list[Patch]:
+        """Every patch, in the order of the table."""
+        return [patch for source in self.sources for patch in source.patches]
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the content of the files beside their sources, for resuming."""
+        return {
+            "grouping": self.grouping.model_dump(mode="json"),
+            "format": self.image_format,
+            **self.options,
+        }

@@ -1,0 +1,297 @@
+"""From folders of images and masks to the patch layout: resumable, the table written last."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsi_sampath.data.folds import draw_folds, find_case
+from wsi_sampath.data.grouping import Grouping, guess_grouping
+from wsi_sampath.data.pairing import check_out, pair_up
+from wsi_sampath.data.patches import (
+    IMAGE_SUFFIXES,
+    Patch,
+    several,
+    write_atomically,
+    write_classes,
+    write_table,
+)
+from wsi_sampath.data.plan import Piece, Plan, Source
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.pictures import Picture, read_picture, rgb_of
+from wsi_sampath.slides.regions.mask_image import Mask, read_mask
+
+_JPEG_QUALITY = 95
+_BEGUN = "preparing.json"
+
+
+Tell = Callable[[Path, str], None]
+"""Takes an image and what the user should know about how it was read."""
+
+
+def prepare(plan: Plan, tell: Tell = lambda _image, _note: None) -> Iterator[Source]:
+    """Write the folder, yielding every source once its patches are there.
+
+    What an earlier, interrupted run has written is kept unless its source is another by now; of it
+    `tell` hears nothing.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` naming the file for unreadable images, sizes that differ, and mask values
+        outside of the grouping; ``disk-full``.
+    UsageError
+        If the folder has patches of other settings, other patches, or the sources themselves.
+    """
+    _check_plan(plan)
+    with _writing(plan.out):
+        _begin(plan)
+    for source in plan.sources:
+        if not _is_done(plan.out, source):
+            for piece in source.cut():
+                _write(plan, piece)
+                for note in piece.notes:
+                    tell(source.image, note)
+        yield source
+    with _writing(plan.out):
+        write_classes(plan.out, plan.grouping.plain_classes, plan.mpp)
+        write_table(plan.out, plan.patches)
+
+
+def plan_patches(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    out: Path,
+    *,
+    grouping: Grouping | None = None,
+    mask_suffix: str = "",
+    case: str = "",
+    test_cases: str = "",
+    test: float = 0.2,
+    folds: int = 5,
+    seed: int = 0,
+    mpp: float | None = None,
+) -> Plan:
+    """Plan patches from folders of images and of masks with equal names.
+
+    Parameters
+    ----------
+    images, masks
+        Folders, searched with all below; the first of one belongs to the first of the other.
+    out
+        Folder to write.
+    grouping
+        What mask values mean; guessed for plain black-and-white masks.
+    mask_suffix
+        What the names of masks have after those of images, such as ``_anno``.
+    case
+        Regular expression: its first group (or all of it) found in an id is the case; without it
+        every image is a case of its own.
+    test_cases
+        Regular expression: the cases in which it is found are the test split.
+    test, folds, seed
+        As in `case_folds`; `test` only matters without `test_cases`.
+    mpp
+        Microns per pixel, to be noted in ``classes.yaml``.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for pairs that miss a half, or a case that cannot be told.
+    """
+    if len(images) != len(masks):
+        raise UsageError("give as many --masks as --images: one belongs to the other")
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UsageError(f"--mpp {mpp} must be a number above 0")
+    check_out(out, [*images, *masks])
+    pairs = pair_up(images, masks, mask_suffix)
+    case_of = {img_id: find_case(case, img_id) for img_id in pairs}
+    folds_of = draw_folds([*case_of.values()], test_cases, test, folds, seed)
+    notes: tuple[str, ...] = ()
+    if grouping is None:
+        guess = guess_grouping((mask, read_mask(mask)) for _, mask in pairs.values())
+        grouping, notes = guess.grouping, guess.notes
+    sources = [
+        whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), grouping)
+        for img_id, (image, mask) in pairs.items()
+    ]
+    return Plan(out, grouping, tuple(sources), mpp, notes=notes)
+
+
+def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
+    """Return a source that becomes one patch of the same size."""
+
+    def cut() -> Iterator[Piece]:
+        picture, painted = read_picture(image), read_mask(mask)
+        rgb, labels, notes = paired(picture, painted, grouping, image, mask)
+        yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
+
+    return Source(image, mask, (patch,), cut)
+
+
+def paired(
+    picture: Picture, painted: Mask, grouping: Grouping, image: Path, mask: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+    """Return the pixels of an image, the labels of its mask, and notes on how both were read.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for sizes that differ, and for what cannot be used of either.
+    """
+    rgb, seen = rgb_of(picture, subject=str(image))
+    labels = grouping.labels(painted, subject=str(mask))
+    turned = _turned(picture, painted)
+    _check_sizes(rgb, labels, mask, turned)
+    return rgb, labels, (*turned, *seen, *grouping.notes(painted))
+
+
+def unseen_classes(plan: Plan) -> list[str]:
+    """Return the classes of which no patch of a finished folder has a pixel."""
+    unseen = dict(enumerate((one.name for one in plan.grouping.plain_classes), start=1))
+    for patch in plan.patches:
+        if not unseen:
+            break
+        labels = read_picture(plan.out / "mask" / f"{patch.img_id}.png").pixels
+        unseen = {label: name for label, name in unseen.items() if not (labels == label).any()}
+    return list(unseen.values())
+
+
+def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
+    """Say what was turned upright: a mask without a tag was drawn on what the image shows."""
+    if picture.turned and painted.turned:
+        return ("turned upright, as the orientation tags of image and mask say",)
+    if picture.turned:
+        return (
+            "turned upright, as its orientation tag says; its mask has none and is taken as drawn "
+            "on the upright image",
+        )
+    if painted.turned:
+        return ("mask turned upright, as its orientation tag says; the image has none",)
+    return ()
+
+
+def _passes_on(picture: Picture, image: Path) -> bool:
+    return picture.plain and image.suffix.lower() in (".png", ".jpg", ".jpeg")
+
+
+def _check_sizes(
+    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path, turned: Sequence[str]
+) -> None:
+    """Refuse a mask of another size than its image."""
+    if rgb.shape[:2] != labels.shape:
+        sizes = [f"{one.shape[1]} x {one.shape[0]} px" for one in (labels, rgb)]
+        how = f" (image {turned[0]})" if turned else ""
+        message = f"mask is {sizes[0]}, its image {sizes[1]}{how}"
+        raise WsiError("bad-input", message, subject=str(mask))
+
+
+def _check_plan(plan: Plan) -> None:
+    twice = len(plan.patches) - len({one.img_id for one in plan.patches})
+    if twice:
+        raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
+    own = [(plan.out / name).resolve() for name in ("img", "mask")]
+    for path in (path for source in plan.sources for path in (source.image, source.mask)):
+        if any(path.resolve().is_relative_to(folder) for folder in own):
+            message = f"its img and mask hold the sources ({path}) themselves; take another folder"
+            raise UsageError(message, subject=str(plan.out))
+
+
+def _begin(plan: Plan) -> None:
+    begun = plan.out / _BEGUN
+    settings, known_sources = _read_begun(begun)
+    finished = {path.stem for path in (plan.out / "mask").glob("*.png")}
+    if finished and settings != plan.settings():
+        message = "was begun with other classes, image format or tiles; take another folder"
+        raise UsageError(message, subject=str(plan.out))
+    for name in ("img", "mask"):
+        (plan.out / name).mkdir(parents=True, exist_ok=True)
+    stray = sorted(finished - {one.img_id for one in plan.patches})
+    if stray:
+        message = f"holds patches of another source ({several(stray)}); take another folder"
+        raise UsageError(message, subject=str(plan.out))
+    # Until the table is written again the folder must not pass for complete.
+    (plan.out / "patches.csv").unlink(missing_ok=True)
+    sources = {one.patches[0].img_id: _identity(one) for one in plan.sources}
+    for source in plan.sources:
+        first = source.patches[0].img_id
+        if known_sources.get(first) != sources[first]:
+            for patch in source.patches:
+                (plan.out / "mask" / f"{patch.img_id}.png").unlink(missing_ok=True)
+    state = {"settings": plan.settings(), "sources": sources}
+    write_atomically(begun, json.dumps(state, sort_keys=True).encode())
+
+
+def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return settings and sources of an earlier run, as far as they can be told."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return state["settings"], state["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, {}
+
+
+def _identity(source: Source) -> list[list[str | int]]:
+    """Return what changes when an image or mask is replaced."""
+    return [
+        [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in (source.image, source.mask)
+    ]
+
+
+def _is_done(out: Path, source: Source) -> bool:
+    """Return whether image and mask of every patch are there and not empty."""
+    return all(
+        _has_content(out / "mask" / f"{patch.img_id}.png")
+        and any(_has_content(out / "img" / f"{patch.img_id}{one}") for one in IMAGE_SUFFIXES)
+        for patch in source.patches
+    )
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _write(plan: Plan, piece: Piece) -> None:
+    suffix = plan.image_format
+    if piece.encoded is not None:
+        suffix = "png" if piece.encoded.suffix.lower() == ".png" else "jpg"
+    content = piece.encoded.read_bytes() if piece.encoded else _encode(piece.rgb, suffix)
+    image = plan.out / "img" / f"{piece.img_id}.{suffix}"
+    with _writing(plan.out):
+        for other in IMAGE_SUFFIXES:
+            if other != image.suffix:
+                image.with_name(f"{piece.img_id}{other}").unlink(missing_ok=True)
+        write_atomically(image, content)
+        mask = _encode(piece.labels, "png")
+        write_atomically(plan.out / "mask" / f"{piece.img_id}.png", mask)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        message = f"cannot be written to: {error}"
+        raise WsiError("disk-full" if full else "bad-input", message, subject=str(out)) from error
+
+
+def _encode(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if suffix == "jpg":
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    else:
+        image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,205 @@
+"""Annotated slides for ``wsi-prepare slide``: what to cut, and how a tile is read and labelled."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.data.annotated import (
+    AnnotatedSlide,
+    NamedClasses,
+    Pair,
+    SlideTile,
+    classes_as_found,
+    read_named_classes,
+)
+from wsi_sampath.data.folds import find_case
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.progress import counted
+from wsi_sampath.slides.grid import Box
+from wsi_sampath.slides.readers.open import TileError
+from wsi_sampath.slides.regions.annotations import (
+    Annotation,
+    Annotations,
+    LabelPainter,
+    labelled_boxes,
+    read_annotations,
+    within,
+)
+from wsi_sampath.slides.regions.drawn import paint_tissue
+from wsi_sampath.slides.regions.drawn_place import outside_notes
+from wsi_sampath.slides.regions.find import MASK_MPP, place_doubts
+from wsi_sampath.slides.regions.rasterise import Placement
+from wsi_sampath.slides.sampling import Sampling
+from wsi_sampath.slides.slide import Slide
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How slides are cut: um per pixel, side in px, and the least share of labelled pixels."""
+
+    mpp: float
+    tile: int
+    least: float
+    slide_mpp: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--mpp", self.mpp), ("--tile", self.tile)):
+            if not 0 < value < math.inf:
+                raise UsageError(f"{name} {value} must be a number above 0")
+        if not 0 <= self.least <= 1:
+            raise UsageError(f"--min-labelled {self.least} must be a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One slide, what was drawn on it, and whose it is."""
+
+    slide: Path
+    annotations: Path
+    case: str
+
+
+def paired(files: Sequence[Path], case: str) -> list[Drawn]:
+    """Pair the words of the command line: slide, annotations, slide, annotations, ..."""
+    if len(files) % 2:
+        raise UsageError("give every slide with its annotations: SLIDE FILE.geojson ...")
+    pairs = zip(files[::2], files[1::2], strict=True)
+    return [Drawn(slide, drawn, find_case(case, slide.stem)) for slide, drawn in pairs]
+
+
+def listed(path: Path, case: str) -> list[Drawn]:
+    """Read a CSV with the columns slide, annotations and, if wanted, case.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot be read: {error}", subject=str(path)) from error
+    lacking = [number for number, row in enumerate(rows, 2) if not _is_complete(row)]
+    if lacking or not rows:
+        where = f"line {lacking[0]} has" if lacking else "has"
+        raise UsageError(f"{where} no slide and annotations in columns so named", subject=str(path))
+    return [
+        Drawn(
+            path.parent / row["slide"],
+            path.parent / row["annotations"],
+            row.get("case") or find_case(case, Path(row["slide"]).stem),
+        )
+        for row in rows
+    ]
+
+
+def _is_complete(row: dict[str, str]) -> bool:
+    return bool(row.get("slide") and row.get("annotations"))
+
+
+def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClasses:
+    """Return the classes of a file, or one for every annotation name in the order they come."""
+    return read_named_classes(path) if path else classes_as_found(one.colors() for one in drawn)
+
+
+def cut_slides(
+    drawn: Sequence[Drawn], classes_file: Path | None, tiling: Tiling
+) -> tuple[list[AnnotatedSlide], NamedClasses, list[str]]:
+    """Find the tiles of every slide.
+
+    Returns
+    -------
+    slides, classes, warnings
+        Ready for `plan_slides`; what the user should know.
+
+    Raises
+    ------
+    WsiError
+        For slides and annotations that cannot be read.
+    """
+    found = [read_annotations(one.annotations) for one in drawn]
+    classes = choose_classes(found, classes_file)
+    told: list[str] = []
+    slides = []
+    for one, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
+        file = one.annotations.name
+        told += [f"{file}: {note}" for note in areas.notes()]
+        slides.append(_cut(one, areas, classes, tiling, told))
+    return slides, classes, told
+
+
+def _cut(
+    one: Drawn, drawn: Annotations, classes: NamedClasses, tiling: Tiling, told: list[str]
+) -> AnnotatedSlide:
+    names = {area.name for area in drawn.areas if not area.is_ignored}
+    labels = classes.labels(names, subject=str(one.annotations))
+    with Slide.open(one.slide, slide_mpp=tiling.slide_mpp) as slide:
+        plan, offset = slide.sampling(tiling.mpp), slide.bounds_offset
+        told += slide.warnings
+        beside = [
+            *outside_notes(drawn.areas, slide.size, offset),
+            *place_doubts(slide, _covered(drawn.areas, slide)),
+        ]
+        told += [f"{one.annotations.name}: {note}" for note in beside]
+        if max(slide.mpp.x, slide.mpp.y) > 1.02 * tiling.mpp:
+            told.append(f"{one.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
+    placement = Placement(plan.zoom_x, plan.zoom_y, *offset)
+    painter = LabelPainter(drawn.painted(classes.ignored), labels, placement)
+    size = plan.width, plan.height
+    boxes = tuple(labelled_boxes(painter, size, tiling.tile, tiling.least))
+    if not boxes:
+        told.append(f"{one.slide.name}: no tile with enough annotations")
+    tiles = _tiles(boxes, plan)
+    return AnnotatedSlide(
+        one.slide,
+        one.annotations,
+        one.case,
+        tiles,
+        lambda: _read(one.slide, tiling, plan, painter, boxes),
+    )
+
+
+def _covered(areas: tuple[Annotation, ...], slide: Slide) -> NDArray[np.bool_]:
+    plan = slide.sampling(MASK_MPP)
+    return paint_tissue(
+        areas,
+        slide_size=slide.size,
+        mask_size=(plan.width, plan.height),
+        bounds_offset=slide.bounds_offset,
+    )
+
+
+def _tiles(boxes: Sequence[Box], plan: Sampling) -> tuple[SlideTile, ...]:
+    left = min((box.x for box in boxes), default=0)
+    top = min((box.y for box in boxes), default=0)
+    return tuple(
+        SlideTile(
+            round(box.x * plan.zoom_x),
+            round(box.y * plan.zoom_y),
+            (box.x - left) // box.width,
+            (box.y - top) // box.height,
+        )
+        for box in boxes
+    )
+
+
+def _read(
+    path: Path, tiling: Tiling, plan: Sampling, painter: LabelPainter, boxes: Sequence[Box]
+) -> Iterator[Pair]:
+    with Slide.open(path, slide_mpp=tiling.slide_mpp) as slide:
+        for box in boxes:
+            try:
+                rgb = slide.read_sampled(plan, box.x, box.y, box.width, box.height)
+            except TileError as error:
+                where = f"at {round(box.x * plan.zoom_x)}, {round(box.y * plan.zoom_y)}"
+                message = f"cannot be decoded {where}: {error}"
+                raise WsiError("unreadable", message, subject=str(path)) from error
+            yield rgb, painter.paint(box) * within(box, (plan.width, plan.height))

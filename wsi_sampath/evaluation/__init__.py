@@ -1,0 +1,1 @@
+"""Predictions scored against labels, on patches and on slides."""

@@ -1,0 +1,138 @@
+"""A model on labelled patches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from wsi_sampath.data.patches import SPLITS, Patch, PatchSet, open_patches
+from wsi_sampath.errors import UsageError
+from wsi_sampath.evaluation.class_names import Matched, Pairs, match
+from wsi_sampath.evaluation.metrics import Counts, confusion
+from wsi_sampath.evaluation.patch_predictor import PatchPredictor
+from wsi_sampath.evaluation.scores import summarise
+from wsi_sampath.inference.settings import Precision
+from wsi_sampath.models.zoo import load_model
+from wsi_sampath.progress import counted
+
+
+def score_patches(
+    data: Path,
+    split: str,
+    model: str,
+    *,
+    renamed: Pairs,
+    weights: Path | None,
+    allow_random_weights: bool,
+    draws: int,
+    seed: int,
+    mpp: float | None,
+    stretch: bool,
+    device: str,
+    precision: Precision,
+    batch_size: str,
+) -> dict[str, Any]:
+    """Score a model on one split of a folder of patches.
+
+    Parameters
+    ----------
+    data, split
+        The folder, and which part of it.
+    model, weights, allow_random_weights
+        As in `load_model`.
+    renamed
+        Classes of the model that the data name otherwise, as in `match`.
+    draws, seed
+        As in `summarise`.
+    mpp, stretch, device, precision, batch_size
+        As in `PatchPredictor`; without `mpp` the patches' own.
+
+    Returns
+    -------
+    dict
+        Scores as of `summarise`, with where they come from.
+
+    Raises
+    ------
+    WsiError
+        For data or models that cannot be used.
+    """
+    opened = open_patches(data)
+    chosen = _chosen(opened, split)
+    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    ours, theirs = ([one.name for one in part] for part in (loaded.spec.classes, opened.classes))
+    matched = match(ours, theirs, renamed, str(opened.root))
+    predictor = PatchPredictor(
+        loaded,
+        mpp=mpp or opened.mpp,
+        stretch=stretch,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    return {
+        "data": data.resolve().name,
+        "split": split,
+        "model": loaded.source,
+        "weights_sha256": loaded.weights_sha256,
+        "warnings": list(loaded.warnings),
+        **_scores(opened, chosen, predictor, matched, draws=draws, seed=seed),
+    }
+
+
+def _scores(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    predictor: PatchPredictor,
+    matched: Matched,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    hows: set[str] = set()
+    counts = list(_count(opened, chosen, predictor, matched, hows))
+    cases = [patch.case for patch in chosen]
+    return {
+        "patches": len(chosen),
+        "cases": len(set(cases)),
+        "scale": sorted(hows),
+        **summarise(counts, cases, matched.names, draws=draws, seed=seed),
+    }
+
+
+def _chosen(opened: PatchSet, split: str) -> tuple[Patch, ...]:
+    known = {name: name for name in SPLITS}
+    if split not in known:
+        raise UsageError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    chosen = opened.split(known[split])
+    if not chosen:
+        sizes = ", ".join(f"{len(opened.split(name))} {name}" for name in SPLITS)
+        raise UsageError(f"the {split} split is empty ({sizes})", subject=str(opened.root))
+    return chosen
+
+
+def _count(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    predictor: PatchPredictor,
+    matched: Matched,
+    hows: set[str],
+) -> Iterator[Counts]:
+    step = predictor.batch_size
+    batches = (chosen[start : start + step] for start in range(0, len(chosen), step))
+
+    def score(batch: Sequence[Patch]) -> Iterator[Counts]:
+        pairs = [opened.read(patch) for patch in batch]
+        hows.update(predictor.how(mask.shape) for _, mask in pairs)
+        found = predictor([image for image, _ in pairs])
+        for (_, mask), labels in zip(pairs, found, strict=True):
+            truth, predicted = matched.of_data[mask], matched.of_model[labels]
+            yield confusion(truth, predicted, len(matched.names))
+
+    scored = chain.from_iterable(score(batch) for batch in batches)
+    yield from counted(scored, "patches", len(chosen))

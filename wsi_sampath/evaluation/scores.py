@@ -1,0 +1,251 @@
+"""Scores of a model on labelled patches, with confidence intervals by case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.evaluation.metrics import Counts, class_scores, paper_scores_of
+
+LEVEL = 0.95
+_BACKGROUND = "background"
+_WHAT_PAPER_SCORES_ARE = {
+    "Dice": "share of right pixels (pixel accuracy), all classes alike",
+    "Dice_Bal": "macro Dice over the classes that occur",
+    "F1": "share of right pixels (pixel accuracy) again",
+    "IOU_Jaccard": "pixel accuracy a again, as a / (2 - a)",
+    "IOU_Jaccard_Bal": "sum of the classes' IoU divided by one more than there are classes",
+}
+_WITH_NOT_ANALYSED = _WHAT_PAPER_SCORES_ARE | {
+    "Dice": "micro Dice: pixels not analysed are misses, but no false positives",
+    "F1": "share of right pixels (pixel accuracy), pixels not analysed among the wrong ones",
+    "IOU_Jaccard": "micro IoU: pixels not analysed are misses, but no false positives",
+}
+_WITHOUT_BACKGROUND = {
+    "Dice": "Dice of what is not background, pooled over all pixels",
+    "Dice_Bal": "macro Dice over the classes that occur, without background",
+    "F1": "recall of what is not background: false positives on background are not seen",
+    "IOU_Jaccard": "micro IoU blind to false positives on background: of one class its recall, "
+    "published as IOU (true IoU: per_class)",
+    "IOU_Jaccard_Bal": "sum of the classes' recall-like IoU divided by one more than all classes",
+}
+_WHAT_MICRO_IS = {
+    False: "micro Dice, micro F1 and pixel accuracy are one number: the share of right pixels",
+    True: "pixel accuracy is the share of right pixels; Dice (and F1, the same) and IoU pool all "
+    "classes; pixels not analysed are misses in all three, but no false positives",
+}
+"""By whether there are pixels that were not analysed."""
+
+
+def summarise(
+    counts: Sequence[Counts],
+    cases: Sequence[str],
+    names: Sequence[str],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return all scores as plain values, ready for JSON.
+
+    Parameters
+    ----------
+    counts
+        `confusion` matrix of every patch, (k, k + 1) each.
+    cases
+        Case of every patch.
+    names
+        Names of the k classes.
+    draws, seed
+        Of the bootstrap, which draws whole cases with replacement.
+
+    Returns
+    -------
+    dict
+        ``per_class`` (by name), ``macro``, ``micro``, ``per_image``, ``paper``, ``confusion`` and
+        ``bootstrap``. Scores pool all labelled pixels of all patches, but for ``per_image``. A
+        score is None where a class is neither in the truth nor predicted; a ``_ci`` is
+        [low, high], or None with fewer than two cases.
+    """
+    stacked = np.stack([*counts])
+    total = stacked.sum(axis=0)
+    unique, index = np.unique(np.asarray(cases), return_inverse=True)
+    often = draw_cases(len(unique), draws, seed)
+    intervals = None if often is None else _intervals(stacked, index, often)
+    return {
+        "per_class": _per_class(total, names, intervals),
+        "macro": _macro(total, intervals),
+        "micro": _micro(total, intervals),
+        "per_image": _per_image(stacked, names, intervals),
+        "paper": _paper(total, names),
+        "confusion": total.tolist(),
+        "bootstrap": {"unit": "case", "draws": draws, "seed": seed, "level": LEVEL},
+    }
+
+
+def overlaps(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Dice and IoU of every class, NaN where a class is in neither truth nor prediction.
+
+    Parameters
+    ----------
+    counts
+        (..., k, k + 1), any number of `confusion` matrices.
+    """
+    hit = np.diagonal(counts[..., 1:], axis1=-2, axis2=-1).astype(np.float64)
+    mass = counts.sum(axis=-1) + counts[..., 1:].sum(axis=-2)
+    mass = np.where(mass > 0, mass, np.nan)
+    return 2 * hit / mass, hit / (mass - hit)
+
+
+def accuracy(counts: Counts) -> NDArray[np.float64]:
+    """Return the share of right pixels of (..., k, k + 1) matrices, NaN without pixels."""
+    hit = np.trace(counts[..., 1:], axis1=-2, axis2=-1).astype(np.float64)
+    pixels = counts.sum(axis=(-2, -1))
+    share: NDArray[np.float64] = hit / np.where(pixels > 0, pixels, np.nan)
+    return share
+
+
+def _pooled(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Dice and IoU over all classes at once; what is not analysed is a miss of its class."""
+    hit = np.float64(np.trace(counts[:, 1:]))
+    mass = counts.sum() + counts[:, 1:].sum()
+    mass = np.where(mass > 0, mass, np.nan)
+    return 2 * hit / mass, hit / (mass - hit)
+
+
+Intervals = dict[str, NDArray[np.float64]]
+
+
+def draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
+    """Return (draws, cases), how often each is drawn; None where they are too few to tell."""
+    if cases < 2 or draws < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    often: Counts = rng.multinomial(cases, np.full(cases, 1 / cases), size=draws)
+    return often
+
+
+def _intervals(stacked: Counts, index: NDArray[np.intp], often: Counts) -> Intervals:
+    """Return (2, ...) bounds of every score; `index` is the case of every image."""
+    by_case = np.zeros((often.shape[1], *stacked.shape[1:]), np.int64)
+    np.add.at(by_case, index, stacked)
+    drawn = np.tensordot(often, by_case, axes=1)
+    weights = often[:, index].astype(np.float64)
+    scores = {"accuracy": accuracy(drawn)}
+    pooled, single = overlaps(drawn), overlaps(stacked)
+    for name, score, image_score in zip(("dice", "iou"), pooled, single, strict=True):
+        scores[name], scores[f"macro_{name}"] = score, _mean(score)
+        scores[f"image_{name}"] = _weighted_mean(weights, image_score)
+        scores[f"image_mean_{name}"] = _weighted_mean(weights, _mean(image_score))
+    return {name: _bounds(score) for name, score in scores.items()}
+
+
+def _weighted_mean(
+    weights: NDArray[np.float64], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the means of (images, ...) scores, NaN left out, under (draws, images) weights."""
+    known = ~np.isnan(scores)
+    mass = weights @ known
+    mean: NDArray[np.float64] = weights @ np.where(known, scores, 0) / np.where(mass, mass, np.nan)
+    return mean
+
+
+def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    tail = (1 - LEVEL) / 2
+    known = ~np.isnan(scores).all(axis=0)
+    filled = np.where(known, scores, 0.0)
+    bounds = np.nanquantile(filled, [tail, 1 - tail], axis=0)
+    return np.where(known, bounds, np.nan)
+
+
+def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis without the NaN, NaN where there is nothing else."""
+    known = (~np.isnan(scores)).sum(axis=-1)
+    mean: NDArray[np.float64] = np.nansum(scores, axis=-1) / np.where(known > 0, known, np.nan)
+    return mean
+
+
+def _per_class(total: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
+    return {
+        name: {
+            **score,
+            "dice_ci": _interval(ci, "dice", index),
+            "iou_ci": _interval(ci, "iou", index),
+            "pixels": int(total[index].sum()),
+        }
+        for index, (name, score) in enumerate(zip(names, class_scores(total), strict=True))
+    }
+
+
+def _macro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
+    dice, iou = overlaps(total)
+    return {
+        "over": "classes in the truth or predicted",
+        "dice": _plain(_mean(dice)),
+        "iou": _plain(_mean(iou)),
+        "dice_ci": _interval(ci, "macro_dice"),
+        "iou_ci": _interval(ci, "macro_iou"),
+    }
+
+
+def _micro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
+    dice, iou = _pooled(total)
+    return {
+        "is": _WHAT_MICRO_IS[bool(total[:, 0].any())],
+        "pixel_accuracy": _plain(accuracy(total)),
+        "dice": _plain(dice),
+        "iou": _plain(iou),
+        "pixel_accuracy_ci": _interval(ci, "accuracy"),
+    }
+
+
+def _per_image(stacked: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
+    dice, iou = overlaps(stacked)
+    columns = zip(_mean(dice.T), _mean(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True)
+    per_class = {
+        name: {
+            "dice": _plain(mean_dice),
+            "iou": _plain(mean_iou),
+            "dice_ci": _interval(ci, "image_dice", index),
+            "iou_ci": _interval(ci, "image_iou", index),
+            "images": int(images),
+        }
+        for index, (name, (mean_dice, mean_iou, images)) in enumerate(
+            zip(names, columns, strict=True)
+        )
+    }
+    return {
+        "is": "means over the images where a class is in the truth or predicted",
+        "per_class": per_class,
+        "dice": _plain(_mean(_mean(dice))),
+        "iou": _plain(_mean(_mean(iou))),
+        "dice_ci": _interval(ci, "image_mean_dice"),
+        "iou_ci": _interval(ci, "image_mean_iou"),
+    }
+
+
+def _paper(total: Counts, names: Sequence[str]) -> dict[str, Any]:
+    lower = [name.casefold() for name in names]
+    background = lower.index(_BACKGROUND) + 1 if _BACKGROUND in lower else None
+    meanings = _WITHOUT_BACKGROUND
+    if background is None:
+        meanings = _WITH_NOT_ANALYSED if total[:, 0].any() else _WHAT_PAPER_SCORES_ARE
+    scores = paper_scores_of(total, background)
+    values: dict[str, Any] = dict(scores)
+    return {
+        "note": "what SAM-Path's code computes, under its names; only for comparison with it",
+        **{name: {"value": values[name], "is": meanings[name]} for name in meanings},
+    }
+
+
+def _plain(value: NDArray[np.float64] | np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(ci: Intervals | None, name: str, index: int | None = None) -> list[float] | None:
+    if ci is None:
+        return None
+    bounds = ci[name] if index is None else ci[name][:, index]
+    return None if np.isnan(bounds).any() else [float(one) for one in bounds]

@@ -1,0 +1,74 @@
+"""What a growing zarr holds on disk, as one digest: tells whether chunks were lost or torn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from wsi_sampath.outputs.omezarr.bands import CHUNK
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """A digest of all chunks of the first `rows` rows, made in one pass as they are written.
+
+    Attributes
+    ----------
+    rows
+        Of level 0; a whole number of chunks.
+    digest
+        Hexadecimal.
+    """
+
+    rows: int = 0
+    digest: str = ""
+
+    def upto(
+        self, rows: int, path: Path, *, n_levels: int, channels: int, zarr_format: int
+    ) -> StoredRows:
+        """Go on to `rows` rows, reading the chunks that are new since.
+
+        Parameters
+        ----------
+        rows
+            Of level 0 that are on disk as whole chunks.
+        path
+            The zarr.
+        n_levels
+            Of its pyramid.
+        channels
+            Of the root image; 0 where it has no such axis.
+        zarr_format
+            2 or 3.
+        """
+        digest, done = self.digest, self.rows
+        while done + CHUNK <= rows:
+            done += CHUNK
+            for level in range(n_levels):
+                row = (done >> level) // CHUNK - 1
+                if row >= 0 and (done - CHUNK >> level) // CHUNK == row:
+                    for folder in _folders(path, level, row, channels, zarr_format):
+                        digest = _extended(digest, folder)
+        return StoredRows(done, digest)
+
+
+def _folders(path: Path, level: int, row: int, channels: int, zarr_format: int) -> Iterator[Path]:
+    chunks = "c" if zarr_format == 3 else ""
+    yield path / "labels" / "classes" / str(level) / chunks / str(row)
+    image = path / str(level) / chunks
+    if not channels:
+        yield image / str(row)
+    for channel in range(channels):
+        yield image / str(channel) / str(row)
+
+
+def _extended(digest: str, folder: Path) -> str:
+    total = xxhash.xxh3_64(digest.encode())
+    for file in sorted(folder.glob("*")):
+        if not file.name.endswith(".partial"):
+            data = file.read_bytes()
+            total.update(f"{file.name} {len(data)}\n".encode() + data)
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Outlines of the regions of a label plane, traced strip by strip."""

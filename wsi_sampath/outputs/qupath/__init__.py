@@ -1,0 +1,1 @@
+"""GeoJSON as QuPath writes and reads it."""

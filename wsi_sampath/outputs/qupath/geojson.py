@@ -1,0 +1,291 @@
+"""Polygons to a GeoJSON file that QuPath opens, streamed to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from errno import ENOSPC
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Literal, Self
+
+import numpy as np
+import shapely
+import xxhash
+from numpy.typing import NDArray
+
+from wsi_sampath.classes import check_class_names, class_name
+from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.polygons.tracer import TracedPolygon
+from wsi_sampath.outputs.qupath.packing import SUFFIXES, TAIL, head, pack, unpack
+from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
+
+__all__ = ["GeoJSONWriter", "PlaneToSlide"]
+
+AREA = "Area µm^2"
+MEAN_PROBABILITY = "Mean probability"
+MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
+# In a zip of small members the parser is no limit, only the number of objects is.
+TOO_MANY_FEATURES = 1_000_000
+_BATCH = 10_000
+_BLOCK_BYTES = 1 << 20
+
+
+class GeoJSONWriter:
+    """Write polygons as QuPath objects, one feature each, as they come.
+
+    Everything goes to PATH.partial, which becomes PATH when the writer is closed. If the `with`
+    block ends by an exception the partial file stays, for a later writer to go on with, and PATH
+    is left as it was. The same polygons written in the same order give the same bytes, with or
+    without a stop in between.
+
+    Parameters
+    ----------
+    path
+        Ends in .geojson or .json, or with .gz after it, or in .geojson.zip: members of at most
+        100,000 features.
+    classes
+        Name and "#rrggbb" of the labels 1, 2, ...
+    transform
+        From plane to level-0 pixels.
+    namespace
+        Text from which the object ids are made; one for each slide and model.
+    object_type
+        What QuPath makes of the polygons.
+    run
+        Id of the run, kept in the file, by which it is known as ours later.
+    growing
+        Where to write until the writer is closed; None is PATH.partial.
+    name
+        What the file will be called, if it is to be moved once it is complete.
+    resume
+        What `state` said when an earlier writer stopped; its file is cut back to that point.
+    min_area_um2
+        Polygons smaller than this are left out and holes smaller than this are filled, so that
+        a speck left out leaves no hole in the region around it. Where small polygons lie side
+        by side, the hole that they fill together may be larger and then stays.
+
+    Attributes
+    ----------
+    count
+        Features written so far.
+    areas_um2
+        Class name to the area of the features written so far.
+
+    Raises
+    ------
+    WsiError
+        `bad-input` for a suffix, class, transform or label that can't be written; `disk-full`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        classes: Sequence[tuple[str, str]],
+        transform: PlaneToSlide,
+        namespace: str,
+        object_type: Literal["annotation", "detection"] = "annotation",
+        min_area_um2: float = 0.0,
+        run: str | None = None,
+        growing: Path | None = None,
+        name: str | None = None,
+        resume: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not path.name.endswith(SUFFIXES):
+            message = f"can't write GeoJSON there: the name must end in {', '.join(SUFFIXES)}"
+            raise WsiError("bad-input", message, subject=str(path))
+        _check_transform(transform)
+        self._path = path
+        self._partial = growing or path.with_name(path.name + ".partial")
+        self._name = name or path.name
+        self._run = run
+        self._digest = xxhash.xxh3_64()
+        self._transform = transform
+        self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
+        self._min_area_um2 = min_area_um2
+        self._names = [name for name, _ in classes]
+        self._heads = [_properties_head(object_type, *one) for one in _as_qupath_names(classes)]
+        self.count = 0
+        self._bytes = 0
+        self.areas_um2 = dict.fromkeys(self._names, 0.0)
+        with self._disk_full_named():
+            self._file = self._reopen(resume) if resume else self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+
+    def state(self) -> dict[str, Any]:
+        """Make what was written so far durable, and say how to go on from here."""
+        with self._disk_full_named():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return {
+            "bytes": self._file.tell(),
+            "digest": self._digest.hexdigest(),
+            "count": self.count,
+            "areas_um2": dict(self.areas_um2),
+        }
+
+    def write(self, polygons: Iterable[TracedPolygon]) -> None:
+        """Write polygons, one feature each (more if rounding splits one)."""
+        remaining = iter(polygons)
+        while batch := list(islice(remaining, _BATCH)):
+            self._write_batch(batch)
+
+    def close(self) -> None:
+        """Complete the file and put it in its place. Closing twice does nothing."""
+        if self._file.closed:
+            return
+        with self._disk_full_named():
+            self._file.write(TAIL)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._bytes = self._file.tell()
+            self._file.close()
+            pack(self._partial, self._path, name=self._name)
+
+    def warning(self) -> str | None:
+        """Tell, once closed, why QuPath would struggle with the file, and what helps."""
+        zipped = self._path.suffix == ".zip"
+        if zipped and self.count <= TOO_MANY_FEATURES:
+            return None
+        if self.count <= MANY_FEATURES and self._bytes <= MANY_BYTES:
+            return None
+        help_ = "--min-area UM2 leaves out specks, --simplify UM shortens outlines"
+        if not zipped:
+            help_ += ", --geojson NAME.geojson.zip loads in parts"
+        size = f"{self.count:,} polygons ({self._bytes / 1e6:,.0f} MB)"
+        return f"QuPath will be slow with {size} in {self._name}: {help_}"
+
+    def _begin(self) -> IO[bytes]:
+        file = self._partial.open("wb")
+        start = head(self._run)
+        file.write(start)
+        self._digest.update(start)
+        return file
+
+    def _reopen(self, state: Mapping[str, Any]) -> IO[bytes]:
+        if not self._partial.exists():
+            # A run that was stopped just before its end had closed the polygons already.
+            unpack(self._path, self._partial)
+        file = self._partial.open("r+b")
+        self._digest = _digest_of(file, state["bytes"])
+        file.truncate(state["bytes"])
+        file.seek(state["bytes"])
+        self.count = state["count"]
+        self.areas_um2 = dict(state["areas_um2"])
+        return file
+
+    def _write_batch(self, batch: Sequence[TracedPolygon]) -> None:
+        labels = np.array([one.label for one in batch])
+        if labels.min() < 1 or labels.max() > len(self._names):
+            message = f"label {labels.max()} has no class among the {len(self._names)}"
+            raise WsiError("bad-input", message, subject=str(self._path))
+        means = np.array([one.mean_score for one in batch]) / 255
+        shapes = np.empty(len(batch), object)
+        shapes[:] = [one.polygon for one in batch]
+        chosen, shapes = self._drop_specks(shapes)
+        shapes, source = self._transform.to_slide(shapes)
+        source = chosen[source]
+        self._write_features(labels[source], means[source], shapes)
+
+    def _drop_specks(self, shapes: Shapes) -> tuple[NDArray[np.int64], Shapes]:
+        pixel = self._transform.um2_per_pixel * self._transform.scale_x * self._transform.scale_y
+        smallest = self._min_area_um2 / pixel
+        chosen = np.flatnonzero(shapely.area(shapes) >= smallest)
+        kept = shapes[chosen]
+        return chosen, fill_small_holes(kept, smallest) if smallest > 0 else kept
+
+    def _write_features(
+        self, labels: NDArray[np.int64], means: NDArray[np.float64], shapes: Shapes
+    ) -> None:
+        if len(shapes) == 0:
+            return
+        areas = shapely.area(shapes) * self._transform.um2_per_pixel
+        geometries = _geometries(shapes)
+        columns = zip(labels.tolist(), areas.tolist(), means.tolist(), geometries, strict=True)
+        features = [
+            f'\n{{"type":"Feature","id":"{self._id(self.count + number)}","geometry":{geometry},'
+            f'{self._heads[label - 1]}"{AREA}":{round(area, 2)},'
+            f'"{MEAN_PROBABILITY}":{round(mean, 4)}}}}}}}'
+            for number, (label, area, mean, geometry) in enumerate(columns)
+        ]
+        with self._disk_full_named():
+            text = (("," if self.count else "") + ",".join(features)).encode()
+            self._file.write(text)
+            self._digest.update(text)
+        self.count += len(features)
+        per_label = np.bincount(labels, weights=areas, minlength=len(self._names) + 1)
+        for name, area in zip(self._names, per_label[1:].tolist(), strict=True):
+            self.areas_um2[name] += area
+
+    def _id(self, number: int) -> uuid.UUID:
+        return uuid.uuid5(self._namespace, str(number))
+
+    @contextmanager
+    def _disk_full_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            message = "no space left while writing the polygons: free some and run again"
+            raise WsiError("disk-full", message, subject=str(self._path)) from error
+
+
+def is_intact(growing: Path, state: Mapping[str, Any]) -> bool:
+    """Tell whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
+    try:
+        with growing.open("rb") as file:
+            return bool(_digest_of(file, state["bytes"]).hexdigest() == state["digest"])
+    except OSError:
+        return False
+
+
+def _digest_of(file: IO[bytes], length: int) -> xxhash.xxh3_64:
+    digest = xxhash.xxh3_64()
+    while length > 0 and (block := file.read(min(length, _BLOCK_BYTES))):
+        digest.update(block)
+        length -= len(block)
+    return digest
+
+
+def _geometries(shapes: Shapes) -> list[str]:
+    """Return the geometry of each shape as compact JSON, whole numbers without a fraction."""
+    texts = shapely.to_geojson(shapes).tolist()
+    return [text.replace(".0,", ",").replace(".0]", "]") for text in texts]
+
+
+def _as_qupath_names(classes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    try:
+        names = [class_name(name) for name, _ in classes]
+        check_class_names(names)
+    except ValueError as error:
+        raise WsiError("bad-input", f"QuPath would not take these classes: {error}") from error
+    return [(name, color) for name, (_, color) in zip(names, classes, strict=True)]
+
+
+def _properties_head(object_type: str, name: str, color: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+        raise WsiError("bad-input", f"class {name!r} needs a color like #1f77b4")
+    red, green, blue = bytes.fromhex(color[1:])
+    classification = {"name": name, "color": [red, green, blue]}
+    text = json.dumps(classification, separators=(",", ":"), ensure_ascii=False)
+    return f'"properties":{{"objectType":"{object_type}","classification":{text},"measurements":{{'
+
+
+def _check_transform(transform: PlaneToSlide) -> None:
+    sizes = (transform.scale_x, transform.scale_y, transform.mpp_x, transform.mpp_y)
+    if not (np.isfinite([*sizes, transform.offset_x, transform.offset_y]).all() and min(sizes) > 0):
+        raise WsiError("bad-input", f"{transform} needs finite numbers and positive sizes")

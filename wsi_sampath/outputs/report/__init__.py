@@ -1,0 +1,1 @@
+"""The report of a slide: one page with its picture and figures."""

@@ -1,0 +1,219 @@
+"""``NAME.html``: one page that says what was found, how, and how well it went."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsi_sampath.files import replacing
+from wsi_sampath.outputs.report.overlay import draw_overlay
+from wsi_sampath.outputs.result import Result
+
+LONGEST_SIDE_PX = 1600
+_JPEG_QUALITY = 88
+_LISTED_FAILURES = 20
+_INK, _QUIET, _BAR = "#202124", "#5f6368", "#7a8794"
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """The whole slide, small.
+
+    Attributes
+    ----------
+    rgb
+        uint8 (h, w, 3).
+    um_x, um_y
+        Um per pixel of it.
+    """
+
+    rgb: NDArray[np.uint8]
+    um_x: float
+    um_y: float
+
+
+def write_report(
+    result: Result, target: Path, *, zarr_name: str, backdrop: Backdrop | None = None
+) -> None:
+    """Write the report of a result; the file appears at once, complete.
+
+    Parameters
+    ----------
+    result
+        A complete result, already in its place or not.
+    target
+        The HTML file. It holds everything it shows.
+    zarr_name
+        Name of the zarr beside the report.
+    backdrop
+        The slide; None shows the class map on white.
+
+    Raises
+    ------
+    OSError
+        Where it can't be written.
+    """
+    text = render_report(result, zarr_name=zarr_name, backdrop=backdrop)
+    with replacing(target) as growing:
+        growing.write_text(text, encoding="utf-8")
+
+
+def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None = None) -> str:
+    """Return the report as HTML; see `write_report`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("wsi_sampath.outputs.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_writable,
+    )
+    environment.filters |= {"number": number, "plain": plain}
+    environment.filters["urlencode"] = _link
+    run = result.attributes
+    overlay, picture = _pictures(result, backdrop or blank_backdrop(result))
+    failures = run["tiles"]["failures"]
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        zarr_name=zarr_name,
+        overlay=overlay,
+        picture=picture if backdrop is not None else None,
+        classes=result.areas(),
+        area_chart=_area_chart(result),
+        time_chart=_time_chart(run["seconds"]),
+        extent=_extent(run),
+        failures=failures[:_LISTED_FAILURES],
+        unlisted=run["tiles"]["failed"] - min(len(failures), _LISTED_FAILURES),
+        settings={k: v for k, v in run["settings"].items() if v is not None},
+    )
+
+
+def _link(path: str) -> str:
+    return quote(os.fsencode(path))
+
+
+def _writable(value: object) -> object:
+    """Show the bytes of a name that are not UTF-8."""
+    if type(value) is not str:  # and not markup, which is ready
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def blank_backdrop(result: Result) -> Backdrop:
+    """Return white paper the size of the class map."""
+    finest = result.levels[0]
+    extent = max(finest.height * finest.um_y, finest.width * finest.um_x)
+    level = result.levels[result.level_near(extent / LONGEST_SIDE_PX)]
+    paper = np.full((level.height, level.width, 3), 255, np.uint8)
+    return Backdrop(paper, level.um_x, level.um_y)
+
+
+def sample_labels(result: Result, backdrop: Backdrop) -> NDArray[np.uint8]:
+    """Return the class map at the pixel centres of a backdrop, uint8 (h, w)."""
+    number_ = result.level_near(min(backdrop.um_x, backdrop.um_y))
+    level = result.levels[number_]
+    height, width = backdrop.rgb.shape[:2]
+    rows = ((np.arange(height) + 0.5) * backdrop.um_y / level.um_y).astype(int)
+    columns = ((np.arange(width) + 0.5) * backdrop.um_x / level.um_x).astype(int)
+    # Without dask: it takes long to import, and would send the work to a cluster we may be part of.
+    labels = result.read_labels(number_)
+    sampled = np.zeros((height, width), np.uint8)
+    inside = np.ix_(rows < level.height, columns < level.width)
+    sampled[inside] = labels[np.ix_(rows[rows < level.height], columns[columns < level.width])]
+    return sampled
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, without exponents."""
+    if value == 0 or not np.isfinite(value):
+        return "0" if value == 0 else "–"
+    digits = int(np.clip(2 - np.floor(np.log10(abs(value))), 0, 6))
+    return f"{value:,.{digits}f}"
+
+
+def plain(value: Any) -> str:
+    """Write a setting as a person would."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    return str(value)
+
+
+def _pictures(result: Result, backdrop: Backdrop) -> tuple[str, str]:
+    colors = [one.color for one in result.classes]
+    labels = sample_labels(result, backdrop)
+    return tuple(  # type: ignore[return-value]
+        _jpeg(draw_overlay(backdrop.rgb, shown, class_colors=colors, um_per_px=backdrop.um_x))
+        for shown in (labels, np.zeros_like(labels))
+    )
+
+
+def _extent(run: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Rows of the coverage table: what, mm2, share of the slide."""
+    coverage = run["coverage"]
+    method = run["settings"]["tissue"]
+    how = {"otsu": "found by its stain", "none": "not looked for"}.get(method, f"from {method}")
+    rows = [("Slide", "slide_mm2"), (f"Tissue ({how})", "tissue_mm2"), ("Analysed", "analysed_mm2")]
+    whole = coverage["slide_mm2"]
+    return [
+        (name, coverage[key], number(min(100.0, 100 * coverage[key] / whole))) for name, key in rows
+    ]
+
+
+def _jpeg(picture: Image.Image) -> str:
+    data = io.BytesIO()
+    picture.save(data, format="JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    return _data_uri("image/jpeg", data.getvalue())
+
+
+def _area_chart(result: Result) -> str:
+    areas = [result.attributes["area_mm2"][one.name] for one in result.classes]
+    names = [one.name for one in result.classes]
+    texts = [f"{number(area)} mm²" for area in areas]
+    return _bars(names, areas, texts, [one.color for one in result.classes])
+
+
+def _time_chart(seconds: dict[str, float]) -> str:
+    stages = {name: spent for name, spent in seconds.items() if name != "total"}
+    texts = [f"{spent:,.2f} s" for spent in stages.values()]
+    return _bars(list(stages), list(stages.values()), texts, [_BAR] * len(stages))
+
+
+def _bars(names: list[str], values: list[float], texts: list[str], colors: list[str]) -> str:
+    """Draw horizontal bars, the first on top, as an SVG."""
+    with rc_context({"svg.hashsalt": "wsi_sampath", "font.size": 10, "text.parse_math": False}):
+        figure = Figure(figsize=(5.2, 0.5 + 0.34 * len(names)), layout="constrained")
+        axes = figure.add_subplot()
+        places = range(len(names))
+        bars = axes.barh(places, values, color=colors, edgecolor=_QUIET, linewidth=0.5, height=0.66)
+        axes.bar_label(bars, texts, padding=4, color=_QUIET)
+        axes.set_yticks(places, names, color=_INK)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.28 * max(*values, 1e-9))
+        axes.xaxis.set_visible(False)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.spines["left"].set_color("#dadce0")
+        axes.tick_params(length=0)
+        data = io.BytesIO()
+        figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
+    return _data_uri("image/svg+xml", data.getvalue())
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

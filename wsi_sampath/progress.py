@@ -1,0 +1,76 @@
+"""The course of a run or a loop, told while it lasts; Python callers may ignore it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+_LINE_EVERY_S = 10.0
+Thing = TypeVar("Thing")
+
+
+class Progress(Protocol):
+    """Receives the course of a run; all calls come from one thread, but for `warn`."""
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """Start a slide that has `n_tiles` tiles to analyse."""
+        ...
+
+    def advance(self, n_tiles: int) -> None:
+        """Count tiles that are done."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Tell something that the user should know."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Tell something that is as it should be."""
+        ...
+
+    def end(self) -> None:
+        """Finish the slide, done or failed."""
+        ...
+
+
+class Silent:
+    """A progress that tells nothing."""
+
+    def begin(self, slide: str, n_tiles: int) -> None:
+        """See `Progress`."""
+
+    def advance(self, n_tiles: int) -> None:
+        """See `Progress`."""
+
+    def warn(self, message: str) -> None:
+        """See `Progress`."""
+
+    def note(self, message: str) -> None:
+        """See `Progress`."""
+
+    def end(self) -> None:
+        """See `Progress`."""
+
+
+def counted(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
+    """Pass on `things`, showing on stderr how many of `total` have come."""
+    return _bar(things, what, total) if sys.stderr.isatty() else _lines(things, what, total)
+
+
+def _bar(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(things, what, total=total, console=Console(stderr=True))
+
+
+def _lines(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
+    told = time.monotonic()
+    for done, thing in enumerate(things, start=1):
+        yield thing
+        if time.monotonic() - told >= _LINE_EVERY_S and done < total:
+            told = time.monotonic()
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+    print(f"{what}: {total} of {total}", file=sys.stderr, flush=True)

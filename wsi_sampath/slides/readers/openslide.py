@@ -1,0 +1,103 @@
+"""OpenSlide, the reference reader."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_sampath.slides.readers.base import Rgb, TileError, flatten, read_clipped
+from wsi_sampath.slides.readers.metadata import openslide_metadata, stated_number
+
+_MOST_TILE_PX = 1 << 28
+_RESAMPLED = (
+    "the largest DICOM instance is a resampled one; the original is not in this folder, and the "
+    "slide is read at the lower resolution"
+)
+
+
+class OpenSlideReader:
+    """OpenSlide, the reference reader. Thread-safe."""
+
+    name = "openslide"
+
+    decoded_px: int | None = None
+
+    def __init__(self, path: Path) -> None:
+        import openslide
+
+        self._path = path
+        self._open: Callable[[str], Any] = openslide.OpenSlide
+        self._error = openslide.OpenSlideError
+        self._lock = threading.Lock()
+        try:
+            self._handle = self._open(str(path))
+        except (openslide.OpenSlideError, OSError) as error:
+            raise TileError(str(error) or type(error).__name__) from None
+        _refuse_absurd_tiles(self._handle.properties)
+        self._downsamples: tuple[float, ...] = self._handle.level_downsamples
+        self.metadata = openslide_metadata(self._handle)
+        if self._handle.properties.get("dicom.ImageType[3]") == "RESAMPLED":
+            self.metadata = replace(self.metadata, warnings=(_RESAMPLED,))
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
+        """Read a box of a level; see `Reader.read`."""
+        size = self.metadata.level_sizes[level]
+        return read_clipped(
+            size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
+        )
+
+    def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
+        x, y, width, height = box
+        scale = self._downsamples[level]
+        location = (round(x * scale), round(y * scale))
+        handle = self._handle
+        try:
+            image = handle.read_region(location, level, (width, height))
+        except self._error:
+            image = self._retry(handle, location, level, (width, height))
+        return flatten(np.asarray(image), self.metadata.background)
+
+    def _retry(
+        self, failed: Any, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Any:
+        # An OpenSlide handle that failed once refuses every later call, so one bad tile (or one
+        # hiccup of a network disk) would cost the rest of the slide: reopen, try once more. The
+        # second try has a handle of its own, which no other thread's bad tile can spoil.
+        self._reopen(failed)
+        with self._fresh() as handle:
+            try:
+                return handle.read_region(location, level, size)
+            except self._error as error:
+                raise TileError(str(error)) from None
+
+    def _reopen(self, failed: Any) -> None:
+        with self._lock:
+            if self._handle is failed:
+                self._handle = self._fresh()
+
+    def _fresh(self) -> Any:
+        try:
+            return self._open(str(self._path))
+        except (self._error, OSError) as error:
+            raise TileError(str(error)) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def _refuse_absurd_tiles(properties: Mapping[str, Any]) -> None:
+    """Refuse a damaged header that OpenSlide believes.
+
+    It would end the whole process when it cannot get the memory for such a tile.
+    """
+    for level in range(int(properties.get("openslide.level-count") or 0)):
+        sides = (properties.get(f"openslide.level[{level}].tile-{s}") for s in ("width", "height"))
+        width, height = (stated_number(side) or 0 for side in sides)
+        if width * height > _MOST_TILE_PX:
+            raise TileError(f"its header asks for tiles of {width:.0f} x {height:.0f} pixels")

@@ -1,0 +1,149 @@
+"""How large a slide says it is: all that its file states, and which statement counts.
+
+From the most to the least trusted: OME-XML; the scanner's own metadata (Aperio, Philips, Leica,
+Ventana, or whatever vendor OpenSlide knows, DICOM among them); the description of a TIFF; its
+resolution tags; a reader's guess. The order does not depend on the reader that opened the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from wsi_sampath.slides.mpp import differs, spoken_mpp
+from wsi_sampath.slides.readers.base import BROKEN_TIFF
+from wsi_sampath.slides.readers.dicom_scale import dicom_statements
+from wsi_sampath.slides.readers.metadata import SlideMetadata
+from wsi_sampath.slides.readers.tiff_statements import (
+    OME,
+    PLACEHOLDER_UM,
+    TAGS,
+    Statement,
+    Statements,
+    open_tiff,
+    tiff_statements,
+)
+
+# Vendors of which a reader says no more than what stands in places that we read ourselves.
+_PLAIN_VENDORS = frozenset({"", "aperio", "generic-tiff", "ome", "generic"})
+_LOW_TRUST = frozenset({"ImageJ description", "TIFF description", TAGS})
+
+
+@dataclass(frozen=True)
+class StatedScale:
+    """What the file says of its scale, as taken.
+
+    Attributes
+    ----------
+    mpp
+        (x, y) in um per level-0 pixel, None if the file states nothing usable.
+    stated_by
+        Where that stands.
+    objective
+        Magnification, None if not stated.
+    warnings
+        Contradictions and oddities, for the user.
+    hint
+        For a message about a missing mpp: what the file says that is not a measurement.
+    """
+
+    mpp: tuple[float, float] | None
+    stated_by: str = ""
+    objective: float | None = None
+    warnings: tuple[str, ...] = ()
+    hint: str = ""
+
+
+def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScale:
+    """Find out what a file says of its scale, and choose the most trusted statement.
+
+    Parameters
+    ----------
+    path
+        The slide.
+    reader, metadata
+        Name of the reader that opened it, and what that reader found.
+    """
+    stated = _file_statements(path, metadata.level_sizes[0])
+    found = _with_reader(stated.found, reader, metadata)
+    if metadata.vendor == "dicom":
+        found += dicom_statements(path, metadata.level_sizes[0])
+    objective = metadata.objective if metadata.objective is not None else stated.objective
+    if not found:
+        return StatedScale(None, objective=objective, hint=_hint(stated, objective))
+    first = found[0]
+    mpp, doubts = _both_axes(first)
+    # What better places say, and cannot be used, is not replaced by a worse one unsaid.
+    lost = tuple(f"{one}; taken: {spoken_mpp(*mpp)} ({first.source})" for one in stated.lost)
+    lost = lost if first.source != OME else ()
+    warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
+    return StatedScale(mpp, first.source, objective, warnings)
+
+
+def contradictions(
+    taken: tuple[float, float], source: str, others: tuple[Statement, ...]
+) -> tuple[str, ...]:
+    """Return one sentence that names all statements that differ from the one taken by over 1 %."""
+    against = [
+        f"{one.source} {spoken_mpp(one.x or one.y or 0.0, one.y or one.x or 0.0)}"
+        for one in others
+        if any(
+            value is not None and differs(value, mine)
+            for value, mine in zip((one.x, one.y), taken, strict=True)
+        )
+    ]
+    if not against:
+        return ()
+    return (
+        f"the file contradicts itself: {source} says {spoken_mpp(*taken)} per pixel, "
+        f"{', '.join(against)}; taken: {spoken_mpp(*taken)} ({source}); "
+        "--slide-mpp gives another",
+    )
+
+
+def _file_statements(path: Path, size: tuple[int, int]) -> Statements:
+    tiff = open_tiff(path) if path.is_file() else None
+    if tiff is None:
+        return Statements()
+    try:
+        with tiff:
+            return tiff_statements(tiff, size)
+    except (*BROKEN_TIFF, ElementTree.ParseError):
+        return Statements(doubts=("what its tags say of the scale could not be read",))
+
+
+def _with_reader(
+    stated: tuple[Statement, ...], reader: str, metadata: SlideMetadata
+) -> tuple[Statement, ...]:
+    """Put what the reader says into its place among the statements of the file."""
+    mpp, vendor = metadata.mpp, metadata.vendor
+    if mpp is None:
+        return stated
+    if vendor in _PLAIN_VENDORS:
+        # It read one of the places that were read here: it counts where that was not possible.
+        measured = max(mpp) <= PLACEHOLDER_UM
+        return stated or ((Statement(f"the reader {reader}", *mpp),) if measured else ())
+    better = [one for one in stated if one.source == OME]
+    worse = [one for one in stated if one.source in _LOW_TRUST]
+    return (*better, Statement(f"{vendor} metadata", *mpp), *worse)
+
+
+def _both_axes(statement: Statement) -> tuple[tuple[float, float], tuple[str, ...]]:
+    x, y = statement.x, statement.y
+    if x is not None and y is not None:
+        return (x, y), ()
+    value = x if x is not None else y
+    assert value is not None
+    axis, other = ("x", "y") if x is not None else ("y", "x")
+    return (value, value), (
+        f"{statement.source} states {value:.5g} um per pixel along {axis} alone; taken for "
+        f"{other} as well",
+    )
+
+
+def _hint(stated: Statements, objective: float | None) -> str:
+    notes = list(stated.unusable)
+    if objective is not None and objective > 0:
+        notes.append(f"it names a {objective:g}x objective, so about {10 / objective:.3g} um")
+    return "; ".join((*stated.doubts, *notes))

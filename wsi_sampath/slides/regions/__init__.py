@@ -1,0 +1,1 @@
+"""Which parts of a slide are analysed: found, drawn or given as a mask."""

@@ -1,0 +1,175 @@
+"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.overview import damage_warnings
+from wsi_sampath.slides.readers.base import TileError
+from wsi_sampath.slides.regions.drawn_place import glass_notes
+from wsi_sampath.slides.regions.glass import is_dark_field
+from wsi_sampath.slides.regions.stain import stain_doubt
+from wsi_sampath.slides.slide import Slide
+
+MASK_MPP = 8.0
+MIN_TISSUE_UM2 = 8_000.0
+# A disc of 113 um: most lumina and fat cells are smaller and count as tissue.
+MAX_HOLE_UM2 = 10_000.0
+_SPOT_MPP, _SPOT_PX, _MOST_SPOTS = 2.0, 96, 16
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What is to be analysed.
+
+    Attributes
+    ----------
+    mask
+        bool (h, w) over the whole slide.
+    warnings
+        Sentences for the user.
+    unknown
+        bool (h, w): what no level of the slide shows, None where that was not looked at. It does
+        not count as tissue, but is tried, and then reported, at full resolution.
+    """
+
+    mask: NDArray[np.bool_]
+    warnings: tuple[str, ...] = ()
+    unknown: NDArray[np.bool_] | None = None
+
+    @property
+    def to_try(self) -> NDArray[np.bool_]:
+        """Everything for which tiles are to be read, bool (h, w)."""
+        return self.mask if self.unknown is None else self.mask | self.unknown
+
+
+def find_tissue(
+    slide: Slide,
+    method: str = "otsu",
+    *,
+    min_area_um2: float = MIN_TISSUE_UM2,
+    max_hole_um2: float = MAX_HOLE_UM2,
+) -> Tissue:
+    """Find what is to be analysed.
+
+    Parameters
+    ----------
+    slide
+        An open slide.
+    method
+        ``"otsu"`` finds tissue on a low-resolution image (about 8 um per pixel), ``"none"`` takes
+        everything, anything else is the path of a mask image or of a GeoJSON.
+    min_area_um2, max_hole_um2
+        For ``"otsu"``: smaller pieces are left out, smaller holes count as tissue.
+
+    Returns
+    -------
+    Tissue
+        Its warnings name a slide that does not look like H&E, and what cannot be decoded.
+
+    Raises
+    ------
+    WsiError
+        ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file, ``unreadable``
+        where nothing of the slide can be decoded.
+    """
+    match method:
+        case "otsu":
+            return _found(slide, min_area_um2, max_hole_um2)
+        case "none":
+            given = Tissue(np.ones((1, 1), bool))
+        case _:
+            given = _drawn(slide, Path(method))
+    return Tissue(given.mask, (*given.warnings, *_doubts(_spots(slide, given.mask))))
+
+
+def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
+    # scikit-image and scipy take half a second to import: only those wait who need them.
+    from wsi_sampath.slides.regions.tissue import tissue_mask
+
+    overview, plan = slide.overview(MASK_MPP)
+    image, failed = overview.image, overview.failed
+    if failed.all():
+        message = "nothing of it can be decoded; is it fully copied?"
+        raise WsiError("unreadable", message, subject=str(slide.path))
+    mask = tissue_mask(
+        image,
+        mpp_x=plan.mpp_x,
+        mpp_y=plan.mpp_y,
+        min_area_um2=min_area_um2,
+        max_hole_um2=max_hole_um2,
+    )
+    if not (mask | failed).any():
+        what = "no tissue was found"
+        if is_dark_field(image):
+            what += " (the background is dark, as in fluorescence)"
+        _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
+    return Tissue(mask, (*damage_warnings(overview, plan), *_doubts(image, mask)), failed)
+
+
+def _drawn(slide: Slide, path: Path) -> Tissue:
+    from wsi_sampath.slides.regions.drawn_mask import read_mask
+
+    plan = slide.sampling(MASK_MPP)
+    mask, notes = read_mask(
+        path,
+        slide_size=slide.size,
+        mask_size=(plan.width, plan.height),
+        bounds_offset=slide.bounds_offset,
+    )
+    if not mask.any():
+        why = "".join(f"; {note}" for note in notes)
+        _refuse_empty(slide, f"the mask {path} is empty over this slide{why}")
+    return Tissue(mask, (*notes, *place_doubts(slide, mask)))
+
+
+def place_doubts(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Say so where what somebody drew, bool (h, w) at `MASK_MPP`, lies beside the tissue."""
+    from wsi_sampath.slides.regions.tissue import tissue_mask
+
+    overview, plan = slide.overview(MASK_MPP)
+    tissue = tissue_mask(overview.image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y)
+    return glass_notes(drawn, tissue | overview.failed)
+
+
+def _refuse_empty(slide: Slide, message: str) -> None:
+    raise WsiError("no-tissue", message, subject=str(slide.path))
+
+
+def _doubts(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
+    doubt = stain_doubt(rgb, tissue)
+    if doubt is None:
+        return ()
+    return (
+        f"the slide does not look like bright-field H&E but like {doubt}: a model trained on H&E "
+        "answers there, too, and may be wrong throughout",
+    )
+
+
+def _spots(slide: Slide, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Read a few places spread over the mask, side by side, uint8 (h, n h, 3)."""
+    rows, columns = np.nonzero(mask)
+    chosen = np.linspace(0, len(rows) - 1, min(_MOST_SPOTS, len(rows))).astype(int)
+    centres = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1)
+    if mask.size == 1:
+        axis = (np.arange(4) + 0.5) / 4
+        centres = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    places = centres / mask.shape[::-1] * slide.size
+    read = [spot for x, y in places if (spot := _spot(slide, float(x), float(y))) is not None]
+    return np.concatenate(read, axis=1) if read else np.zeros((1, 1, 3), np.uint8) + 255
+
+
+def _spot(slide: Slide, x: float, y: float) -> NDArray[np.uint8] | None:
+    plan = slide.sampling(_SPOT_MPP)
+    width, height = min(_SPOT_PX, plan.width), min(_SPOT_PX, plan.height)
+    left = int(np.clip(x / plan.zoom_x - width / 2, 0, plan.width - width))
+    top = int(np.clip(y / plan.zoom_y - height / 2, 0, plan.height - height))
+    try:
+        return slide.read_sampled(plan, left, top, width, height)
+    except TileError:
+        return None

@@ -1,0 +1,1 @@
+"""Painted slides and tissue whose truth is known."""

@@ -1,0 +1,173 @@
+"""The folder of a training: one run at a time, one training a folder, finished or to be resumed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from wsi_sampath.data.patches import write_atomically
+from wsi_sampath.errors import Reason, UsageError, WsiError
+from wsi_sampath.files import replacing
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a training are."""
+
+    root: Path
+
+    @property
+    def identity(self) -> Path:
+        """What decides the weights; written first."""
+        return self.root / "training.json"
+
+    @property
+    def last(self) -> Path:
+        """State after the last epoch, to go on from."""
+        return self.root / "last.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The trained model."""
+        return self.root / "model.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """What came out; written last."""
+        return self.root / "result.json"
+
+    @property
+    def holds_weights(self) -> bool:
+        """Whether there is something to go on from, or to keep."""
+        return self.last.is_file() or self.model.is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training is finished."""
+        return self.result.is_file() and self.model.is_file()
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process of a training on several devices, or the only one.
+
+    It starts the others, and alone holds the folder and speaks.
+    """
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder against other runs, and say what is wrong with the disk.
+
+    Raises
+    ------
+    WsiError
+        ``busy`` if another run holds it; ``disk-full``; ``bad-input`` if it cannot be written.
+    """
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        if not is_first_process():
+            yield
+            return
+        with FileLock(folder.root / ".lock", timeout=0):
+            yield
+    except Timeout:
+        message = "another training is writing here; wait for it, or take another out="
+        raise WsiError("busy", message, subject=str(folder.root)) from None
+    except OSError as error:
+        reason: Reason = "disk-full" if error.errno in _FULL else "bad-input"
+        subject = str(error.filename or folder.root)
+        raise WsiError(reason, f"cannot be used: {error.strerror}", subject=subject) from error
+
+
+def begin(folder: RunFolder, identity: Mapping[str, Any]) -> None:
+    """Note what decides the weights, or check that it is what the folder was begun with.
+
+    A folder without a checkpoint or model holds nothing to go on from, and is begun anew.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds another training; names what differs.
+    """
+    given = json.loads(json.dumps(identity))
+    if not (folder.identity.is_file() and folder.holds_weights):
+        if is_first_process():
+            write_json(folder.identity, given)
+        return
+    begun = read_json(folder.identity)
+    differing = sorted(_differing(begun, given))
+    if differing:
+        raise UsageError(
+            f"holds a training with another {', '.join(differing[:3])}; take another out=, or "
+            "delete the folder",
+            subject=str(folder.root),
+        )
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as JSON, whole or not at all."""
+    text = json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` if it is not a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WsiError("bad-input", f"cannot be read: {error}", subject=str(path)) from error
+    if not isinstance(values, dict):
+        raise WsiError("bad-input", "is not a JSON object", subject=str(path))
+    return values
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Save a training state so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as growing:
+        torch.save(dict(state), growing)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` saved, tensors on the CPU; nothing in it is run.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if it is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        message = f"is damaged ({' '.join(str(error).split())[:80]}); delete it to start again"
+        raise WsiError("bad-model", message, subject=str(path)) from error
+    return state
+
+
+def _differing(
+    begun: Mapping[str, Any], given: Mapping[str, Any], under: str = ""
+) -> Iterator[str]:
+    for name in begun.keys() | given.keys():
+        old, new = begun.get(name), given.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differing(old, new, f"{under}{name}.")
+        elif old != new:
+            yield f"{under}{name}"
