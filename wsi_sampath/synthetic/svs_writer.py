@@ -59,16 +59,14 @@ def write_svs(
         number for both axes, so unequal pixels cannot be written.
     levels
         Downsamples, from 1 upwards, each dividing the next and 256. Level sizes round down.
-    tile
-        Side of the JPEG tiles in pixels, a multiple of 16.
-    quality
-        JPEG quality, 1..100; chroma is stored at half resolution as scanners do.
+    tile, quality
+        Side of the JPEG tiles in pixels, a multiple of 16, and their quality, 1..100; chroma is
+        stored at half resolution as scanners do.
     app_mag
         Magnification to note; by default 10 / mpp rounded, and none where mpp is None.
-    thumbnail
-        Add a thumbnail as the second page, as scanners do.
-    threads
-        Encoding threads; all cores by default.
+    thumbnail, threads
+        Whether to add a thumbnail as the second page, as scanners do; and encoding threads, all
+        cores by default.
 
     Returns
     -------
@@ -83,27 +81,34 @@ def write_svs(
     _check(width, height, levels, tile)
     description = _description(width, height, mpp, app_mag, f"({tile}x{tile}) JPEG/RGB Q={quality}")
     bands = _bands(rows, width, height)
-    big = width * height > _BIGTIFF_ABOVE_PX
-    with (
-        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
-        tempfile.TemporaryFile() as spool,
-        tifffile.TiffWriter(path, bigtiff=big) as tiff,
-    ):
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         encoder = _Encoder(pool, tile, quality)
+        _write(path, bands, width, height, levels, encoder, description, thumbnail=thumbnail)
+    return Path(path)
+
+
+def _write(
+    path: str | Path,
+    bands: Iterator[UInt8Array],
+    width: int,
+    height: int,
+    levels: Sequence[int],
+    encoder: _Encoder,
+    description: str,
+    *,
+    thumbnail: bool,
+) -> None:
+    tile, big = encoder.tile, width * height > _BIGTIFF_ABOVE_PX
+    with tempfile.TemporaryFile() as spool, tifffile.TiffWriter(path, bigtiff=big) as tiff:
         reduced = [_Level(spool, encoder, width // f, height // f, f) for f in levels[1:]]
         small = _Thumbnail(width, height)
         level0 = _tee(bands, [*reduced, small])
         _write_page(tiff, encoder.tiles(level0), (height, width), tile, description)
         if thumbnail:
-            note = f"{_header()}\n{width}x{height} -> {small.pixels.shape[1]}x"
-            note += f"{small.pixels.shape[0]} - |"
-            tiff.write(
-                small.pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN
-            )
+            _write_thumbnail(tiff, small.pixels, width, height)
         for level in reduced:
             shape = (level.height, level.width)
             _write_page(tiff, level.replay(), shape, tile, description)
-    return Path(path)
 
 
 # tifffile would otherwise note its own metadata in the description that marks a file as Aperio.
@@ -157,7 +162,7 @@ class _Encoder:
     """Cuts bands into JPEG tiles, several at once."""
 
     def __init__(self, pool: ThreadPoolExecutor, tile: int, quality: int) -> None:
-        self._pool, self._tile, self._quality = pool, tile, quality
+        self._pool, self.tile, self._quality = pool, tile, quality
 
     def tiles(self, bands: Iterable[UInt8Array]) -> Iterator[bytes]:
         """Encode bands of any height, row of tiles by row of tiles."""
@@ -166,16 +171,16 @@ class _Encoder:
         for band in bands:
             waiting.append(band)
             rows += band.shape[0]
-            if rows >= self._tile:
+            if rows >= self.tile:
                 joined = np.concatenate(waiting) if len(waiting) > 1 else band
-                whole = rows - rows % self._tile
+                whole = rows - rows % self.tile
                 yield from self._encode_rows(joined[:whole])
                 waiting, rows = [joined[whole:].copy()] if whole < rows else [], rows - whole
         if rows:
             yield from self._encode_rows(np.concatenate(waiting))
 
     def _encode_rows(self, pixels: UInt8Array) -> Iterator[bytes]:
-        side = self._tile
+        side = self.tile
         height, width = pixels.shape[:2]
         boxes = (
             pixels[y : y + side, x : x + side]
@@ -185,7 +190,7 @@ class _Encoder:
         yield from self._pool.map(self._encode, boxes)
 
     def _encode(self, pixels: UInt8Array) -> bytes:
-        missing = [(0, self._tile - n) for n in pixels.shape[:2]]
+        missing = [(0, self.tile - n) for n in pixels.shape[:2]]
         if any(after for _, after in missing):
             # Repeated edges keep the ringing of a hard border out of the last pixels.
             pixels = np.pad(pixels, [*missing, (0, 0)], mode="edge")
@@ -220,7 +225,7 @@ class _Level:
         self._rows.append(small)
         self._left -= small.shape[0]
         rows = sum(part.shape[0] for part in self._rows)
-        if rows % self._encoder._tile == 0 or self._left == 0:
+        if rows % self._encoder.tile == 0 or self._left == 0:
             self._flush()
 
     def _flush(self) -> None:
@@ -262,6 +267,13 @@ def _tee(
         for taker in takers:
             taker.add(band)
         yield band
+
+
+def _write_thumbnail(
+    tiff: tifffile.TiffWriter, pixels: UInt8Array, width: int, height: int
+) -> None:
+    note = f"{_header()}\n{width}x{height} -> {pixels.shape[1]}x{pixels.shape[0]} - |"
+    tiff.write(pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN)
 
 
 def _write_page(
