@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from wsi_sampath.settings import Panel
-
 _ARGUMENTS, _OPTIONS = "Arguments", "Options"
-_ORDER = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
 # Not an option of each command: `run` looks for it before anything else is read.
 _VERSION = ("--version", "Show the version and exit.")
 
@@ -36,14 +34,26 @@ class Group(TyperGroup):
 
 
 def _write_groups(parameters: Any, ctx: Any, formatter: Any) -> None:
-    groups: dict[str, list[tuple[str, str]]] = {name: [] for name in _ORDER}
+    groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in parameters:
         record = parameter.get_help_record(ctx)
         if record is not None:
             usual = _ARGUMENTS if parameter.param_type_name == "argument" else _OPTIONS
-            groups[getattr(parameter, "rich_help_panel", None) or usual].append(record)
-    groups[_OPTIONS].append(_VERSION)
-    for name, records in groups.items():
-        if records:
-            with formatter.section(name):
-                formatter.write_dl(records)
+            group = getattr(parameter, "rich_help_panel", None) or usual
+            groups.setdefault(group, []).append(record)
+    groups.setdefault(_OPTIONS, []).append(_VERSION)
+    for group in _in_order(groups):
+        with formatter.section(group):
+            formatter.write_dl(groups[group])
+
+
+def _in_order(groups: Collection[str]) -> list[str]:
+    usual = {_ARGUMENTS, _OPTIONS}
+    if usual.issuperset(groups):
+        panels = []
+    else:
+        # Imported here: pydantic takes a tenth of a second, which not all commands need.
+        from wsi_sampath.settings import Panel
+
+        panels = [panel.value for panel in Panel]
+    return [group for group in (_ARGUMENTS, *panels, _OPTIONS) if group in groups]

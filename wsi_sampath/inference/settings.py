@@ -9,7 +9,6 @@ from pydantic import Field
 
 from wsi_sampath.errors import UsageError
 from wsi_sampath.settings import Flags, Frozen, Help, Neutral, Panel, Reads
-from wsi_sampath.slides.mpp import parse_mpp
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -28,6 +27,13 @@ def _auto_or_number(word: str) -> int | str:
         return word if word == "auto" else int(word)
     except ValueError:
         raise UsageError(f"--batch-size {word!r} is neither auto nor a whole number") from None
+
+
+def _mpp(word: str) -> tuple[float, float]:
+    # Imported here, since help need not wait for what reads slides and tables.
+    from wsi_sampath.slides.mpp import parse_mpp
+
+    return parse_mpp(word)
 
 
 def _path(word: str) -> str:
@@ -86,7 +92,7 @@ class SegmentSettings(NetworkSettings):
     ] = None
     slide_mpp: Annotated[
         tuple[Positive, Positive] | None,
-        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(parse_mpp)),
+        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(_mpp)),
         Help("True microns per level-0 pixel, over what the file says."),
     ] = None
     tile: Annotated[
