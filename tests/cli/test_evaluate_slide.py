@@ -12,7 +12,7 @@ from stub_network import make_stub
 
 from wsi_sampath.cli import evaluate
 from wsi_sampath.evaluation import slides as slide_scores
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
 from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter

@@ -17,10 +17,10 @@ from stub_network import StubNetwork, make_stub
 
 from wsi_sampath import open_result
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference import run as run_module
+from wsi_sampath.inference import segmenter as run_module
 from wsi_sampath.inference.durable import work as work_module
 from wsi_sampath.inference.durable.work import WorkFolder
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.belonging import report_run
 from wsi_sampath.outputs.omezarr.stored_rows import StoredRows
@@ -518,5 +518,5 @@ def test_a_resumed_run_says_how_much_is_there(painted, tmp_path):
     assert fresh.notes == []
     (note,) = resumed.notes
     assert re.search(r"resumes, \d+ of \d+ tiles are there already", note)
-    assert repr(made).startswith("SegmentResult(")
+    assert repr(made).startswith("Result(")
     assert len(repr(made)) < 300

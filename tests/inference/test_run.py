@@ -14,8 +14,8 @@ from ome_zarr_models.v04.image_label import ImageLabel as ImageLabel04
 from stub_network import FailingNetwork, StubNetwork, dense_reference, make_stub
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference import run as run_module
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference import segmenter as run_module
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.qupath.rules import check_geojson
