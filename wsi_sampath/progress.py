@@ -67,10 +67,10 @@ def _bar(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
 
 
 def _lines(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
-    told = time.monotonic()
+    last = time.monotonic()
     for done, thing in enumerate(things, start=1):
         yield thing
-        if time.monotonic() - told >= _LINE_EVERY_S and done < total:
-            told = time.monotonic()
+        if time.monotonic() - last >= _LINE_EVERY_S and done < total:
+            last = time.monotonic()
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
     print(f"{what}: {total} of {total}", file=sys.stderr, flush=True)

@@ -40,8 +40,8 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     try:
         return parse_yaml(_text(Path(path)))
     except OSError as error:
-        said = error.strerror or str(error)
-        raise WsiError(reason, f"cannot be read: {said}", subject=str(path)) from error
+        why = error.strerror or str(error)
+        raise WsiError(reason, f"cannot be read: {why}", subject=str(path)) from error
     except ValueError as error:
         raise WsiError(reason, str(error), subject=str(path)) from error
 

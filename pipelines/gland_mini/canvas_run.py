@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Subset
 from pipelines.gland_mini.mosaic import Mosaics, Source
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.sam_path.network import SegmentationOutput
+from wsi_sampath.training.initial_weights import Model, with_tile
 from wsi_sampath.training.losses import cross_entropy, dice_loss, iou_error
-from wsi_sampath.training.retile import Model, with_tile
 
 Report = Callable[[nn.Module], dict[str, float]]
 
@@ -221,7 +221,7 @@ def canvas_loss(
     labelled = (target > 0).unsqueeze(1)
     truth = torch.stack([target == i + 1 for i in range(logits.shape[1])], dim=1).float()
     probability = logits.softmax(dim=1) * labelled
-    pooled = [one.transpose(0, 1).flatten(2)[None] for one in (probability, truth)]
+    pooled = [planes.transpose(0, 1).flatten(2)[None] for planes in (probability, truth)]
     parts = {
         # Channel 0, the unlabelled pixels, is none of the classes that are told apart here.
         "ce": cross_entropy(functional.pad(logits, (0, 0, 0, 0, 1, 0), value=-1e4), target),
@@ -267,5 +267,5 @@ def _filled(like: Model, values: dict[str, Tensor]) -> Model:
 
 
 def _say(run: _Run[Model], parts: dict[str, float], seconds: float) -> None:
-    said = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-    print(f"{run.stage.side} px, step {run.done + run.step}: {said}, {seconds:.0f} s", flush=True)
+    scores = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
+    print(f"{run.stage.side} px, step {run.done + run.step}: {scores}, {seconds:.0f} s", flush=True)

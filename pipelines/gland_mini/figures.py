@@ -19,7 +19,7 @@ from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import draw_cases, overlaps, summarise
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled
-from wsi_sampath.training.retile import with_tile
+from wsi_sampath.training.initial_weights import with_tile
 
 Labels = Callable[[Sequence[Patch]], list[Mask]]
 
@@ -43,7 +43,7 @@ def counted(labels: Labels, patches: Sequence[Patch]) -> list[Counts]:
     for start in range(0, len(patches), BATCH):
         batch = patches[start : start + BATCH]
         found = labels(batch)
-        counts += [confusion(one.mask, got, 2) for one, got in zip(batch, found, strict=True)]
+        counts += [confusion(patch.mask, got, 2) for patch, got in zip(batch, found, strict=True)]
     return counts
 
 
@@ -97,7 +97,7 @@ def in_small_squares(model: nn.Module, build: Callable[[int], nn.Module]) -> Lab
 
     @torch.inference_mode()
     def labels(patches: Sequence[Patch]) -> list[Mask]:
-        pairs = [rescaled(one.image, one.mask, one.um) for one in patches]
+        pairs = [rescaled(patch.image, patch.mask, patch.um) for patch in patches]
         side = max(_side(mask) for _, mask in pairs)
         if side not in sized:
             sized[side] = with_tile(model, build(side)).eval()
@@ -107,8 +107,8 @@ def in_small_squares(model: nn.Module, build: Callable[[int], nn.Module]) -> Lab
             output = network(network.preprocess(torch.from_numpy(images)))  # type: ignore[operator]
         found = enlarged(output.logits.float(), side)[:, 1:].argmax(dim=1) + 1
         return [
-            _at_own_size(got, scaled.shape, one.mask.shape)
-            for got, (_, scaled), one in zip(
+            _at_own_size(got, scaled.shape, patch.mask.shape)
+            for got, (_, scaled), patch in zip(
                 found.to(torch.uint8).numpy(), pairs, patches, strict=True
             )
         ]
@@ -136,5 +136,5 @@ def _at_own_size(labels: Mask, inner: tuple[int, ...], size: tuple[int, ...]) ->
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     return value if value is None else round(value, 4)

@@ -91,7 +91,7 @@ class Mosaics(Dataset[tuple[Tensor, Tensor]]):
         image, mask = self._piece(rng)
         lacking = [max(0, b - a) for a, b in zip(mask.shape, (height, width), strict=True)]
         before = [int(rng.integers(0, size + 1)) for size in lacking]
-        pad = [(one, size - one) for one, size in zip(before, lacking, strict=True)]
+        pad = [(left, size - left) for left, size in zip(before, lacking, strict=True)]
         image = np.pad(image, [*pad, (0, 0)], mode="symmetric")
         mask = np.pad(mask, pad, mode="symmetric")
         return image[:height, :width], mask[:height, :width]

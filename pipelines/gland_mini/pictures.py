@@ -54,7 +54,7 @@ def sheet(columns: Sequence[Sequence[Rgb]]) -> Image.Image:
     """Return pictures in columns, a white gap after each of them."""
     white = ((0, GAP), (0, GAP), (0, 0))
     padded = [
-        np.concatenate([np.pad(one, white, constant_values=255) for one in column])
+        np.concatenate([np.pad(picture, white, constant_values=255) for picture in column])
         for column in columns
     ]
     return Image.fromarray(np.concatenate(padded, axis=1))

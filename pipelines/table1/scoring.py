@@ -60,5 +60,5 @@ def count_stretched(
             size = (truth.shape[-2], truth.shape[-1])
             full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
             found = (full.argmax(dim=1) + 1).cpu()
-        for one, other in zip(truth.numpy(), found.numpy(), strict=True):
-            yield confusion(one, other, len(model.spec.classes))
+        for labels, other in zip(truth.numpy(), found.numpy(), strict=True):
+            yield confusion(labels, other, len(model.spec.classes))

@@ -16,7 +16,7 @@ from pipelines.gland_mini.canvas_run import (
 from pipelines.gland_mini.mosaic import Patch, Source
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.retile import with_tile
+from wsi_sampath.training.initial_weights import with_tile
 
 TILE = 64
 VALUES = {

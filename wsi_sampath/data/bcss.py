@@ -101,10 +101,12 @@ def split_patches(
         Draw the validation split by patch, as the authors did: of the size of theirs, not the very
         patches. It then shares patients, and by overlap even pixels, with training.
     """
-    tested = {one for one, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
-    group = {one: one if paper_compatible else case for one, case in cases.items()}
-    drawn = case_folds([group[one] for one in cases if one not in tested], folds=folds, seed=seed)
-    return {one: TEST_FOLD if one in tested else drawn[group[one]] for one in cases}
+    tested = {patch for patch, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
+    group = {patch: patch if paper_compatible else case for patch, case in cases.items()}
+    drawn = case_folds(
+        [group[patch] for patch in cases if patch not in tested], folds=folds, seed=seed
+    )
+    return {patch: TEST_FOLD if patch in tested else drawn[group[patch]] for patch in cases}
 
 
 def plan_bcss(
@@ -147,7 +149,7 @@ def plan_bcss(
     regions = {name: parse_region(name) for name in pairs}
     sizes = {name: picture_size(image) for name, (image, _) in pairs.items()}
     tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
-    cases = {one: regions[name].case for name, found in tiles.items() for one in found}
+    cases = {patch: regions[name].case for name, found in tiles.items() for patch in found}
     drawn = split_patches(cases, folds=folds, seed=seed, paper_compatible=paper_compatible)
     chosen = grouping or read_grouping("bcss")
     sources = tuple(
@@ -162,25 +164,25 @@ def plan_bcss(
 def warnings_about(plan: Plan) -> list[str]:
     """Return what the user should know about the regions of a plan."""
     regions = [parse_region(source.mask.stem) for source in plan.sources]
-    enlarged = sorted({one.case for one in regions} & SCANNED_AT_20X)
-    other = [one.name for one in regions if one.mpp != MPP]
-    told = []
+    enlarged = sorted({region.case for region in regions} & SCANNED_AT_20X)
+    other = [region.name for region in regions if region.mpp != MPP]
+    warnings = []
     if enlarged:
         count = len(enlarged)
         slides = "1 slide was" if count == 1 else f"{count} slides were"
-        told.append(
+        warnings.append(
             f"{slides} scanned at 20x, so regions are enlarged twofold: " + ", ".join(enlarged)
         )
     if other:
         count = len(other)
         what = "1 region is" if count == 1 else f"{count} regions are"
-        told.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
+        warnings.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
     if plan.mpp != MPP:
-        told.append(
+        warnings.append(
             f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
             f"not the {MPP} of their names: the patches, and models trained on them, say {plan.mpp}"
         )
-    return told
+    return warnings
 
 
 def _source(

@@ -32,7 +32,7 @@ def measured_mpp(sizes: Mapping[str, tuple[int, int]]) -> float | None:
         20x (true within 2 %); None where no region is one of them, or in its shape.
     """
     found = [_mpp(name, *size) for name, size in sizes.items()]
-    known = [one for one in found if one is not None]
+    known = [mpp for mpp in found if mpp is not None]
     return round(statistics.median(known), 2) if known else None
 
 

@@ -158,7 +158,7 @@ def paired(
 
 def unseen_classes(plan: Plan) -> list[str]:
     """Return the classes of which no patch of a finished folder has a pixel."""
-    unseen = dict(enumerate((one.name for one in plan.grouping.plain_classes), start=1))
+    unseen = dict(enumerate((spec.name for spec in plan.grouping.plain_classes), start=1))
     for patch in plan.patches:
         if not unseen:
             break
@@ -190,14 +190,14 @@ def _check_sizes(
 ) -> None:
     """Refuse a mask of another size than its image."""
     if rgb.shape[:2] != labels.shape:
-        sizes = [f"{one.shape[1]} x {one.shape[0]} px" for one in (labels, rgb)]
+        sizes = [f"{pixels.shape[1]} x {pixels.shape[0]} px" for pixels in (labels, rgb)]
         how = f" (image {turned[0]})" if turned else ""
         message = f"mask is {sizes[0]}, its image {sizes[1]}{how}"
         raise WsiError("bad-input", message, subject=str(mask))
 
 
 def _check_plan(plan: Plan) -> None:
-    twice = len(plan.patches) - len({one.img_id for one in plan.patches})
+    twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
         raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
     own = [(plan.out / name).resolve() for name in ("img", "mask")]
@@ -216,13 +216,13 @@ def _begin(plan: Plan) -> None:
         raise UsageError(message, subject=str(plan.out))
     for name in ("img", "mask"):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
-    stray = sorted(finished - {one.img_id for one in plan.patches})
+    stray = sorted(finished - {patch.img_id for patch in plan.patches})
     if stray:
         message = f"holds patches of another source ({several(stray)}); take another folder"
         raise UsageError(message, subject=str(plan.out))
     # Until the table is written again the folder must not pass for complete.
     (plan.out / "patches.csv").unlink(missing_ok=True)
-    sources = {one.patches[0].img_id: _identity(one) for one in plan.sources}
+    sources = {source.patches[0].img_id: _identity(source) for source in plan.sources}
     for source in plan.sources:
         first = source.patches[0].img_id
         if known_sources.get(first) != sources[first]:
@@ -253,7 +253,7 @@ def _is_done(out: Path, source: Source) -> bool:
     """Return whether image and mask of every patch are there and not empty."""
     return all(
         _has_content(out / "mask" / f"{patch.img_id}.png")
-        and any(_has_content(out / "img" / f"{patch.img_id}{one}") for one in IMAGE_SUFFIXES)
+        and any(_has_content(out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES)
         for patch in source.patches
     )
 

@@ -107,7 +107,7 @@ def _is_complete(row: dict[str, str]) -> bool:
 
 def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClasses:
     """Return the classes of a file, or one for every annotation name in the order they come."""
-    return read_named_classes(path) if path else classes_as_found(one.colors() for one in drawn)
+    return read_named_classes(path) if path else classes_as_found(named.colors() for named in drawn)
 
 
 def cut_slides(
@@ -125,45 +125,45 @@ def cut_slides(
     WsiError
         For slides and annotations that cannot be read.
     """
-    found = [read_annotations(one.annotations) for one in drawn]
+    found = [read_annotations(slide.annotations) for slide in drawn]
     classes = choose_classes(found, classes_file)
-    told: list[str] = []
+    notes: list[str] = []
     slides = []
-    for one, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
-        file = one.annotations.name
-        told += [f"{file}: {note}" for note in areas.notes()]
-        slides.append(_cut(one, areas, classes, tiling, told))
-    return slides, classes, told
+    for slide, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
+        file = slide.annotations.name
+        notes += [f"{file}: {note}" for note in areas.notes()]
+        slides.append(_cut(slide, areas, classes, tiling, notes))
+    return slides, classes, notes
 
 
 def _cut(
-    one: Drawn, drawn: Annotations, classes: NamedClasses, tiling: Tiling, told: list[str]
+    source: Drawn, drawn: Annotations, classes: NamedClasses, tiling: Tiling, notes: list[str]
 ) -> AnnotatedSlide:
     names = {area.name for area in drawn.areas if not area.is_ignored}
-    labels = classes.labels(names, subject=str(one.annotations))
-    with Slide.open(one.slide, slide_mpp=tiling.slide_mpp) as slide:
+    labels = classes.labels(names, subject=str(source.annotations))
+    with Slide.open(source.slide, slide_mpp=tiling.slide_mpp) as slide:
         plan, offset = slide.sampling(tiling.mpp), slide.bounds_offset
-        told += slide.warnings
+        notes += slide.warnings
         beside = [
             *outside_notes(drawn.areas, slide.size, offset),
             *place_doubts(slide, _covered(drawn.areas, slide)),
         ]
-        told += [f"{one.annotations.name}: {note}" for note in beside]
+        notes += [f"{source.annotations.name}: {note}" for note in beside]
         if max(slide.mpp.x, slide.mpp.y) > 1.02 * tiling.mpp:
-            told.append(f"{one.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
+            notes.append(f"{source.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
     placement = Placement(plan.zoom_x, plan.zoom_y, *offset)
     painter = LabelPainter(drawn.painted(classes.ignored), labels, placement)
     size = plan.width, plan.height
     boxes = tuple(labelled_boxes(painter, size, tiling.tile, tiling.least))
     if not boxes:
-        told.append(f"{one.slide.name}: no tile with enough annotations")
+        notes.append(f"{source.slide.name}: no tile with enough annotations")
     tiles = _tiles(boxes, plan)
     return AnnotatedSlide(
-        one.slide,
-        one.annotations,
-        one.case,
+        source.slide,
+        source.annotations,
+        source.case,
         tiles,
-        lambda: _read(one.slide, tiling, plan, painter, boxes),
+        lambda: _read(source.slide, tiling, plan, painter, boxes),
     )
 
 

@@ -131,10 +131,10 @@ def _largest_power_below(length: int) -> int:
 
 def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
     """Say what could not be decoded, and what came of it."""
-    said = []
+    notes = []
     if overview.mended:
         names = ", ".join(map(str, overview.mended))
-        said.append(
+        notes.append(
             f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
             "Is the file fully copied?"
         )
@@ -142,11 +142,11 @@ def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
         share = 100 * float(overview.failed.mean())
         boxes = _boxes(overview.failed, plan)
         more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
-        said.append(
+        notes.append(
             f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
             f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
         )
-    return tuple(said)
+    return tuple(notes)
 
 
 def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:

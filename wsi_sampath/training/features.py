@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from wsi_sampath.data.patches import Patch, write_atomically
 from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.training.augment import Pair
 from wsi_sampath.training.loader import PatchReader, stacked
 from wsi_sampath.training.settings import TrainSettings
-from wsi_sampath.training.transforms import Pair
 
 Embed = Callable[[Tensor], Tensor]
 _FEATURES, _LABELS = "features", "labels"
@@ -70,8 +70,8 @@ class FeatureStore:
             part = wanted[start : start + batch_size]
             images, labels = stacked([self.read(patch, version) for patch, version in part])
             features = embed(images).to(self.dtype).cpu()
-            for (patch, version), one, label in zip(part, features, labels, strict=True):
-                tensors = {_FEATURES: one.contiguous(), _LABELS: label.contiguous()}
+            for (patch, version), kept, label in zip(part, features, labels, strict=True):
+                tensors = {_FEATURES: kept.contiguous(), _LABELS: label.contiguous()}
                 write_atomically(self.path(patch, version), save(tensors))
             yield start + len(part)
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from wsi_sampath.data.patches import Patch, PatchSet
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.augment import Pair, augmenter, to_side, version_seed
 from wsi_sampath.training.settings import Augmentation
-from wsi_sampath.training.transforms import Pair, augmenter, to_side, version_seed
 
 Read = Callable[[Patch, int], Pair]
 """Image (or features) and labels of one version of a patch."""
@@ -140,8 +140,8 @@ def label_table(spec: ModelSpec, patches: PatchSet) -> NDArray[np.uint8]:
     UsageError
         If they have other classes, or the model two that differ in nothing but capitals.
     """
-    ours = {one.name.casefold(): i for i, one in enumerate(spec.classes, start=1)}
-    theirs = [one.name.casefold() for one in patches.classes]
+    ours = {cls.name.casefold(): i for i, cls in enumerate(spec.classes, start=1)}
+    theirs = [cls.name.casefold() for cls in patches.classes]
     if len(ours) < len(spec.classes):
         message = "has two classes whose names differ in nothing but capitals; rename one of them"
         raise UsageError(message, subject=spec.name)
@@ -177,4 +177,4 @@ def usable(batch: Pair | Unusable) -> Pair:
 
 def stacked(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """Return some pairs as one batch."""
-    return torch.stack([one for one, _ in pairs]), torch.stack([other for _, other in pairs])
+    return torch.stack([image for image, _ in pairs]), torch.stack([other for _, other in pairs])

@@ -73,7 +73,7 @@ def _of_instance(path: Path, header: Any, size: tuple[int, int]) -> list[Stateme
             found.append(_volume(path, header, size))
     except BROKEN_TIFF:
         return []
-    return [one for one in found if one is not None]
+    return [value for value in found if value is not None]
 
 
 def _spacing(
@@ -87,7 +87,7 @@ def _spacing(
     if not spacing or len(spacing) != 2 or min(map(float, spacing)) <= 0:
         return None
     # Between rows first, then between columns, in mm.
-    y, x = (float(one) * 1e3 for one in spacing)
+    y, x = (float(number) * 1e3 for number in spacing)
     return Statement(
         f"PixelSpacing of {path.name}", x * pixels[0] / size[0], y * pixels[1] / size[1]
     )

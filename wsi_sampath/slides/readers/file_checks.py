@@ -172,17 +172,17 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
 def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     """Say what lies beyond the end of the file, or was never written into it, level by level."""
-    said = [
+    claims = [
         f"the file ends before its data: {int(lost.grid.sum())} of {lost.grid.size} parts of "
         f"level {level} are missing; is it fully copied?"
         for level, lost in lost_parts(path, level_sizes).items()
     ]
     header = _header(path)
     if header is not None:
-        said += _zeros(header, level_sizes)
+        claims += _zeros(header, level_sizes)
     if header is not None and header.cut_off:
-        said.append("the file ends before its list of images does; is it fully copied?")
-    return tuple(said)
+        claims.append("the file ends before its list of images does; is it fully copied?")
+    return tuple(claims)
 
 
 def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
@@ -300,7 +300,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
     coding = directory.value(COMPRESSION, 1)
     if not len(present) or (coding in _NONE and directory.value(PHOTOMETRIC, 2) == _YCBCR):
         return  # All empty; or sub-sampled in a way of its own.
-    ratio = next((one for codes, one in _RATIOS.items() if coding in codes), _OTHER_RATIO)
+    ratio = next((limit for codes, limit in _RATIOS.items() if coding in codes), _OTHER_RATIO)
     typical = min(int(present.max()), header.file_size)
     slack = 0 if coding in _NONE else _SLACK_BYTES
     if directory.segment_bytes > typical * ratio + slack:
@@ -322,7 +322,7 @@ def _check_sample(
         return
     chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLED).astype(int)]
     verdicts = [
-        _fits(directory, header, int(offsets[one]), int(counts[one])) for one in set(chosen)
+        _fits(directory, header, int(offsets[index]), int(counts[index])) for index in set(chosen)
     ]
     known = [verdict for verdict in verdicts if verdict is not None]
     if known and not any(known):
@@ -350,7 +350,7 @@ def _decoded_length(coding: int, data: bytes, expected: int) -> int | None:
     """Count the bytes that a segment holds, no further than one more than expected."""
     if coding in _DEFLATE:
         return _inflated_length(data, expected)
-    decode = next((one for codes, one in _DECODERS.items() if coding in codes), None)
+    decode = next((decode for codes, decode in _DECODERS.items() if coding in codes), None)
     if decode is None:
         return None
     try:

@@ -112,8 +112,8 @@ def picture_of_page(number: int, page: Any) -> Picture:
     name = _page_name(page)
     pages = [page, *(copy.aspage() for copy in page.pages or ())]
     # Some writers put the scan itself below a page that holds its thumbnail.
-    largest = max(pages, key=lambda one: one.imagewidth * one.imagelength)
-    copies = tuple((one,) for one in pages if one is not largest)
+    largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
+    copies = tuple((page,) for page in pages if page is not largest)
     role = role_of(name) or _role_of_flags(int(page.subfiletype))
     return Picture(number, name, (largest,), copies, role=role)
 

@@ -258,14 +258,14 @@ def tiled_page(planes: Sequence[Any]) -> TiledPage:
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = _tile_size(page)
     n_tiles = -(-width // tile_width) * -(-height // tile_height)
-    if any(_layout_of(one) != _layout_of(page) for one in planes):
+    if any(_layout_of(plane) != _layout_of(page) for plane in planes):
         raise TileError("its channels are not laid out alike")
     return TiledPage(
         width,
         height,
         tile_width,
         tile_height,
-        tuple(part for one in planes for part in _parts(one, n_tiles, tile_height)),
+        tuple(part for plane in planes for part in _parts(plane, n_tiles, tile_height)),
         samples,
         exact=COMPRESSIONS.get(page.compression) != "jpeg2000",
         compared=samples.is_plain and not samples.assembled and page.planarconfig == 1,

@@ -146,7 +146,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     extra = int(page.samplesperpixel) - _COLOURS[kind]
     if extra < 0:
         raise RefusedError(f"it has {page.samplesperpixel} samples where {kind} needs more")
-    stated = [int(one) for one in page.extrasamples or ()]
+    stated = [int(kind) for kind in page.extrasamples or ()]
     alpha: Alpha = "none"
     if extra and stated[:1] == [_STRAIGHT]:
         alpha = "straight"

@@ -44,15 +44,15 @@ def read_tissue_areas(path: str | Path) -> tuple[tuple[Annotation, ...], tuple[s
     path = Path(path)
     left_out: Counter[Lack] = Counter()
     drawn = read_drawn(path)
-    found = [(one, drawn_area(one, left_out)) for one in drawn.objects]
+    found = [(thing, drawn_area(thing, left_out)) for thing in drawn.objects]
     areas = tuple(
-        Annotation(one.class_name.strip(), one.color, area)
-        for one, area in found
+        Annotation(thing.class_name.strip(), thing.color, area)
+        for thing, area in found
         if area is not None
     )
-    if all(one.is_cut_out for one in areas):
+    if all(area.is_cut_out for area in areas):
         only = [f"{len(areas):,} of Ignore*"] if areas else []
-        what = "".join(f", {one}" for one in [*only, *told(left_out)]).replace(",", ", but", 1)
+        what = "".join(f", {part}" for part in [*only, *told(left_out)]).replace(",", ", but", 1)
         hint = "draw areas in QuPath and export them as GeoJSON"
         raise _bad(path, f"it holds no polygon to analyse{what}; {hint}")
     what = ", ".join(told(left_out))
@@ -85,7 +85,7 @@ def paint_tissue(
     """
     width, height = mask_size
     placement = Placement(slide_size[0] / width, slide_size[1] / height, *bounds_offset)
-    labels = {one.name: 1 for one in areas if not one.is_cut_out}
+    labels = {area.name: 1 for area in areas if not area.is_cut_out}
     return LabelPainter(areas, labels, placement).paint(Box(0, 0, width, height)) > 0
 
 

@@ -34,7 +34,7 @@ def outside_notes(
     """
     if not areas:
         return ()
-    corners = shapely.bounds([one.area for one in areas]) + np.array([*bounds_offset] * 2)
+    corners = shapely.bounds([area.area for area in areas]) + np.array([*bounds_offset] * 2)
     size = np.array(slide_size)
     slack = _SLACK * size.max()
     outside = (corners[:, 2:] <= 0).any(axis=1) | (corners[:, :2] >= size).any(axis=1)

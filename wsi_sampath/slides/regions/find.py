@@ -82,10 +82,10 @@ def find_tissue(
         case "otsu":
             return _found(slide, min_area_um2, max_hole_um2)
         case "none":
-            given = Tissue(np.ones((1, 1), bool))
+            tissue = Tissue(np.ones((1, 1), bool))
         case _:
-            given = _drawn(slide, Path(method))
-    return Tissue(given.mask, (*given.warnings, *_doubts(_spots(slide, given.mask))))
+            tissue = _drawn(slide, Path(method))
+    return Tissue(tissue.mask, (*tissue.warnings, *_doubts(_spots(slide, tissue.mask))))
 
 
 def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
