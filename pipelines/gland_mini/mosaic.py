@@ -31,7 +31,7 @@ _MOSTLY = 0.7
 
 
 @dataclass(frozen=True)
-class Patch:
+class LabelledPicture:
     """A labelled image, its microns per pixel, and the patient it comes from."""
 
     image: Rgb
@@ -41,10 +41,10 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Source:
+class Collection:
     """Patches of one kind and how often, relative to other kinds, one of them is drawn."""
 
-    patches: Sequence[Patch]
+    patches: Sequence[LabelledPicture]
     share: float
 
 
@@ -55,7 +55,7 @@ class Mosaics(Dataset[tuple[Tensor, Tensor]]):
     same ones.
     """
 
-    def __init__(self, sources: Sequence[Source], side: int, seed: int, length: int) -> None:
+    def __init__(self, sources: Sequence[Collection], side: int, seed: int, length: int) -> None:
         self.sources, self.side, self.seed, self.length = sources, side, seed, length
         shares = np.array([source.share for source in sources])
         self._shares = shares / shares.sum()

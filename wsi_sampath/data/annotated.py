@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names, name_key
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.folds import draw_folds
 from wsi_sampath.data.pairing import check_name
+from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import Patch, several
-from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
@@ -164,7 +164,7 @@ def plan_slides(
     folds: int = 5,
     seed: int = 0,
     image_format: ImageFormat = "png",
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from annotated slides; their ids end in row and column of level 0, row first.
 
     Parameters
@@ -206,15 +206,15 @@ def plan_slides(
         for slide in slides
         if slide.tiles
     )
-    return Plan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
+    return PatchPlan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
 
 
-def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> Source:
+def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> LabelledImage:
     def cut() -> Iterator[Piece]:
         for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
             yield Piece(patch.img_id, rgb, labels)
 
-    return Source(slide.image, slide.annotations, patches, cut)
+    return LabelledImage(slide.image, slide.annotations, patches, cut)
 
 
 def _patch_id(slide: AnnotatedSlide, tile: SlideTile) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.patches import several
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 from wsi_sampath.slides.regions.mask_image import (

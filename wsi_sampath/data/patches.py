@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
-from wsi_sampath.data.tables import explained
+from wsi_sampath.data.class_tables import explained
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.settings import Frozen

@@ -18,6 +18,7 @@ from PIL import Image
 from wsi_sampath.data.folds import draw_folds, find_case
 from wsi_sampath.data.grouping import Grouping, guess_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
+from wsi_sampath.data.patch_plan import LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import (
     IMAGE_SUFFIXES,
     Patch,
@@ -26,7 +27,6 @@ from wsi_sampath.data.patches import (
     write_classes,
     write_table,
 )
-from wsi_sampath.data.plan import Piece, Plan, Source
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.pictures import Picture, read_picture, rgb_of
 from wsi_sampath.slides.regions.mask_image import Mask, read_mask
@@ -39,7 +39,7 @@ Tell = Callable[[Path, str], None]
 """Takes an image and what the user should know about how it was read."""
 
 
-def prepare(plan: Plan, tell: Tell = lambda _image, _note: None) -> Iterator[Source]:
+def prepare(plan: PatchPlan, tell: Tell = lambda _image, _note: None) -> Iterator[LabelledImage]:
     """Write the folder, yielding every source once its patches are there.
 
     What an earlier, interrupted run has written is kept unless its source is another by now; of it
@@ -81,7 +81,7 @@ def plan_patches(
     folds: int = 5,
     seed: int = 0,
     mpp: float | None = None,
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from folders of images and of masks with equal names.
 
     Parameters
@@ -125,10 +125,10 @@ def plan_patches(
         whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), grouping)
         for img_id, (image, mask) in pairs.items()
     ]
-    return Plan(out, grouping, tuple(sources), mpp, notes=notes)
+    return PatchPlan(out, grouping, tuple(sources), mpp, notes=notes)
 
 
-def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
+def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> LabelledImage:
     """Return a source that becomes one patch of the same size."""
 
     def cut() -> Iterator[Piece]:
@@ -136,7 +136,7 @@ def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
         rgb, labels, notes = paired(picture, painted, grouping, image, mask)
         yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
 
-    return Source(image, mask, (patch,), cut)
+    return LabelledImage(image, mask, (patch,), cut)
 
 
 def paired(
@@ -156,7 +156,7 @@ def paired(
     return rgb, labels, (*turned, *seen, *grouping.notes(painted))
 
 
-def unseen_classes(plan: Plan) -> list[str]:
+def unseen_classes(plan: PatchPlan) -> list[str]:
     """Return the classes of which no patch of a finished folder has a pixel."""
     unseen = dict(enumerate((spec.name for spec in plan.grouping.plain_classes), start=1))
     for patch in plan.patches:
@@ -196,7 +196,7 @@ def _check_sizes(
         raise WsiError("bad-input", message, subject=str(mask))
 
 
-def _check_plan(plan: Plan) -> None:
+def _check_plan(plan: PatchPlan) -> None:
     twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
         raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
@@ -207,7 +207,7 @@ def _check_plan(plan: Plan) -> None:
             raise UsageError(message, subject=str(plan.out))
 
 
-def _begin(plan: Plan) -> None:
+def _begin(plan: PatchPlan) -> None:
     begun = plan.out / _BEGUN
     settings, known_sources = _read_begun(begun)
     finished = {path.stem for path in (plan.out / "mask").glob("*.png")}
@@ -241,7 +241,7 @@ def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
 
 
-def _identity(source: Source) -> list[list[str | int]]:
+def _identity(source: LabelledImage) -> list[list[str | int]]:
     """Return what changes when an image or mask is replaced."""
     return [
         [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
@@ -249,7 +249,7 @@ def _identity(source: Source) -> list[list[str | int]]:
     ]
 
 
-def _is_done(out: Path, source: Source) -> bool:
+def _is_done(out: Path, source: LabelledImage) -> bool:
     """Return whether image and mask of every patch are there and not empty."""
     return all(
         _has_content(out / "mask" / f"{patch.img_id}.png")
@@ -262,7 +262,7 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _write(plan: Plan, piece: Piece) -> None:
+def _write(plan: PatchPlan, piece: Piece) -> None:
     suffix = plan.image_format
     if piece.encoded is not None:
         suffix = "png" if piece.encoded.suffix.lower() == ".png" else "jpg"

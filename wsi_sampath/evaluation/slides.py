@@ -17,7 +17,7 @@ from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.progress import counted
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.regions.annotations import Annotations, LabelPainter, read_annotations
-from wsi_sampath.slides.regions.drawn_place import outside_notes
+from wsi_sampath.slides.regions.drawn import outside_notes
 from wsi_sampath.slides.regions.rasterise import Placement
 
 _BLOCK = 1024, 4096

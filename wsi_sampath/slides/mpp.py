@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.csv_tables import Row, Table, read_table
 from wsi_sampath.slides.lengths import read_number, um_per_unit
-from wsi_sampath.slides.tables import Row, Table, read_table
 
 MppSource = Literal["flag", "csv", "metadata"]
 PLAUSIBLE_MPP = (0.05, 20.0)

@@ -11,10 +11,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.slides.companions import slide_files
 from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
-from wsi_sampath.slides.readers.tiff_statements import Statement
+from wsi_sampath.slides.readers.tiff_scale import Statement
+from wsi_sampath.slides.slide_fingerprint import slide_files
 
 _PER_FRAME = 0x52009230
 _LARGEST_VALUE = 1 << 16

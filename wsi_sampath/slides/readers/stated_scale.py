@@ -15,7 +15,7 @@ from wsi_sampath.slides.mpp import differs, spoken_mpp
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
 from wsi_sampath.slides.readers.dicom_scale import dicom_statements
 from wsi_sampath.slides.readers.metadata import SlideMetadata
-from wsi_sampath.slides.readers.tiff_statements import (
+from wsi_sampath.slides.readers.tiff_scale import (
     OME,
     PLACEHOLDER_UM,
     TAGS,
