@@ -29,7 +29,7 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     path
         The file, in UTF-8.
     reason
-        Of the error.
+        Subject of the error.
 
     Raises
     ------

@@ -85,7 +85,7 @@ def train(
     state: Path,
     report: Report,
 ) -> Model:
-    """Train; go on from `state` if that file is there.
+    """Train; resume from `state` if that file exists.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def canvas_loss(
     probability = logits.softmax(dim=1) * labelled
     pooled = [planes.transpose(0, 1).flatten(2)[None] for planes in (probability, truth)]
     parts = {
-        # Channel 0, the unlabelled pixels, is none of the classes that are told apart here.
+        # Channel 0, the unlabelled pixels, is not a class.
         "ce": cross_entropy(functional.pad(logits, (0, 0, 0, 0, 1, 0), value=-1e4), target),
         "dice": dice_loss(pooled[0], pooled[1]),
         "iou": iou_error(probability, truth, output.iou[:, 1:].float()),
@@ -239,7 +239,7 @@ def enlarged(logits: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def move_towards(average: nn.Module, model: nn.Module, steps: int) -> None:
-    """Update the running mean of the weights over about so many calls; copy what is no weight."""
+    """Update the running mean of the weights over about `steps` calls; copy the buffers."""
     for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(weight, 1 / steps)
     for old, new in zip(average.buffers(), model.buffers(), strict=True):

@@ -70,7 +70,7 @@ def judge_all(labels: Labels, glands: Glands, rings: Sequence[LabelledPicture]) 
         "ebhi_test": judge(labels, glands.test),
         "ebhi_test_with_full_masks": judge(labels, [*glands.test, *glands.full]),
         "rings_benign": judge(labels, benign),
-        # Nothing but tumour is annotated there, so that recall is all that can be told.
+        # Only tumour is annotated there, so recall is all that can be computed.
         "rings_tumour": {"patches": len(tumour), "recall": judge(labels, tumour)["recall"]},
     }
 

@@ -51,7 +51,7 @@ class Collection:
 class Mosaics(Dataset[tuple[Tensor, Tensor]]):
     """Random canvases: uint8 (side, side, 3) and labels (side, side).
 
-    Canvas i depends on `seed`, `side` and i alone, so that an interrupted training goes on with the
+    Canvas i depends on `seed`, `side` and i alone, so that a resumed training continues with the
     same ones.
     """
 

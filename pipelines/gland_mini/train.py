@@ -2,7 +2,7 @@
 
 DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``gland_mini_data.py``). Training
 runs on small canvases of these, then on larger ones; position tables are then widened to the tile
-of the model. Killed, it goes on where it was when started again. ``--compare STEPS`` instead trains
+of the model. Killed and started again, it resumes. ``--compare STEPS`` instead trains
 gland-mini, its ablations and a plain U-Net of the same size, all alike, and leaves FILE alone.
 ``--json FILE`` stores every figure of the model card (docs/gland-mini.md).
 """
@@ -123,7 +123,7 @@ def train_variant(
 
 
 def variant_state(options: argparse.Namespace, name: str) -> Path:
-    """Return the file that a training of the comparison goes on from."""
+    """Return the file that a training of the comparison resumes from."""
     path: Path = options.out.with_suffix(f".{name}-{options.compare}.state")
     return path
 
@@ -151,7 +151,7 @@ def save_compared(path: Path, steps: int, found: Figures) -> None:
 
 
 def figures_of(options: argparse.Namespace, glands: Glands) -> Figures:
-    """Return what the model card tells about the packaged file."""
+    """Return what the model card says about the packaged file."""
     header, _ = read_tensors(options.out)
     model = load_checkpoint(options.out)
     _, rings = read_rings(options.data)

@@ -2,9 +2,8 @@
 
 DATA holds the folders ``bcss`` and ``crag`` that ``wsi-prepare`` made. Every row is trained from
 its file in ``configs/train`` and scored on the test split; vanilla SAM is scored without training.
-A row that is finished has its file in ``OUT/rows`` and is not run again, one that was interrupted
-goes on.
-At the end the table is printed beside the paper's figures, published and corrected.
+A finished row has its file in ``OUT/rows`` and is not run again; an interrupted one resumes. At the
+end the table is printed beside the paper's figures, published and corrected.
 
     python -m pipelines.table1.reproduce DATA --out table1
     python -m pipelines.table1.reproduce DATA --out table1 --rows crag-sam-path --set devices=2
@@ -57,11 +56,11 @@ class Row:
     Attributes
     ----------
     name
-        Of its files.
+        Stem of its files.
     data
         ``bcss`` or ``crag``.
     what
-        How the paper calls it.
+        What the paper calls it.
     dice, iou
         The paper's figures, None where it has none.
     true_iou

@@ -35,11 +35,11 @@ def count_stretched(
     read
         Reads patches in the model's labels.
     patches
-        Which.
+        The patches to score.
     device
-        Where to compute, in full precision.
+        Where it is computed, in full precision.
     batch_size, workers
-        Patches at a time, and processes that read them.
+        Patches per batch, and processes that read them.
 
     Yields
     ------

@@ -151,7 +151,7 @@ def plan_bcss(
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half or a name that is no region's.
+        ``bad-input`` for pairs that lack a half, or a name that is not a region's.
     """
     image_folder, mask_folder = images or _image_folder(root), masks or root / "masks"
     check_out(out, [image_folder, mask_folder])

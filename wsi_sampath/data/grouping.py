@@ -200,7 +200,7 @@ class Guess:
 
 
 def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
-    """Recognise grey masks that all show one thing, bright against dark; every one is looked at.
+    """Recognise grey masks that all show one thing, bright against dark; every mask is checked.
 
     Raises
     ------

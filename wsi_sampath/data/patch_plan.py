@@ -59,7 +59,7 @@ class PatchPlan:
     """All that a folder of patches will hold, fixed before the first pixel is read.
 
     `options` are further numbers, or None for the default, that decide the content of the files;
-    `notes` are what the user should know beforehand.
+    `notes` are what the user should know in advance.
     """
 
     out: Path

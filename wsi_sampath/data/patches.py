@@ -199,7 +199,7 @@ def write_table(root: Path, patches: Iterable[Patch]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as growing:
         growing.write_bytes(content)
 

@@ -107,7 +107,7 @@ def plan_patches(
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half, or a case that cannot be told.
+        ``bad-input`` for pairs that lack a half, or a case that cannot be found.
     """
     if len(images) != len(masks):
         raise UsageError("give as many --masks as --images: one belongs to the other")
@@ -233,7 +233,7 @@ def _begin(plan: PatchPlan) -> None:
 
 
 def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return settings and sources of an earlier run, as far as they can be told."""
+    """Return settings and sources of an earlier run, as far as they can be read."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return state["settings"], state["sources"]

@@ -39,7 +39,7 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     Raises
     ------
     UsageError
-        If two names differ by nothing but capitals.
+        If two names differ only in capitals.
     """
     pair = alike(names)
     if pair:

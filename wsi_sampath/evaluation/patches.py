@@ -53,7 +53,7 @@ def score_patches(
     Returns
     -------
     dict
-        Scores as of `summarise`, with where they come from.
+        Scores (see `summarise`) and where they come from.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def score_slide(
     Returns
     -------
     dict, list of str
-        Scores as of `summarise`, with where they come from; and what the user should know.
+        Scores (see `summarise`) and where they come from; what the user should know.
 
     Raises
     ------

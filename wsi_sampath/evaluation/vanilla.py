@@ -1,4 +1,4 @@
-"""The paper's baselines without training: SAM as published, told by the truth where to look."""
+"""The paper's baselines without training: SAM as published, prompted from the truth."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def resolve_mpp(
 
 
 def differs(first: float, second: float) -> bool:
-    """Tell whether two values of one mpp contradict each other: by more than 1 %."""
+    """Return whether two values of one mpp differ by more than 1 %."""
     return not math.isclose(first, second, rel_tol=CONFLICT)
 
 

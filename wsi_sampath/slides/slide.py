@@ -127,7 +127,7 @@ class Slide:
         width, height
             Size of the result in pixels.
         mpp
-            Requested um per pixel of the result; `sampling` tells the effective one.
+            Requested um per pixel of the result; `sampling` has the effective one.
 
         Returns
         -------

@@ -47,7 +47,7 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     ------
     UsageError
         If a file cannot be read or a setting is wrong or missing; for unknown ones the nearest
-        known name is told.
+        known name is given.
     """
     values = _read(path, ())
     for text in overrides:

@@ -1,4 +1,4 @@
-"""A whole training: from settings to one self-describing checkpoint; killed, it goes on."""
+"""A whole training: from settings to one self-describing checkpoint; killed, it resumes."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ class Trained:
 
 
 def train(settings: TrainSettings, say: Say = print) -> Trained:
-    """Train, or go on training, or return what a finished training left.
+    """Train, resume a training, or return what a finished one left.
 
     Parameters
     ----------
     settings
-        All there is to say.
+        Everything that decides the training.
     say
-        Takes lines of progress.
+        Called with lines of progress.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def _credited(settings: TrainSettings, patches: PatchSet, start: Start, say: Say
 
 
 def _silent(_line: str) -> None:
-    """Say nothing: one process speaks for all."""
+    """Print nothing: one process speaks for all."""
 
 
 def _fit(trainer: Trainer, task: SegmentationTask, data: PatchData, resumed: Path | None) -> None:

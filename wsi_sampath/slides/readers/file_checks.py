@@ -197,7 +197,7 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
         if share >= _LEAST_EMPTY:
             yield (
                 f"about {100 * share:.2g} % of level {list(level_sizes).index(directory.size)} "
-                "holds nothing but zeros and is read as black: padding, or an unfinished copy?"
+                "holds only zeros and is read as black: padding, or an unfinished copy?"
             )
 
 
@@ -232,7 +232,7 @@ class LostParts:
     segment: tuple[int, int]
 
     def touch(self, box: tuple[int, int, int, int]) -> bool:
-        """Tell whether a box (x, y, width, height) of the level needs any of them."""
+        """Return whether a box (x, y, width, height) of the level needs any of them."""
         (x, y, width, height), (across, down) = box, self.segment
         rows = slice(y // down, -(-(y + height) // down))
         columns = slice(x // across, -(-(x + width) // across))
@@ -333,7 +333,7 @@ def _check_sample(
 
 
 def _fits(directory: Directory, header: Header, offset: int, count: int) -> bool | None:
-    """Tell whether a segment is as large as the header says; None where it does not tell."""
+    """Return whether a segment is as large as the header says; None where that is unknown."""
     coding = directory.value(COMPRESSION, 1)
     across, down = directory.segment
     if coding in _JPEG or coding in _JPEG2000:

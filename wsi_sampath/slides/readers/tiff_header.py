@@ -1,4 +1,4 @@
-"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unbelieved.
+"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unchecked.
 
 Libraries allocate and loop by what a header says. This reads the same numbers in bounded time and
 memory, so that they can be held against the file first. After TIFF 6.0 and the BigTIFF design.
@@ -88,7 +88,7 @@ class Directory:
 
     @property
     def is_flat(self) -> bool:
-        """Whether nothing but its size decides how many segments there are."""
+        """Whether its size alone decides how many segments there are."""
         depth_free = self.value(_DEPTH, 1) == 1
         return depth_free and (self.is_tiled or ROWS_PER_STRIP in self.values)
 

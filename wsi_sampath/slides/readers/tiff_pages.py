@@ -133,7 +133,7 @@ class TiledPage:
         return self.samples.rgb(self.raw(index, read))
 
     def says_otherwise(self, index: int, read: ReadBytes) -> bool:
-        """Tell whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
+        """Return whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
         plane = self.planes[0]
         data = read(int(plane.offsets[index]), int(plane.counts[index]))
         return contradicts_tag(self.source, data)
@@ -166,7 +166,7 @@ class Layout:
         return not self.picture.of_stack and self.is_unique(self.levels[0])
 
     def is_unique(self, level: TiledPage) -> bool:
-        """Tell whether no other page of the file has the size of a level."""
+        """Return whether no other page of the file has the size of a level."""
         pages = (
             planes[0] for picture in self.pictures for planes in (picture.planes, *picture.reduced)
         )

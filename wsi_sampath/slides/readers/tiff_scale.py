@@ -89,7 +89,7 @@ def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statement
     tiff
         An open file.
     size
-        (width, height) of level 0 as the reader found it: it tells which page, and which image of
+        (width, height) of level 0 as the reader found it: it decides which page, and which image of
         the OME-XML, is meant.
     """
     first: Any = tiff.pages[0]

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from wsi_sampath.classes import drawn_class_name, name_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.grid import Box
-from wsi_sampath.slides.regions.geojson import LEFT_OUT_KINDS, DrawnObject, Lack, read_drawn, told
+from wsi_sampath.slides.regions.geojson import (
+    LEFT_OUT_KINDS,
+    DrawnObject,
+    Lack,
+    left_out_phrases,
+    read_drawn,
+)
 from wsi_sampath.slides.regions.rasterise import Placement, Segments, edges, fill, fill_each
 
 _LARGE, _RUN = 2**18, 2**22
@@ -42,7 +48,7 @@ class Annotation:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether it is no class to QuPath: names such as ``Ignore*``, ``Region*``."""
+        """Whether QuPath does not treat it as a class: names such as ``Ignore*``, ``Region*``."""
         return self.name.endswith("*") or self.is_cut_out
 
     @property
@@ -89,7 +95,7 @@ class Annotations:
 
     def notes(self) -> list[str]:
         """Return what the user should know, one sentence each."""
-        what = ", ".join(told(self.left_out))
+        what = ", ".join(left_out_phrases(self.left_out))
         return [f"{what} left out"] * bool(what) + list(self.warnings)
 
 
@@ -113,7 +119,7 @@ def read_annotations(path: str | Path) -> Annotations:
         found = _classified(thing, left_out)
         areas += [found] if found else []
     if not areas:
-        what = ", ".join(told(left_out)) or "nothing"
+        what = ", ".join(left_out_phrases(left_out)) or "nothing"
         message = f"holds {what}: draw areas in QuPath, give them a class, export again"
         raise WsiError("bad-input", message, subject=str(path))
     regions = sum(area.is_ignored and not area.is_cut_out for area in areas)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.regions.annotations import Annotation, LabelPainter, drawn_area
-from wsi_sampath.slides.regions.geojson import Lack, read_drawn, told
+from wsi_sampath.slides.regions.geojson import Lack, left_out_phrases, read_drawn
 from wsi_sampath.slides.regions.mask_image import read_tissue
 from wsi_sampath.slides.regions.rasterise import Placement
 
@@ -61,10 +61,12 @@ def read_tissue_areas(path: str | Path) -> tuple[tuple[Annotation, ...], tuple[s
     )
     if all(area.is_cut_out for area in areas):
         only = [f"{len(areas):,} of Ignore*"] if areas else []
-        what = "".join(f", {part}" for part in [*only, *told(left_out)]).replace(",", ", but", 1)
+        what = "".join(f", {part}" for part in [*only, *left_out_phrases(left_out)]).replace(
+            ",", ", but", 1
+        )
         hint = "draw areas in QuPath and export them as GeoJSON"
         raise _bad(path, f"it holds no polygon to analyse{what}; {hint}")
-    what = ", ".join(told(left_out))
+    what = ", ".join(left_out_phrases(left_out))
     notes = (f"{path.name}: {what} left out of the tissue",) if what else ()
     return areas, notes + drawn.warnings
 

@@ -34,7 +34,7 @@ class Tissue:
     warnings
         Sentences for the user.
     unknown
-        bool (h, w): what no level of the slide shows, None where that was not looked at. It does
+        bool (h, w): what no level of the slide shows, None where that was not checked. It does
         not count as tissue, but is tried, and then reported, at full resolution.
     """
 

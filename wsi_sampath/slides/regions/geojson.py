@@ -2,7 +2,7 @@
 
 It knows three ways of naming the kind of an object (the ``id`` of 0.2, ``object_type`` of 0.3,
 ``objectType`` since), children within their parents, classes by name, by parts or with a parent,
-collections in collections, bare lists, features and geometries. What is of no use is told as a
+collections in collections, bare lists, features and geometries. What is of no use is reported as a
 `Lack` of the object, so that whoever asked for areas can say what was left out, and why.
 """
 
@@ -71,7 +71,7 @@ LEFT_OUT_KINDS: dict[Kind, Lack] = {
 }
 
 
-def told(left_out: Mapping[Lack, int]) -> list[str]:
+def left_out_phrases(left_out: Mapping[Lack, int]) -> list[str]:
     """Return what was left out in words, such as ``3 detections``, in a fixed order."""
     return [
         f"{left_out[lack]:,} {lack.value[left_out[lack] != 1]}"
@@ -143,7 +143,7 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
         raise _bad(path, "is not a file")
     container = container_by_content(path)
     for name, raw in read_texts(path, container):
-        # What macOS adds to a zip bears the names of its members.
+        # What macOS adds to a zip carries the names of its members.
         hidden = "__MACOSX/" in name or Path(name).name.startswith(".")
         if container != "zip" or (name.lower().endswith(_MEMBERS) and not hidden):
             yield name, raw

@@ -27,7 +27,7 @@ Kind = Literal["empty", "ones", "black-white", "labels", "colours"]
 TURNED = "turned upright, as its orientation tag says"
 CUT = "compressed with losses, so cut into black and white at 128"
 MIDDLE = 128
-"""Where black and white are told apart."""
+"""The value at which black ends and white begins."""
 WHITE = 255
 _LARGEST = 65535
 _DEEP_WHITE = 65280
