@@ -22,17 +22,17 @@ def draw(slide_path: Path, result: Result, target: Path) -> None:
         extent = max(
             side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
         )
-        rgb, _, plan = slide.thumbnail(extent / LONGEST_SIDE_PX)
+        rgb, _, sampling = slide.thumbnail(extent / LONGEST_SIDE_PX)
     um_x, um_y = result.attributes["mpp"]["output"]
-    rows = ((np.arange(rgb.shape[0]) + 0.5) * plan.mpp_y / um_y).astype(int)
-    columns = ((np.arange(rgb.shape[1]) + 0.5) * plan.mpp_x / um_x).astype(int)
+    rows = ((np.arange(rgb.shape[0]) + 0.5) * sampling.mpp_y / um_y).astype(int)
+    columns = ((np.arange(rgb.shape[1]) + 0.5) * sampling.mpp_x / um_x).astype(int)
     rows, columns = rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1)
     render_overlay(
         rgb,
         labels[rows][:, columns],
         class_names=[c.name for c in result.classes],
         class_colors=[c.color for c in result.classes],
-        um_per_px=plan.mpp_x,
+        um_per_px=sampling.mpp_x,
         path=target,
         title=slide_path.name,
     )

@@ -63,7 +63,9 @@ def drawn_class_name(name: str) -> str:
     parts = [part.strip() for part in name.split(":")]
     if not all(parts):
         raise ValueError(f"the class name {name!r} is empty, or has an empty part beside a colon")
-    odd = next((one for one in "".join(parts) if unicodedata.category(one) in _UNFIT), None)
+    odd = next(
+        (letter for letter in "".join(parts) if unicodedata.category(letter) in _UNFIT), None
+    )
     if odd is not None:
         raise ValueError(f"the class name {name!r} has {odd!r} in it, which is not text")
     return ": ".join(parts)
@@ -114,6 +116,6 @@ def name_key(name: str) -> str:
     True
     """
     # Characters of no width, and accents as characters of their own, look like nothing, too.
-    visible = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
     parts = (part.strip() for part in unicodedata.normalize("NFC", visible).split(":"))
     return ": ".join(parts).casefold()

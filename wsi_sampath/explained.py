@@ -43,5 +43,5 @@ def _where(error: OSError) -> str:
     if not error.filename:
         return ""
     path = Path(str(error.filename))
-    # What a file is called until it is complete tells a user nothing.
+    # The name of a file while it is incomplete means nothing to a user.
     return f" ({path.parent if path.name.endswith(GROWING) else path})"

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: the one place where something is written, then renamed."""
+"""Atomic files: the one place where something is written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROWING = ".growing"
 
 
 def require_file(path: Path, reason: Reason) -> None:
-    """Refuse what is not a regular file, or cannot be looked at.
+    """Refuse what is not a regular file, or cannot be accessed.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def nearest_name(name: str, known: Iterable[str], *, least: float = _ALIKE) -> s
     'overlap'
     """
     names = list(known)
-    begins = [one for one in names if len(name) >= _TELLING and one.startswith(name)]
+    begins = [known for known in names if len(name) >= _TELLING and known.startswith(name)]
     alike = difflib.get_close_matches(name, names, n=1, cutoff=least)
     # Of a single name there is nothing else that could be meant.
     return next(iter([*begins, *alike, *(names if len(names) == 1 else [])]), "")

@@ -91,13 +91,13 @@ def checked_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInf
     WsiError
         ``bad-input`` otherwise.
     """
-    members = [one for one in archive.infolist() if not one.is_dir()]
+    members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > MOST_MEMBERS:
         raise WsiError("bad-input", f"has more than {MOST_MEMBERS:,} members", subject=str(path))
-    # Members may share their packed bytes, so that only the sum tells.
-    _check_ratio(sum(one.file_size for one in members), path.stat().st_size, path)
-    for one in members:
-        _check_size(one.file_size, one.compress_size, path)
+    # Members may share their packed bytes, so only the sum is reliable.
+    _check_ratio(sum(member.file_size for member in members), path.stat().st_size, path)
+    for member in members:
+        _check_size(member.file_size, member.compress_size, path)
     return members
 
 

@@ -29,7 +29,7 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     path
         The file, in UTF-8.
     reason
-        Of the error.
+        Subject of the error.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     try:
         return parse_yaml(_text(Path(path)))
     except OSError as error:
-        said = error.strerror or str(error)
-        raise WsiError(reason, f"cannot be read: {said}", subject=str(path)) from error
+        why = error.strerror or str(error)
+        raise WsiError(reason, f"cannot be read: {why}", subject=str(path)) from error
     except ValueError as error:
         raise WsiError(reason, str(error), subject=str(path)) from error
 

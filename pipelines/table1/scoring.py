@@ -35,11 +35,11 @@ def count_stretched(
     read
         Reads patches in the model's labels.
     patches
-        Which.
+        The patches to score.
     device
-        Where to compute, in full precision.
+        Where it is computed, in full precision.
     batch_size, workers
-        Patches at a time, and processes that read them.
+        Patches per batch, and processes that read them.
 
     Yields
     ------
@@ -60,5 +60,5 @@ def count_stretched(
             size = (truth.shape[-2], truth.shape[-1])
             full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
             found = (full.argmax(dim=1) + 1).cpu()
-        for one, other in zip(truth.numpy(), found.numpy(), strict=True):
-            yield confusion(one, other, len(model.spec.classes))
+        for labels, other in zip(truth.numpy(), found.numpy(), strict=True):
+            yield confusion(labels, other, len(model.spec.classes))

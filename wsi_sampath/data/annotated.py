@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names, name_key
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.folds import draw_folds
 from wsi_sampath.data.pairing import check_name
+from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import Patch, several
-from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
@@ -58,8 +58,8 @@ class NamedClasses(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_class_names(one.name for one in self.classes)
-        taken = [name_key(name) for one in self.classes for name in one.names]
+        check_class_names(spec.name for spec in self.classes)
+        taken = [name_key(name) for spec in self.classes for name in spec.names]
         taken += [name_key(name) for name in self.ignored]
         twice = sorted({name for name in taken if taken.count(name) > 1})
         if twice:
@@ -69,7 +69,7 @@ class NamedClasses(Frozen):
     @property
     def plain_classes(self) -> tuple[ClassSpec, ...]:
         """Names and colours alone."""
-        return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
+        return tuple(ClassSpec(name=spec.name, color=spec.color) for spec in self.classes)
 
     def labels(self, names: Iterable[str], *, subject: str = "") -> dict[str, int]:
         """Return the label of every annotation name, 0 for those that are ignored.
@@ -80,8 +80,8 @@ class NamedClasses(Frozen):
             ``bad-input`` for names that mean nothing.
         """
         known = {name_key(name): 0 for name in self.ignored}
-        for label, one in enumerate(self.classes, start=1):
-            known |= {name_key(name): label for name in one.names}
+        for label, spec in enumerate(self.classes, start=1):
+            known |= {name_key(name): label for name in spec.names}
         names = list(names)
         unknown = sorted({name for name in names if name_key(name) not in known})
         if unknown:
@@ -99,7 +99,7 @@ def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses
         For every slide its annotation names with "#rrggbb", or None where none is known.
     """
     first: dict[str, tuple[str, str | None]] = {}
-    for name, color in itertools.chain.from_iterable(one.items() for one in colors):
+    for name, color in itertools.chain.from_iterable(named.items() for named in colors):
         known = first.get(name_key(name), (name, None))
         first[name_key(name)] = (known[0], known[1] or color)
     spare = itertools.cycle(_PALETTE)
@@ -164,7 +164,7 @@ def plan_slides(
     folds: int = 5,
     seed: int = 0,
     image_format: ImageFormat = "png",
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from annotated slides; their ids end in row and column of level 0, row first.
 
     Parameters
@@ -200,21 +200,21 @@ def plan_slides(
     if not cases:
         raise UsageError("no tile has enough labelled pixels; lower --min-labelled or --tile")
     drawn = draw_folds([*cases.values()], test_cases, test, folds, seed)
-    found = {one: Patch(one, drawn[case], case) for one, case in cases.items()}
+    found = {img_id: Patch(img_id, drawn[case], case) for img_id, case in cases.items()}
     sources = tuple(
         _source(slide, tuple(found[_patch_id(slide, tile)] for tile in slide.tiles))
         for slide in slides
         if slide.tiles
     )
-    return Plan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
+    return PatchPlan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
 
 
-def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> Source:
+def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> LabelledImage:
     def cut() -> Iterator[Piece]:
         for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
             yield Piece(patch.img_id, rgb, labels)
 
-    return Source(slide.image, slide.annotations, patches, cut)
+    return LabelledImage(slide.image, slide.annotations, patches, cut)
 
 
 def _patch_id(slide: AnnotatedSlide, tile: SlideTile) -> str:
@@ -231,6 +231,6 @@ def _check_stems(slides: Sequence[AnnotatedSlide]) -> None:
     for slide in slides:
         check_name(slide.image)
     stems = [slide.image.stem for slide in slides]
-    twice = sorted({one for one in stems if stems.count(one) > 1})
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise UsageError(f"two slides have the name {several(twice)}; rename one of them")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.patches import several
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 from wsi_sampath.slides.regions.mask_image import (
@@ -70,11 +70,11 @@ class Grouping(Frozen):
         if any(coloured):
             taken = [_colour(value) for value in values]
         else:
-            taken = [str(one) for value in values for one in numbers(value)]
-        twice = [one for one, count in Counter(taken).items() if count > 1]
+            taken = [str(number) for value in values for number in numbers(value)]
+        twice = [number for number, count in Counter(taken).items() if count > 1]
         if twice:
             raise ValueError(f"mask values in two classes: {several(twice)}")
-        check_class_names(one.name for one in self.classes)
+        check_class_names(spec.name for spec in self.classes)
         return self
 
     @property
@@ -85,7 +85,7 @@ class Grouping(Frozen):
     @property
     def plain_classes(self) -> tuple[ClassSpec, ...]:
         """Names and colours alone."""
-        return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
+        return tuple(ClassSpec(name=spec.name, color=spec.color) for spec in self.classes)
 
     def labels(self, mask: Mask, *, subject: str = "") -> NDArray[np.uint8]:
         """Return uint8 (height, width): 0 ignored, 1..k.
@@ -103,19 +103,19 @@ class Grouping(Frozen):
             values, found = self._from_numbers(self._numbers(mask, subject))
         unknown = found == _UNKNOWN
         if unknown.any():
-            names = [_name(one) for one in np.unique(values[unknown], axis=0)]
+            names = [_name(value) for value in np.unique(values[unknown], axis=0)]
             message = f"mask holds {several(names)}, which no class or 'ignored' of the table has"
             raise WsiError("bad-input", message, subject=subject)
         return found
 
     def notes(self, mask: Mask) -> tuple[str, ...]:
         """Return what the user should know about how a mask is read."""
-        told = [f"mask: {one}" for one in mask.notes]
+        notes = [f"mask: {note}" for note in mask.notes]
         if not self.coloured and mask.numbering:
-            told.append(f"mask: {mask.numbering}")
+            notes.append(f"mask: {mask.numbering}")
         if not self.coloured and mask.lossy and not self._is_wide():
-            told.append(f"mask: {CUT}")
-        return tuple(told)
+            notes.append(f"mask: {CUT}")
+        return tuple(notes)
 
     def _numbers(self, mask: Mask, subject: str) -> Numbers:
         """Return the numbers of a mask, those of lossy compression as black and white.
@@ -167,8 +167,8 @@ class Grouping(Frozen):
 
     def _pairs(self) -> Iterator[tuple[int, Value]]:
         yield from ((0, value) for value in self.ignored)
-        for label, one in enumerate(self.classes, start=1):
-            yield from ((label, value) for value in one.values)
+        for label, spec in enumerate(self.classes, start=1):
+            yield from ((label, value) for value in spec.values)
 
 
 def read_grouping(name_or_file: str | Path) -> Grouping:
@@ -188,7 +188,7 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
 
 def known_groupings() -> list[str]:
     """Return the names of the groupings that come with the package."""
-    return sorted(one.stem for one in _FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Guess:
 
 
 def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
-    """Recognise grey masks that all show one thing, bright against dark; every one is looked at.
+    """Recognise grey masks that all show one thing, bright against dark; every mask is checked.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def _guess(kind: str, *, seen_black: bool) -> Guess:
     else:
         grouping, meanings = read_grouping("glands"), ("black", "white")
         why, way = "are black and white", "--classes (tumor, or a file)"
-    names = [f"{one.name} ({what})" for one, what in zip(grouping.classes, meanings, strict=True)]
+    names = [f"{spec.name} ({what})" for spec, what in zip(grouping.classes, meanings, strict=True)]
     notes = [f"classes: {', '.join(names)}, because the masks {why}; name them with {way}"]
     if not seen_black:
         notes.append(f"no mask has any {meanings[0]}: every pixel is {grouping.classes[1].name}")
@@ -265,4 +265,4 @@ def _colour(value: Value) -> str:
 
 
 def _name(value: NDArray[np.integer]) -> str:
-    return str(value) if value.ndim == 0 else "#" + "".join(f"{one:02x}" for one in value)
+    return str(value) if value.ndim == 0 else "#" + "".join(f"{channel:02x}" for channel in value)

@@ -138,11 +138,11 @@ def _check_unread(folder: Path, read: Collection[Path]) -> None:
 def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
     alone = sorted(images.keys() - masks.keys())
     if alone:
-        message = f"no mask for {several([images[one].name for one in alone])}"
+        message = f"no mask for {several([images[name].name for name in alone])}"
         raise WsiError("bad-input", message, subject=str(folder))
     spare = sorted(masks.keys() - images.keys())
     if spare:
-        message = f"no image for mask {several([masks[one].name for one in spare])}"
+        message = f"no image for mask {several([masks[name].name for name in spare])}"
         raise WsiError("bad-input", message, subject=str(folder))
     if not images:
         kinds = ", ".join(SOURCE_SUFFIXES)

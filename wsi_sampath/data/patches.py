@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
-from wsi_sampath.data.tables import explained
+from wsi_sampath.data.class_tables import explained
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.settings import Frozen
@@ -62,7 +62,7 @@ class ClassList(Frozen):
     @field_validator("classes")
     @classmethod
     def _check(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
-        check_class_names(one.name for one in classes)
+        check_class_names(spec.name for spec in classes)
         return classes
 
 
@@ -89,7 +89,7 @@ class PatchSet:
 
     def split(self, name: Split) -> tuple[Patch, ...]:
         """Return the patches of one split."""
-        return tuple(one for one in self.patches if name in ("all", one.split))
+        return tuple(patch for patch in self.patches if name in ("all", patch.split))
 
     def image_path(self, img_id: str) -> Path:
         """Return the file of an image.
@@ -148,9 +148,9 @@ def open_patches(root: str | Path) -> PatchSet:
     listed = _read_classes(root / "classes.yaml")
     found = PatchSet(root, listed.classes, listed.mpp, tuple(_read_table(root / "patches.csv")))
     missing = [
-        f"mask/{one.img_id}.png"
-        for one in found.patches
-        if found.image_path(one.img_id) and not found.mask_path(one.img_id).is_file()
+        f"mask/{patch.img_id}.png"
+        for patch in found.patches
+        if found.image_path(patch.img_id) and not found.mask_path(patch.img_id).is_file()
     ]
     if missing:
         raise _bad(root, f"{several(missing)} of patches.csv missing")
@@ -185,7 +185,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 def write_classes(root: Path, classes: Iterable[ClassSpec], mpp: float | None = None) -> None:
     """Write ``classes.yaml``."""
     values = ClassList(classes=tuple(classes), mpp=mpp).model_dump(exclude_none=True)
-    values["classes"] = [dict(one) for one in values["classes"]]
+    values["classes"] = [dict(spec) for spec in values["classes"]]
     write_atomically(root / "classes.yaml", yaml.safe_dump(values, sort_keys=False).encode())
 
 
@@ -194,12 +194,12 @@ def write_table(root: Path, patches: Iterable[Patch]) -> None:
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
-    rows.writerows((one.img_id, one.fold, one.case) for one in patches)
+    rows.writerows((patch.img_id, patch.fold, patch.case) for patch in patches)
     write_atomically(root / "patches.csv", text.getvalue().encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as growing:
         growing.write_bytes(content)
 
@@ -228,8 +228,12 @@ def _read_table(path: Path) -> Iterator[Patch]:
             patches = [_row(row, path, rows.line_num) for row in rows]
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, f"cannot be read: {error}") from error
-    ids = [one.img_id for one in patches]
-    twice = sorted({one for one in ids if ids.count(one) > 1}) if len(set(ids)) < len(ids) else []
+    ids = [patch.img_id for patch in patches]
+    twice = (
+        sorted({img_id for img_id in ids if ids.count(img_id) > 1})
+        if len(set(ids)) < len(ids)
+        else []
+    )
     if twice or not patches:
         raise _bad(path, f"names {several(twice)} twice" if twice else "names no patch")
     yield from patches

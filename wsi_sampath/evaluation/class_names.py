@@ -39,7 +39,7 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     Raises
     ------
     UsageError
-        If two names differ by nothing but capitals.
+        If two names differ only in capitals.
     """
     pair = alike(names)
     if pair:
@@ -48,7 +48,7 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     return {name_key(name): label for label, name in enumerate(names, start=1)}
 
 
-def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
+def check_known(names: Iterable[str], known: Sequence[str], where: str) -> None:
     """Refuse a name that is not among the known ones.
 
     Parameters
@@ -64,7 +64,7 @@ def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
         With the nearest known name.
     """
     lower = {name_key(name): name for name in known}
-    for name in given:
+    for name in names:
         if name_key(name) not in lower:
             near = nearest_name(name_key(name), lower, least=0.0)
             hint = f"; did you mean {lower[near]!r}?" if near else ""
@@ -95,8 +95,8 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
     check_known([name for _, name in pairs], theirs, "--same: the data have")
     our = labels_by_name(ours, "the model has", subject)
     their = labels_by_name(theirs, "classes.yaml has", subject)
-    said = {(our[name_key(one)], their[name_key(other)]) for one, other in pairs}
-    means = _meanings(our, their, said)
+    stated = {(our[name_key(ours)], their[name_key(other)]) for ours, other in pairs}
+    means = _meanings(our, their, stated)
     lacking = [name for name, meant in zip(ours, means, strict=True) if not meant]
     if lacking:
         raise UsageError(
@@ -108,13 +108,15 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
 
 
 def _meanings(
-    our: dict[str, int], their: dict[str, int], said: set[tuple[int, int]]
+    our: dict[str, int], their: dict[str, int], stated: set[tuple[int, int]]
 ) -> list[set[int]]:
     """Return the labels of the data that every class of the model means, in its order."""
-    named, taken = {one for one, _ in said}, {other for _, other in said}
+    named, taken = {label for label, _ in stated}, {other for _, other in stated}
     own = {(label, their[name]) for name, label in our.items() if name in their}
-    kept = said | {(one, other) for one, other in own if one not in named or other not in taken}
-    return [{other for one, other in kept if one == label} for label in our.values()]
+    kept = stated | {
+        (label, other) for label, other in own if label not in named or other not in taken
+    }
+    return [{other for first, other in kept if first == label} for label in our.values()]
 
 
 def _joined(theirs: Sequence[str], means: Sequence[set[int]]) -> Matched:

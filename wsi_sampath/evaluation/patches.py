@@ -53,7 +53,7 @@ def score_patches(
     Returns
     -------
     dict
-        Scores as of `summarise`, with where they come from.
+        Scores (see `summarise`) and where they come from.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def score_patches(
     loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    ours, theirs = ([one.name for one in part] for part in (loaded.spec.classes, opened.classes))
+    ours, theirs = ([spec.name for spec in part] for part in (loaded.spec.classes, opened.classes))
     matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
         loaded,

@@ -248,4 +248,4 @@ def _interval(ci: Intervals | None, name: str, index: int | None = None) -> list
     if ci is None:
         return None
     bounds = ci[name] if index is None else ci[name][:, index]
-    return None if np.isnan(bounds).any() else [float(one) for one in bounds]
+    return None if np.isnan(bounds).any() else [float(bound) for bound in bounds]

@@ -1,4 +1,4 @@
-"""The paper's baselines without training: SAM as published, told by the truth where to look."""
+"""The paper's baselines without training: SAM as published, prompted from the truth."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def evaluate_vanilla(
     >>> sam = load_sam("sam_vit_b_01ec64.pth").to("cuda")               # doctest: +SKIP
     >>> plain, cleaned = zip(*evaluate_vanilla(sam, found, test))       # doctest: +SKIP
     """
-    names = [one.name.casefold() for one in patches.classes]
+    names = [spec.name.casefold() for spec in patches.classes]
     rest = next((names.index(name) + 1 for name in REST if name in names), 0)
     prompted = [label for label in range(1, len(names) + 1) if label != rest]
     if not prompted:
@@ -243,10 +243,10 @@ def assemble(
     """
     labels = [np.full(shape, rest, np.uint8) for _ in largest]
     scores = [np.full(shape, -np.inf) for _ in largest]
-    for one in proposals:
-        share = one.mask.mean()
+    for proposal in proposals:
+        share = proposal.mask.mean()
         for limit, label, score in zip(largest, labels, scores, strict=True):
             if share <= limit:
-                wins = one.mask & (one.score > score)
-                label[wins], score[wins] = one.label, one.score
+                wins = proposal.mask & (proposal.score > score)
+                label[wins], score[wins] = proposal.label, proposal.score
     return labels

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.csv_tables import Row, Table, read_table
 from wsi_sampath.slides.lengths import read_number, um_per_unit
-from wsi_sampath.slides.tables import Row, Table, read_table
 
 MppSource = Literal["flag", "csv", "metadata"]
 PLAUSIBLE_MPP = (0.05, 20.0)
@@ -97,7 +97,7 @@ def resolve_mpp(
 
 
 def differs(first: float, second: float) -> bool:
-    """Tell whether two values of one mpp contradict each other: by more than 1 %."""
+    """Return whether two values of one mpp differ by more than 1 %."""
     return not math.isclose(first, second, rel_tol=CONFLICT)
 
 

@@ -44,30 +44,30 @@ class Overview:
 
 def read_overview(
     read: ReadSampled,
-    plan: Sampling,
+    sampling: Sampling,
     levels: Sequence[Level],
     background: tuple[int, int, int],
 ) -> Overview:
-    """Read the whole plane of `plan`, in parts to bound memory.
+    """Read the whole plane of `sampling`, in parts to bound memory.
 
     What its level cannot give is read from the next finer one, down to level 0.
 
     Parameters
     ----------
     read
-        Reads (plan, x, y, width, height), a box in pixels of the plane; raises `TileError`.
-    plan
+        Reads (sampling, x, y, width, height), a box in pixels of the plane; raises `TileError`.
+    sampling
         The plane.
     levels
         Levels of the slide.
     background
         RGB of empty areas.
     """
-    image = np.empty((plan.height, plan.width, 3), np.uint8)
+    image = np.empty((sampling.height, sampling.width, 3), np.uint8)
     image[:] = background
-    failed = np.zeros((plan.height, plan.width), bool)
+    failed = np.zeros((sampling.height, sampling.width), bool)
     painter = _Painter(read, levels, image, failed)
-    painter.paint(plan, (0, 0, plan.width, plan.height))
+    painter.paint(sampling, (0, 0, sampling.width, sampling.height))
     return Overview(image, failed, tuple(sorted(painter.mended)))
 
 
@@ -80,29 +80,29 @@ class _Painter:
     mended: set[int] = field(default_factory=set)
     failures: int = 0
 
-    def paint(self, plan: Sampling, box: Box) -> None:
+    def paint(self, sampling: Sampling, box: Box) -> None:
         """Read a box, part by part where it is too large or cannot be read as a whole."""
         x, y, width, height = box
-        pixels = width * height * max(1.0, plan.factor_x * plan.factor_y)
+        pixels = width * height * max(1.0, sampling.factor_x * sampling.factor_y)
         if pixels > _BAND_PIXELS and max(width, height) > 1:
-            self._paint_halves(plan, box)
+            self._paint_halves(sampling, box)
             return
         try:
-            self.image[y : y + height, x : x + width] = self.read(plan, x, y, width, height)
+            self.image[y : y + height, x : x + width] = self.read(sampling, x, y, width, height)
         except TileError:
-            self._paint_around(plan, box)
+            self._paint_around(sampling, box)
 
-    def _paint_halves(self, plan: Sampling, box: Box) -> None:
+    def _paint_halves(self, sampling: Sampling, box: Box) -> None:
         for part in _halves(box):
-            self.paint(plan, part)
+            self.paint(sampling, part)
 
-    def _paint_around(self, plan: Sampling, box: Box) -> None:
+    def _paint_around(self, sampling: Sampling, box: Box) -> None:
         x, y, width, height = box
-        if max(width, height) > self._smallest(plan.level):
-            self._paint_halves(plan, box)
-        elif plan.level > 0:
-            self.mended.add(plan.level)
-            self.paint(read_from(plan, self.levels, plan.level - 1), box)
+        if max(width, height) > self._smallest(sampling.level):
+            self._paint_halves(sampling, box)
+        elif sampling.level > 0:
+            self.mended.add(sampling.level)
+            self.paint(read_from(sampling, self.levels, sampling.level - 1), box)
         else:
             self.failures += 1
             self.failed[y : y + height, x : x + width] = True
@@ -129,27 +129,27 @@ def _largest_power_below(length: int) -> int:
     return power
 
 
-def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
+def damage_warnings(overview: Overview, sampling: Sampling) -> tuple[str, ...]:
     """Say what could not be decoded, and what came of it."""
-    said = []
+    notes = []
     if overview.mended:
         names = ", ".join(map(str, overview.mended))
-        said.append(
+        notes.append(
             f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
             "Is the file fully copied?"
         )
     if overview.failed.any():
         share = 100 * float(overview.failed.mean())
-        boxes = _boxes(overview.failed, plan)
+        boxes = _boxes(overview.failed, sampling)
         more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
-        said.append(
+        notes.append(
             f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
             f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
         )
-    return tuple(said)
+    return tuple(notes)
 
 
-def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
+def _boxes(failed: NDArray[np.bool_], sampling: Sampling) -> list[str]:
     # It takes a while to import, and hardly any slide is damaged.
     from scipy import ndimage
 
@@ -157,10 +157,10 @@ def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
     boxes = []
     for rows, columns in ndimage.find_objects(labels):
         edges = (
-            columns.start * plan.zoom_x,
-            rows.start * plan.zoom_y,
-            (columns.stop - columns.start) * plan.zoom_x,
-            (rows.stop - rows.start) * plan.zoom_y,
+            columns.start * sampling.zoom_x,
+            rows.start * sampling.zoom_y,
+            (columns.stop - columns.start) * sampling.zoom_x,
+            (rows.stop - rows.start) * sampling.zoom_y,
         )
         boxes.append(", ".join(str(round(edge)) for edge in edges))
     return boxes

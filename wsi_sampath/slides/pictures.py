@@ -285,7 +285,7 @@ def _is_deep(opened: Image.Image) -> bool:
 def _from_tiff(path: Path) -> Picture:
     """Read what Pillow does not know but tifffile does, such as numbers of 64 bits."""
     with tifffile.TiffFile(path) as opened:
-        pages = [one for one in opened.pages if not _subfile_type(one) & _REDUCED]
+        pages = [page for page in opened.pages if not _subfile_type(page) & _REDUCED]
         if len(pages) > 1:
             raise _bad(path, f"holds {len(pages)} pages; save the one that is meant by itself")
         page = pages[0]

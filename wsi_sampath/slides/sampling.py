@@ -117,11 +117,11 @@ def plan_sampling(levels: Sequence[Level], mpp: tuple[float, float], requested: 
     )
 
 
-def read_from(plan: Sampling, levels: Sequence[Level], level: int) -> Sampling:
+def read_from(sampling: Sampling, levels: Sequence[Level], level: int) -> Sampling:
     """Return the same plane, read from another level."""
-    factor_x = plan.zoom_x / levels[level].downsample_x
-    factor_y = plan.zoom_y / levels[level].downsample_y
-    return replace(plan, level=level, factor_x=factor_x, factor_y=factor_y)
+    factor_x = sampling.zoom_x / levels[level].downsample_x
+    factor_y = sampling.zoom_y / levels[level].downsample_y
+    return replace(sampling, level=level, factor_x=factor_x, factor_y=factor_y)
 
 
 def _nearest_better(levels: Sequence[Level], mpp: tuple[float, float], requested: float) -> int:

@@ -1,6 +1,6 @@
 """Write any pixels as a pyramidal Aperio SVS, in memory that does not grow with the height.
 
-Demos, tests and benchmarks make their own slides with it; it is no converter: one JPEG setting,
+Demos, tests and benchmarks make their own slides with it; it is not a converter: one JPEG setting,
 no colour profile, no label or macro image.
 """
 

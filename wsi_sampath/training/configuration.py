@@ -47,7 +47,7 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     ------
     UsageError
         If a file cannot be read or a setting is wrong or missing; for unknown ones the nearest
-        known name is told.
+        known name is given.
     """
     values = _read(path, ())
     for text in overrides:
@@ -101,7 +101,7 @@ def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     def beside(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: beside(one) for name, one in value.items()}
+            return {name: beside(path) for name, path in value.items()}
         here = folder / value if isinstance(value, str) else None
         return str(here) if here is not None and here.exists() else value
 
@@ -153,9 +153,9 @@ _PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
 def _nearest(where: list[str]) -> str:
     """Return the setting with the most similar name; of equals the one in the same part."""
     *parts, name = where
-    fields = [[one] for one in TrainSettings.model_fields]
-    fields += [[part, one] for part, model in _PARTS.items() for one in model.model_fields]
-    fields.sort(key=lambda one: one[:-1] != parts)
+    fields = [[name] for name in TrainSettings.model_fields]
+    fields += [[part, name] for part, model in _PARTS.items() for name in model.model_fields]
+    fields.sort(key=lambda names: names[:-1] != parts)
 
     def similarity(field: list[str]) -> float:
         return difflib.SequenceMatcher(None, field[-1], name).ratio()

@@ -42,7 +42,7 @@ def _times(count: int) -> str:
 
 
 def strategy_of(settings: TrainSettings) -> str:
-    """Return Lightning's strategy: one process a device where there are several."""
+    """Return Lightning's strategy: one process per device where there are several."""
     if settings.devices == 1:
         return "auto"
     # SAM's embeddings of points and boxes belong to the model but have no part in it.

@@ -1,13 +1,14 @@
-"""The network a training starts from."""
+"""The network that a training starts from, fitted to its tile and classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import UsageError, WsiError
@@ -20,8 +21,9 @@ from wsi_sampath.models.sam_path.importing import start_sam_path
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
-from wsi_sampath.training.retile import with_tile
 from wsi_sampath.training.settings import PublishedWeights, TrainSettings
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _SPECIFICATIONS = (".yaml", ".yml")
 _TOKENS = "decoder.mask_tokens.weight"
@@ -108,14 +110,14 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> ModelSpec:
 
 def claims_of(settings: TrainSettings, base: ModelSpec, patches: PatchSet) -> dict[str, object]:
     """Return what the trained model says of itself: nothing of it is taken over from `base`."""
-    names = [one.name for one in patches.classes]
+    names = [spec.name for spec in patches.classes]
     more = ", ..." if len(names) > _NAMED else ""
-    told = (
+    description = (
         f"{_origin(settings, base)} on {patches.root.resolve().name} "
         f"(classes {', '.join(names[:_NAMED])}{more})"
     )
     return {
-        "description": settings.description or told[:MAX_TEXT],
+        "description": settings.description or description[:MAX_TEXT],
         "licence": settings.licence or "",
         "training_data": _credit(patches),
     }
@@ -138,7 +140,7 @@ def _origin(settings: TrainSettings, base: ModelSpec) -> str:
 
 def _licensed(weights: str) -> str:
     """Return how to call a file of weights: published ones with their licence."""
-    known = {one.name: one for one in FILES}
+    known = {file.name: file for file in FILES}
     if weights in known:
         return f"{weights} (licence {known[weights].licence})"
     return f"{Path(weights).name} (licence not stated)"
@@ -222,3 +224,36 @@ def _with_new_classes(old: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[
         else:
             out[name] = old[name]
     return out
+
+
+def with_tile(model: Model, like: Model, distant: Model | None = None) -> Model:
+    """Fill `like`, the same model for another tile size, with the weights of `model`.
+
+    Position tables of global attention are cropped or extended around distance zero.
+
+    Parameters
+    ----------
+    model
+        Where the weights come from.
+    like
+        Receives them, and is returned.
+    distant
+        The model for the larger tile that `model` came from: it keeps the positions of distances
+        that `model` cannot see. Without it, these get the position of the farthest one it can.
+    """
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    far = distant.state_dict() if distant is not None else {}
+    for name, wanted in like.state_dict().items():
+        if "rel_pos" in name and state[name].shape != wanted.shape:
+            state[name] = _recentred(state[name], len(wanted), far.get(name))
+    like.load_state_dict(state)
+    return like
+
+
+def _recentred(table: Tensor, length: int, distant: Tensor | None) -> Tensor:
+    distance = torch.arange(length) - length // 2
+    half = len(table) // 2
+    known = table[distance.clamp(-half, half) + half]
+    if distant is None or len(distant) != length:
+        return known
+    return torch.where((distance.abs() <= half)[:, None], known, distant)

@@ -16,7 +16,7 @@ from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import deciding
 from wsi_sampath.shown import shortened, shown
-from wsi_sampath.slides.companions import slide_fingerprint
+from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 from wsi_sampath.version import __version__
 
 

@@ -11,10 +11,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.slides.companions import slide_files
 from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
-from wsi_sampath.slides.readers.tiff_statements import Statement
+from wsi_sampath.slides.readers.tiff_scale import Statement
+from wsi_sampath.slides.slide_fingerprint import slide_files
 
 _PER_FRAME = 0x52009230
 _LARGEST_VALUE = 1 << 16
@@ -73,7 +73,7 @@ def _of_instance(path: Path, header: Any, size: tuple[int, int]) -> list[Stateme
             found.append(_volume(path, header, size))
     except BROKEN_TIFF:
         return []
-    return [one for one in found if one is not None]
+    return [value for value in found if value is not None]
 
 
 def _spacing(
@@ -87,7 +87,7 @@ def _spacing(
     if not spacing or len(spacing) != 2 or min(map(float, spacing)) <= 0:
         return None
     # Between rows first, then between columns, in mm.
-    y, x = (float(one) * 1e3 for one in spacing)
+    y, x = (float(number) * 1e3 for number in spacing)
     return Statement(
         f"PixelSpacing of {path.name}", x * pixels[0] / size[0], y * pixels[1] / size[1]
     )

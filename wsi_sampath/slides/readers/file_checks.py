@@ -172,17 +172,17 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
 def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     """Say what lies beyond the end of the file, or was never written into it, level by level."""
-    said = [
+    claims = [
         f"the file ends before its data: {int(lost.grid.sum())} of {lost.grid.size} parts of "
         f"level {level} are missing; is it fully copied?"
         for level, lost in lost_parts(path, level_sizes).items()
     ]
     header = _header(path)
     if header is not None:
-        said += _zeros(header, level_sizes)
+        claims += _zeros(header, level_sizes)
     if header is not None and header.cut_off:
-        said.append("the file ends before its list of images does; is it fully copied?")
-    return tuple(said)
+        claims.append("the file ends before its list of images does; is it fully copied?")
+    return tuple(claims)
 
 
 def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
@@ -197,7 +197,7 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
         if share >= _LEAST_EMPTY:
             yield (
                 f"about {100 * share:.2g} % of level {list(level_sizes).index(directory.size)} "
-                "holds nothing but zeros and is read as black: padding, or an unfinished copy?"
+                "holds only zeros and is read as black: padding, or an unfinished copy?"
             )
 
 
@@ -232,7 +232,7 @@ class LostParts:
     segment: tuple[int, int]
 
     def touch(self, box: tuple[int, int, int, int]) -> bool:
-        """Tell whether a box (x, y, width, height) of the level needs any of them."""
+        """Return whether a box (x, y, width, height) of the level needs any of them."""
         (x, y, width, height), (across, down) = box, self.segment
         rows = slice(y // down, -(-(y + height) // down))
         columns = slice(x // across, -(-(x + width) // across))
@@ -300,7 +300,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
     coding = directory.value(COMPRESSION, 1)
     if not len(present) or (coding in _NONE and directory.value(PHOTOMETRIC, 2) == _YCBCR):
         return  # All empty; or sub-sampled in a way of its own.
-    ratio = next((one for codes, one in _RATIOS.items() if coding in codes), _OTHER_RATIO)
+    ratio = next((limit for codes, limit in _RATIOS.items() if coding in codes), _OTHER_RATIO)
     typical = min(int(present.max()), header.file_size)
     slack = 0 if coding in _NONE else _SLACK_BYTES
     if directory.segment_bytes > typical * ratio + slack:
@@ -322,7 +322,7 @@ def _check_sample(
         return
     chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLED).astype(int)]
     verdicts = [
-        _fits(directory, header, int(offsets[one]), int(counts[one])) for one in set(chosen)
+        _fits(directory, header, int(offsets[index]), int(counts[index])) for index in set(chosen)
     ]
     known = [verdict for verdict in verdicts if verdict is not None]
     if known and not any(known):
@@ -333,7 +333,7 @@ def _check_sample(
 
 
 def _fits(directory: Directory, header: Header, offset: int, count: int) -> bool | None:
-    """Tell whether a segment is as large as the header says; None where it does not tell."""
+    """Return whether a segment is as large as the header says; None where that is unknown."""
     coding = directory.value(COMPRESSION, 1)
     across, down = directory.segment
     if coding in _JPEG or coding in _JPEG2000:
@@ -350,7 +350,7 @@ def _decoded_length(coding: int, data: bytes, expected: int) -> int | None:
     """Count the bytes that a segment holds, no further than one more than expected."""
     if coding in _DEFLATE:
         return _inflated_length(data, expected)
-    decode = next((one for codes, one in _DECODERS.items() if coding in codes), None)
+    decode = next((decode for codes, decode in _DECODERS.items() if coding in codes), None)
     if decode is None:
         return None
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.readers.base import BROKEN_TIFF, Reader, RefusedError, TileError
-from wsi_sampath.slides.readers.checked import checked
+from wsi_sampath.slides.readers.cross_check import checked
 from wsi_sampath.slides.readers.file_checks import (
     FalseClaimError,
     check_claims,

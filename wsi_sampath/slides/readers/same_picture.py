@@ -1,4 +1,4 @@
-"""Whether a level shows the same picture as the level above it, told from a few small places."""
+"""Whether a level shows the same picture as the level above it, judged from a few small places."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from wsi_sampath.slides.mpp import differs, spoken_mpp
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
 from wsi_sampath.slides.readers.dicom_scale import dicom_statements
 from wsi_sampath.slides.readers.metadata import SlideMetadata
-from wsi_sampath.slides.readers.tiff_statements import (
+from wsi_sampath.slides.readers.tiff_scale import (
     OME,
     PLACEHOLDER_UM,
     TAGS,
@@ -75,7 +75,7 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
     first = found[0]
     mpp, doubts = _both_axes(first)
     # What better places say, and cannot be used, is not replaced by a worse one unsaid.
-    lost = tuple(f"{one}; taken: {spoken_mpp(*mpp)} ({first.source})" for one in stated.lost)
+    lost = tuple(f"{reason}; taken: {spoken_mpp(*mpp)} ({first.source})" for reason in stated.lost)
     lost = lost if first.source != OME else ()
     warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
     return StatedScale(mpp, first.source, objective, warnings)
@@ -86,11 +86,11 @@ def contradictions(
 ) -> tuple[str, ...]:
     """Return one sentence that names all statements that differ from the one taken by over 1 %."""
     against = [
-        f"{one.source} {spoken_mpp(one.x or one.y or 0.0, one.y or one.x or 0.0)}"
-        for one in others
+        f"{other.source} {spoken_mpp(other.x or other.y or 0.0, other.y or other.x or 0.0)}"
+        for other in others
         if any(
             value is not None and differs(value, mine)
-            for value, mine in zip((one.x, one.y), taken, strict=True)
+            for value, mine in zip((other.x, other.y), taken, strict=True)
         )
     ]
     if not against:
@@ -124,8 +124,8 @@ def _with_reader(
         # It read one of the places that were read here: it counts where that was not possible.
         measured = max(mpp) <= PLACEHOLDER_UM
         return stated or ((Statement(f"the reader {reader}", *mpp),) if measured else ())
-    better = [one for one in stated if one.source == OME]
-    worse = [one for one in stated if one.source in _LOW_TRUST]
+    better = [statement for statement in stated if statement.source == OME]
+    worse = [statement for statement in stated if statement.source in _LOW_TRUST]
     return (*better, Statement(f"{vendor} metadata", *mpp), *worse)
 
 

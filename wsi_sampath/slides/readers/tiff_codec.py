@@ -97,7 +97,7 @@ def tile_decoder(page: Any) -> Callable[[bytes, int], Raw]:
 
 
 def contradicts_tag(page: Any, data: bytes) -> bool:
-    """Tell whether a JPEG tile says of its colours other than the tag PhotometricInterpretation.
+    """Return whether a JPEG tile contradicts the tag PhotometricInterpretation about its colours.
 
     The tile is right: it was made by the encoder, the tag by whoever put it into the file.
     """
@@ -165,7 +165,7 @@ def _number(data: bytes, at: int, length: int) -> int:
 
 
 def _is_cut_short(data: bytes, tile: Raw, decode: Callable[[bytes], Raw]) -> bool:
-    """Tell whether the decoder ran out of data before the last pixel.
+    """Return whether the decoder ran out of data before the last pixel.
 
     It then leaves the rest mid-grey. A picture may be grey there in truth: only where data are
     missing do a few bytes more before the end change anything.

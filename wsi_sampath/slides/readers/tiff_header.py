@@ -1,4 +1,4 @@
-"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unbelieved.
+"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unchecked.
 
 Libraries allocate and loop by what a header says. This reads the same numbers in bounded time and
 memory, so that they can be held against the file first. After TIFF 6.0 and the BigTIFF design.
@@ -88,7 +88,7 @@ class Directory:
 
     @property
     def is_flat(self) -> bool:
-        """Whether nothing but its size decides how many segments there are."""
+        """Whether its size alone decides how many segments there are."""
         depth_free = self.value(_DEPTH, 1) == 1
         return depth_free and (self.is_tiled or ROWS_PER_STRIP in self.values)
 
@@ -186,7 +186,7 @@ class _Walk:
             return []
         data = self._read(entry.position, entry.size)
         kind = np.dtype(self.order + _INTEGERS[entry.kind])
-        return [] if data is None else [int(one) for one in np.frombuffer(data, kind)]
+        return [] if data is None else [int(number) for number in np.frombuffer(data, kind)]
 
     def _directory(self, offset: int) -> tuple[Directory, int] | None:
         head, wide = (8, 20) if self.big else (2, 12)
@@ -199,7 +199,7 @@ class _Walk:
             return None
         entries = dict(self._entry(body, at, offset + head) for at in range(0, len(body), wide))
         self.cut_off |= any(self._is_cut_off(entries[tag]) for tag in _NEEDED if tag in entries)
-        after = self._read(offset + head + len(body), 8 if self.big else 4, told=False)
+        after = self._read(offset + head + len(body), 8 if self.big else 4, needed=False)
         values = {tag: self._first(entry) for tag, entry in entries.items()}
         plain = {tag: value for tag, value in values.items() if value is not None}
         return Directory(entries, plain), 0 if after is None else self._number(after)
@@ -218,12 +218,12 @@ class _Walk:
 
     def _first(self, entry: Entry) -> int | None:
         kind = _INTEGERS.get(entry.kind)
-        data = self._read(entry.position, _TYPE_SIZES.get(entry.kind, 1), told=False)
+        data = self._read(entry.position, _TYPE_SIZES.get(entry.kind, 1), needed=False)
         return None if kind is None or data is None or not entry.count else self._number(data)
 
-    def _read(self, offset: int, count: int, *, told: bool = True) -> bytes | None:
+    def _read(self, offset: int, count: int, *, needed: bool = True) -> bytes | None:
         if offset + count > self.file_size:
-            self.cut_off |= told
+            self.cut_off |= needed
             return None
         self.stream.seek(offset)
         return self.stream.read(count)

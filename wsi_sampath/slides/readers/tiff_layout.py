@@ -112,14 +112,14 @@ def picture_of_page(number: int, page: Any) -> Picture:
     name = _page_name(page)
     pages = [page, *(copy.aspage() for copy in page.pages or ())]
     # Some writers put the scan itself below a page that holds its thumbnail.
-    largest = max(pages, key=lambda one: one.imagewidth * one.imagelength)
-    copies = tuple((one,) for one in pages if one is not largest)
+    largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
+    copies = tuple((page,) for page in pages if page is not largest)
     role = role_of(name) or _role_of_flags(int(page.subfiletype))
     return Picture(number, name, (largest,), copies, role=role)
 
 
 def role_of(name: str) -> str:
-    """Tell from its name what a picture is in place of a scan; empty where it may be one.
+    """Return what a picture is by its name, if not a scan; empty where it may be a scan.
 
     Long names are titles, in which such a word may mean anything.
     """
@@ -182,7 +182,7 @@ def _by_area(picture: Picture) -> tuple[int, int]:
 
 
 def _is_finer(picture: Picture, largest: Picture) -> bool:
-    """Tell a scan from a macro that is larger than it: by resolution, where shapes differ too."""
+    """Distinguish a scan from a larger macro: by resolution, where the shapes differ too."""
     if picture.mpp is None or largest.mpp is None or not picture.is_tiled:
         return False
     other_shape = not has_shape_of(picture.size, largest.size, slack=0.05)
@@ -191,7 +191,7 @@ def _is_finer(picture: Picture, largest: Picture) -> bool:
 
 
 def has_shape_of(size: tuple[int, int], other: tuple[int, int], slack: float = 0.02) -> bool:
-    """Tell whether two pictures have the same ratio of width to height, but for rounding."""
+    """Return whether two pictures have the same ratio of width to height, but for rounding."""
     expected = other[0] * size[1] / other[1]
     return abs(size[0] - expected) <= max(2, slack * expected)
 

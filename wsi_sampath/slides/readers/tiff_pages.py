@@ -133,7 +133,7 @@ class TiledPage:
         return self.samples.rgb(self.raw(index, read))
 
     def says_otherwise(self, index: int, read: ReadBytes) -> bool:
-        """Tell whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
+        """Return whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
         plane = self.planes[0]
         data = read(int(plane.offsets[index]), int(plane.counts[index]))
         return contradicts_tag(self.source, data)
@@ -166,7 +166,7 @@ class Layout:
         return not self.picture.of_stack and self.is_unique(self.levels[0])
 
     def is_unique(self, level: TiledPage) -> bool:
-        """Tell whether no other page of the file has the size of a level."""
+        """Return whether no other page of the file has the size of a level."""
         pages = (
             planes[0] for picture in self.pictures for planes in (picture.planes, *picture.reduced)
         )
@@ -258,14 +258,14 @@ def tiled_page(planes: Sequence[Any]) -> TiledPage:
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = _tile_size(page)
     n_tiles = -(-width // tile_width) * -(-height // tile_height)
-    if any(_layout_of(one) != _layout_of(page) for one in planes):
+    if any(_layout_of(plane) != _layout_of(page) for plane in planes):
         raise TileError("its channels are not laid out alike")
     return TiledPage(
         width,
         height,
         tile_width,
         tile_height,
-        tuple(part for one in planes for part in _parts(one, n_tiles, tile_height)),
+        tuple(part for plane in planes for part in _parts(plane, n_tiles, tile_height)),
         samples,
         exact=COMPRESSIONS.get(page.compression) != "jpeg2000",
         compared=samples.is_plain and not samples.assembled and page.planarconfig == 1,

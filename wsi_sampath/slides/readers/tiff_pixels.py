@@ -45,7 +45,7 @@ class Samples:
     palette
         uint8 (n, 3) for `kind` palette.
     assembled
-        Whether nothing but a guess makes RGB of three grey planes.
+        Whether it is only a guess that three grey planes are RGB.
     unnamed
         Samples after the colours of which the file does not say what they are.
     order
@@ -73,7 +73,7 @@ class Samples:
         return usual and self.order == (0, 1, 2)
 
     def is_like(self, other: Samples) -> bool:
-        """Tell whether two levels may belong to one picture."""
+        """Return whether two levels may belong to one picture."""
         return (self.kind, self.alpha, self.white_is_zero, self.unnamed) == (
             other.kind,
             other.alpha,
@@ -146,7 +146,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     extra = int(page.samplesperpixel) - _COLOURS[kind]
     if extra < 0:
         raise RefusedError(f"it has {page.samplesperpixel} samples where {kind} needs more")
-    stated = [int(one) for one in page.extrasamples or ()]
+    stated = [int(kind) for kind in page.extrasamples or ()]
     alpha: Alpha = "none"
     if extra and stated[:1] == [_STRAIGHT]:
         alpha = "straight"
@@ -216,7 +216,7 @@ def settle(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[str, 
     Parameters
     ----------
     samples
-        As told by the tags.
+        As stated by the tags.
     tiles
         (h, w, samples) each, of places with much to see, and of others.
 
@@ -268,7 +268,7 @@ def _used_bits(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[s
 
 
 def _meaning_of_alpha(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[str, ...]]:
-    """Take an alpha channel for what it says only where it says something."""
+    """Use an alpha channel only where it carries information."""
     if samples.alpha == "none" or not tiles:
         return samples, ()
     opaque = (1 << samples.bits) - 1

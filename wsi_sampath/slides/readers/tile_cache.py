@@ -15,7 +15,7 @@ _STRIPES = 64
 
 
 class TileCache:
-    """Tiles by (level, index), those first out that are no longer of use.
+    """Tiles by (level, index); those that are no longer needed are dropped first.
 
     A stream asks for every pixel about once, in boxes that do not follow the tiles of the file. A
     tile is therefore worth keeping until all of its pixels were asked for, which may be a whole row

@@ -94,7 +94,7 @@ def _tinted_glass(pixels: UInt8Array, even: BoolArray) -> FloatArray | None:
 
 
 def _is_eosin_coloured(pixels: UInt8Array) -> BoolArray:
-    """Tell colours in which green is clearly weakest, as in tissue that is pale and even."""
+    """Return the colours in which green is clearly weakest, as in tissue that is pale and even."""
     red, green, blue = (pixels[:, channel].astype(np.int16) for channel in range(3))
     found: BoolArray = (green < red - 4) & (green < blue - 4)
     return found
@@ -105,7 +105,7 @@ def _stride(rgb: UInt8Array) -> int:
 
 
 def is_dark_field(rgb: UInt8Array) -> bool:
-    """Tell a fluorescence image: much black and no glass."""
+    """Return whether it is a fluorescence image: much black and no glass."""
     black = float((rgb.max(2) < _DARK).mean())
     glass = float((rgb.min(2) > _BRIGHT).mean())
     return black > _DARK_FIELD_BLACK and glass < _DARK_FIELD_GLASS

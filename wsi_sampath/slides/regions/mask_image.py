@@ -27,7 +27,7 @@ Kind = Literal["empty", "ones", "black-white", "labels", "colours"]
 TURNED = "turned upright, as its orientation tag says"
 CUT = "compressed with losses, so cut into black and white at 128"
 MIDDLE = 128
-"""Where black and white are told apart."""
+"""The value at which black ends and white begins."""
 WHITE = 255
 _LARGEST = 65535
 _DEEP_WHITE = 65280
@@ -197,15 +197,15 @@ def read_tissue(
     try:
         mask = read_mask(path)
         doubts = _check_shape(mask.size, slide_size)
-        inside, told = _inside(mask)
+        inside, reasons = _inside(mask)
     except WsiError as error:
         message = f"cannot use this tissue mask: {error.message}"
         raise WsiError("bad-input", message, subject=str(path)) from error
     if inside.all():
-        told = (*told, "no part of it is black, so the whole slide is analysed")
+        reasons = (*reasons, "no part of it is black, so the whole slide is analysed")
     turned = (TURNED,) if mask.turned else ()
-    said = (*turned, *mask.notes, *doubts, *told)
-    notes = tuple(f"tissue mask {path.name}: {one}" for one in said)
+    sentences = (*turned, *mask.notes, *doubts, *reasons)
+    notes = tuple(f"tissue mask {path.name}: {sentence}" for sentence in sentences)
     box = Image.fromarray(inside.astype(np.float32)).resize(mask_size, Image.Resampling.BOX)
     resized: BoolArray = np.asarray(box) > 0
     return resized, notes
@@ -225,9 +225,9 @@ def _inside(mask: Mask) -> tuple[BoolArray, tuple[str, ...]]:
     if mask.lossy:
         message = f"it holds {why}, and lossy compression does not keep labels; save it as PNG"
         raise WsiError("bad-input", message)
-    numbers = [one for one in np.flatnonzero(np.bincount(mask.numbers.ravel())) if one]
+    numbers = [number for number in np.flatnonzero(np.bincount(mask.numbers.ravel())) if number]
     if len(numbers) > 1:
-        shown = several([str(one) for one in numbers])
+        shown = several([str(number) for number in numbers])
         numbering = (*numbering, f"it holds the numbers {shown}: all but 0 is analysed")
     inside: BoolArray = mask.numbers > 0
     return inside, numbering
@@ -351,7 +351,7 @@ def _numbering(table: Colours, used: NDArray[np.intp]) -> str:
     others = used[used > 0]
     if not others.size or brightness[0] <= brightness[others].min():
         return ""
-    name = "#" + "".join(f"{one:02x}" for one in table[0])
+    name = "#" + "".join(f"{channel:02x}" for channel in table[0])
     return f"its numbers count, not the colours of its palette, so {name} is 0"
 
 
@@ -364,4 +364,4 @@ def _grey_areas(numbers: Numbers, black: int, white: int) -> list[str]:
         even &= inner == beside
     if np.count_nonzero(even) <= _LEAST_AREAS * np.count_nonzero(grey):
         return []
-    return [str(one) for one in np.unique(inner[even])]
+    return [str(value) for value in np.unique(inner[even])]

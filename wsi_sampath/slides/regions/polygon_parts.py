@@ -118,10 +118,11 @@ def _valid_parts(
     valid = shapely.is_valid(polygons)
     if not valid.all():
         mended = [
-            [one] if good else _mended(one) for one, good in zip(polygons, valid, strict=True)
+            [polygon] if good else _mended(polygon)
+            for polygon, good in zip(polygons, valid, strict=True)
         ]
-        owner = np.repeat(owner, [len(one) for one in mended])
-        polygons = np.array([one for several in mended for one in several], object)
+        owner = np.repeat(owner, [len(parts) for parts in mended])
+        polygons = np.array([part for several in mended for part in several], object)
     large = shapely.area(polygons) > 0
     return polygons[large], owner[large]
 
@@ -129,4 +130,4 @@ def _valid_parts(
 def _mended(polygon: shapely.Polygon) -> list[shapely.Polygon]:
     made = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(made))
-    return [one for one in parts if one.geom_type == "Polygon" and not one.is_empty]
+    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]

@@ -23,7 +23,7 @@ _FAR_UM = 1e6
 
 
 @dataclass(frozen=True)
-class Plan:
+class Scene:
     """Where everything lies; fields are coarse and read by bilinear interpolation."""
 
     width: int
@@ -36,9 +36,9 @@ class Plan:
     glands: npt.NDArray[np.int64]  # rows of y, x (centre, px), which gland, which of 8 turns
 
 
-def make_plan(
+def lay_out(
     width: int, height: int, mpp: float, seed: int, pieces: int, pen: Pen | None, border: bool
-) -> Plan:
+) -> Scene:
     """Lay out a slide; the arguments are those of `paint_slide`."""
     rng = np.random.default_rng([seed, width, height])
     node_px = int(np.clip(2 ** round(np.log2(_NODE_UM / mpp)), 1, BAND_PX))
@@ -57,7 +57,7 @@ def make_plan(
         pen_um = _stroke(y, x, width, height, shaky) * np.float32(mpp)
     glands = _gland_places(tissue_um, node_px, width, height, mpp, rng)
     border_px = round(_BORDER_SHARE * min(width, height)) if border else 0
-    return Plan(width, height, node_px, tissue_um, pen_um, pen, border_px, glands)
+    return Scene(width, height, node_px, tissue_um, pen_um, pen, border_px, glands)
 
 
 def _piece(v: FloatArray, u: FloatArray, rng: np.random.Generator) -> BoolArray:

@@ -89,7 +89,7 @@ def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statement
     tiff
         An open file.
     size
-        (width, height) of level 0 as the reader found it: it tells which page, and which image of
+        (width, height) of level 0 as the reader found it: it decides which page, and which image of
         the OME-XML, is meant.
     """
     first: Any = tiff.pages[0]
@@ -107,11 +107,11 @@ def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statement
         _tags(page),
     ]
     return Statements(
-        tuple(one for part in parts for one in part.found),
+        tuple(statement for part in parts for statement in part.found),
         next((part.objective for part in parts if part.objective is not None), None),
-        tuple(one for part in parts for one in part.doubts),
-        tuple(one for part in parts for one in part.unusable),
-        tuple(one for part in parts for one in part.lost),
+        tuple(doubt for part in parts for doubt in part.doubts),
+        tuple(text for part in parts for text in part.unusable),
+        tuple(text for part in parts for text in part.lost),
     )
 
 
@@ -148,11 +148,11 @@ def _ome(note: str, size: tuple[int, int]) -> Statements:
         sizes = ", ".join(f"{w} x {h}" for w, h in map(_ome_size, images)) or "nothing"
         return Statements(doubts=(f"its OME-XML describes {sizes} px, not this image",))
     values = [_ome_values(image) for image in fitting]
-    stated = next((one for one in values if one != (None, None)), None)
+    stated = next((value for value in values if value != (None, None)), None)
     found = () if stated is None else (Statement(OME, *stated),)
     doubts = _ome_rivals(values)
     unusable = _ome_unusable(fitting[0])
-    lost = () if any(unit in one for one in unusable for unit in _NOT_CALIBRATED) else unusable
+    lost = () if any(unit in text for text in unusable for unit in _NOT_CALIBRATED) else unusable
     return Statements(found, _ome_objective(root, fitting[0]), doubts, unusable, lost)
 
 
@@ -163,7 +163,7 @@ def _pixels(image: ElementTree.Element) -> ElementTree.Element | None:
 def _ome_size(image: ElementTree.Element) -> tuple[int, int]:
     pixels = _pixels(image)
     sides = (None, None) if pixels is None else (pixels.get("SizeX"), pixels.get("SizeY"))
-    width, height = (int(one) if one and one.isdecimal() else 0 for one in sides)
+    width, height = (int(side) if side and side.isdecimal() else 0 for side in sides)
     return width, height
 
 
@@ -196,11 +196,11 @@ def _ome_unusable(image: ElementTree.Element) -> tuple[str, ...]:
 
 
 def _ome_objective(root: ElementTree.Element, image: ElementTree.Element) -> float | None:
-    objectives = {one.get("ID"): one for one in root.iterfind(".//{*}Objective")}
+    objectives = {objective.get("ID"): objective for objective in root.iterfind(".//{*}Objective")}
     used = image.find("{*}ObjectiveSettings")
     if used is not None and used.get("ID") in objectives:
         return _positive(objectives[used.get("ID")].get("NominalMagnification"))
-    powers = {one.get("NominalMagnification") for one in objectives.values()}
+    powers = {objective.get("NominalMagnification") for objective in objectives.values()}
     return _positive(powers.pop()) if len(powers) == 1 else None
 
 
@@ -235,13 +235,13 @@ def _philips(note: str, size: tuple[int, int]) -> Statements:
     pattern = r"DICOM_PIXEL_SPACING\"[^>]*>([^<]*)<"
     spacings = []
     for text in re.findall(pattern, note):
-        values = [_positive(one) for one in re.findall(r"[0-9.eE+-]+", text)]
+        values = [_positive(number) for number in re.findall(r"[0-9.eE+-]+", text)]
         if len(values) == 2 and None not in values:
             spacings.append(values)
     if not spacings:
         return Statements()
     # Every level has its own; the finest is level 0's.
-    y, x = min(spacings, key=lambda pair: max(one or 0.0 for one in pair))
+    y, x = min(spacings, key=lambda pair: max(side or 0.0 for side in pair))
     return Statements((Statement("Philips metadata", _mm(x), _mm(y)),))
 
 

@@ -32,7 +32,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Source:
+class LabelledImage:
     """One image and mask, and the patches that come of them."""
 
     image: Path
@@ -55,16 +55,16 @@ class Classes(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class PatchPlan:
     """All that a folder of patches will hold, fixed before the first pixel is read.
 
     `options` are further numbers, or None for the default, that decide the content of the files;
-    `notes` are what the user should know beforehand.
+    `notes` are what the user should know in advance.
     """
 
     out: Path
     grouping: Classes
-    sources: tuple[Source, ...]
+    sources: tuple[LabelledImage, ...]
     mpp: float | None = None
     image_format: ImageFormat = "png"
     options: Mapping[str, float | None] = field(default_factory=dict)

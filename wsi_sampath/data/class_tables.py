@@ -33,7 +33,7 @@ def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
 def explained(error: ValidationError, kind: type[BaseModel]) -> str:
     """Return what is wrong with a table, an unknown key with the nearest known one."""
     errors = error.errors()
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    first = next((problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0])
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         return f"{'.'.join(where) or 'file'}: {first['msg'].removeprefix('Value error, ')}"

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from wsi_sampath.slides.regions.annotations import Annotation
-from wsi_sampath.slides.regions.drawn_place import glass_notes, outside_notes
+from wsi_sampath.slides.regions.drawn import glass_notes, outside_notes
 
 
 def areas(*boxes):
