@@ -31,7 +31,7 @@ def grids(draw):
 
 def blend(grid, answers, shuffle=None):
     """Blend answers; return uint8 probabilities and labels of the window."""
-    blender = StripBlender(grid, 3, ClassReading(3))
+    blender = StripBlender(grid, ClassReading(3))
     strips = []
     for row in range(len(grid.ys)):
         columns = list(grid.strip_columns(row))
@@ -110,7 +110,7 @@ def test_order_within_a_row_changes_nothing(grid, seed):
 
 def test_only_tissue_is_kept():
     grid = TileGrid(8, 4, Box(0, 0, 8, 4), 4, 4, 1, (0, 4), (0,), np.array([[True, True]]))
-    blender = StripBlender(grid, 2, ClassReading(2))
+    blender = StripBlender(grid, ClassReading(2))
     for column in range(2):
         blender.add(0, column, torch.full((2, 4, 4), 0.5))
     tissue = np.zeros((4, 8), bool)
@@ -126,4 +126,4 @@ def test_memory_is_one_tile_high():
     grid = TileGrid(
         100, 10**6, Box(0, 0, 100, 10**6), 16, 12, 1, (0,), ys, np.zeros((len(ys), 1), bool)
     )
-    assert StripBlender(replace(grid), 2, ClassReading(2))._sums.shape == (2, 16, 100)
+    assert StripBlender(replace(grid), ClassReading(2))._sums.shape == (2, 16, 100)

@@ -44,6 +44,11 @@ class Reading(Protocol):
     """What is kept of blended maps, pixel by pixel, on the device."""
 
     @property
+    def n_maps(self) -> int:
+        """Channels of the network's answers."""
+        ...
+
+    @property
     def planes(self) -> tuple[Plane, ...]:
         """The planes that a call returns, in order."""
         ...
@@ -86,8 +91,6 @@ class StripBlender:
     ----------
     grid
         The tiles; columns of the strips are those of ``grid.window``.
-    n_maps
-        Channels of every answer.
     reading
         Makes of the blended maps what is kept.
     device
@@ -97,7 +100,6 @@ class StripBlender:
     def __init__(
         self,
         grid: TileGrid,
-        n_maps: int,
         reading: Reading,
         *,
         device: str | torch.device = "cpu",
@@ -107,7 +109,7 @@ class StripBlender:
         profile = torch.from_numpy(blend_profile(grid.tile, grid.tile - grid.step)).to(device)
         self._weight = profile[:, None] * profile[None, :]
         width = grid.window.width
-        self._sums = torch.zeros((n_maps, grid.tile, width), device=device)
+        self._sums = torch.zeros((reading.n_maps, grid.tile, width), device=device)
         self._weights = torch.zeros((grid.tile, width), device=device)
 
     def add(self, row: int, column: int, maps: Tensor) -> None:

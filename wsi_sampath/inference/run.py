@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.semantic import holds, open_class_layer
 from wsi_sampath.inference.stages import Background, ahead
-from wsi_sampath.inference.strips import Answers, StripSink
+from wsi_sampath.inference.strips import Answers, Layer, StripSink
 from wsi_sampath.inference.summary import Tally, costs, coverage, describe, tile_counts
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.progress import Progress
@@ -98,9 +98,8 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
     stream = _stream(run, predictor.batch_size, last)
     planned = time.perf_counter() - started
     with ExitStack() as writing:
-        layer = writing.enter_context(open_class_layer(run, last))
-        n_maps = len(run.model.spec.classes)
-        blender = StripBlender(run.plan.grid, n_maps, layer.reading, device=predictor.device)
+        layer = writing.enter_context(open_layer(run, last))
+        blender = StripBlender(run.plan.grid, layer.reading, device=predictor.device)
         sink = StripSink(run.plan, blender, layer, work.ledger, tally)
         if last is not None:
             sink.restore(last)
@@ -116,6 +115,21 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
             {"plan": planned, "network": network},
             None if last is None else last.row,
         )
+
+
+def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
+    """Open what the finished rows of a run go into.
+
+    Parameters
+    ----------
+    run
+        The run.
+    last
+        The strip after which it resumes; None for a new run.
+    """
+    match run.model.spec.architecture:
+        case "sam_path":
+            return open_class_layer(run, last)
 
 
 def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class ClassReading:
     probabilities: bool = True
 
     @property
+    def n_maps(self) -> int:
+        """See `Reading`."""
+        return self.n_classes
+
+    @property
     def planes(self) -> tuple[Plane, ...]:
         """See `Reading`."""
         return (
