@@ -8,19 +8,21 @@ from typing import Any
 
 import torch
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.inference.durable.ledger import Strip
 from wsi_sampath.inference.plan import RunFiles, RunPlan
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.strips import MapSink
+from wsi_sampath.inference.strips import CLASS_MAP, MEASUREMENTS, MapSink
 from wsi_sampath.inference.summary import Tally
 from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.outputs.omezarr.images import ROOT, ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.polygons.tracer import PolygonTracer
 from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
 from wsi_sampath.slides.slide import Slide
 
-Classes = tuple[tuple[str, str], ...]
+Classes = tuple[ClassSpec, ...]
 
 
 @contextmanager
@@ -49,10 +51,8 @@ def open_sink(
     classes = classes_of(model)
     spec = pyramid_spec(slide, plan, settings, classes)
     work = files.work
-    if last is None:
-        pyramid = PyramidWriter(work.maps, spec)
-    else:
-        pyramid = PyramidWriter.reopen(work.maps, spec, last.notes["flushed"])
+    flushed = None if last is None else last.notes["flushed"]
+    pyramid = PyramidWriter(work.maps, spec, resume_at=flushed)
     with _polygons(slide, files, plan, settings, classes, identity, last) as geojson:
         tracer = _tracer(plan, settings, len(classes)) if geojson is not None else None
         sink = MapSink(plan, len(classes), pyramid, work.ledger, tally, tracer, geojson, device)
@@ -63,7 +63,7 @@ def open_sink(
 
 def classes_of(model: LoadedModel) -> Classes:
     """Return name and colour of a model's classes."""
-    return tuple((one.name, one.color) for one in model.spec.classes)
+    return model.spec.classes
 
 
 def pyramid_spec(
@@ -76,10 +76,17 @@ def pyramid_spec(
         height=plan.grid.height,
         width=plan.grid.width,
         scale=PlaneScale(um_x, um_y, slide.mpp.x, slide.mpp.y),
-        classes=classes,
+        images=class_images(classes, probabilities=settings.probabilities),
         zarr_format=settings.zarr_format,
-        probabilities=settings.probabilities,
     )
+
+
+def class_images(classes: Classes, *, probabilities: bool) -> tuple[ImageSpec, ...]:
+    """Return the class map, and the root image: the probabilities, or the class map once more."""
+    labels = ImageSpec(CLASS_MAP, values=classes)
+    if not probabilities:
+        return labels, ImageSpec(ROOT)
+    return labels, ImageSpec(ROOT, channels=classes, halving="mean")
 
 
 def plane_to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
@@ -120,6 +127,7 @@ def _polygons(
         classes=classes,
         transform=plane_to_slide(slide, plan),
         namespace=identity["run_id"],
+        measurements=MEASUREMENTS,
         run=identity["run_id"],
         growing=work.growing_polygons,
         name=files.geojson.name,

@@ -17,12 +17,15 @@ from wsi_sampath.inference.cuda import Handover
 from wsi_sampath.inference.durable.ledger import Arrays, Ledger, Strip
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.summary import Tally
+from wsi_sampath.outputs.omezarr.images import ROOT
 from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
-from wsi_sampath.outputs.polygons.tracer import PolygonTracer
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter
+from wsi_sampath.outputs.polygons.tracer import PolygonTracer, TracedPolygon
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject
 from wsi_sampath.slides.grid import mask_rows
 from wsi_sampath.slides.stream import Tile
 
+CLASS_MAP = "labels/classes"
+MEASUREMENTS = ("Mean probability",)
 _TRACER = "tracer."
 
 
@@ -82,7 +85,7 @@ class MapSink:
             self.plan.grid,
             self.n_classes,
             device=self.device,
-            probabilities=self.pyramid.spec.probabilities,
+            probabilities=bool(self.pyramid.spec.root.channels),
         )
         self._row = 0
         self.pixels = np.zeros(self.n_classes + 1, np.float64)
@@ -130,7 +133,7 @@ class MapSink:
             self._finish_row()
         if self.tracer is not None and self.geojson is not None:
             start = time.perf_counter()
-            self.geojson.write(self.tracer.finish())
+            self.geojson.write(map(_as_object, self.tracer.finish()))
             self._spend("vectorise", start)
 
     def _finish_row(self) -> None:
@@ -143,7 +146,7 @@ class MapSink:
             self._append(rows.y, arrays, 0)
         start = self._spend("write", start)
         if self.tracer is not None and self.geojson is not None:
-            self.geojson.write(self.tracer.append(rows.labels, rows.score))
+            self.geojson.write(map(_as_object, self.tracer.append(rows.labels, rows.score)))
         start = self._spend("vectorise", start)
         self._save(rows.y, arrays)
         self._spend("save", start)
@@ -175,8 +178,9 @@ class MapSink:
         skip = max(0, flushed - y)
         labels = arrays["labels"][skip:]
         if len(labels):
-            planes = arrays["probabilities"][:, skip:]
-            self.pyramid.append(y + skip, self._widen(labels), self._widen(planes))
+            image = arrays["probabilities"][:, skip:] if self.pyramid.spec.root.channels else labels
+            self.pyramid.append(CLASS_MAP, y + skip, self._widen(labels))
+            self.pyramid.append(ROOT, y + skip, self._widen(image))
 
     def _widen(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         grid = self.plan.grid
@@ -215,6 +219,10 @@ class MapSink:
 def _count_labels(labels: NDArray[np.uint8], n_classes: int) -> NDArray[np.float64]:
     # Several comparisons of bytes are ten times faster than one bincount.
     return np.array([np.count_nonzero(labels == one) for one in range(n_classes + 1)], np.float64)
+
+
+def _as_object(region: TracedPolygon) -> PlaneObject:
+    return PlaneObject(region.label, region.polygon, (region.mean_score / 255,))
 
 
 def _maps(rows: ClassRows) -> Arrays:
