@@ -363,7 +363,7 @@ def test_a_network_that_answers_nan_is_counted(painted, tmp_path):
 
 
 def test_full_disk_while_writing(painted, tmp_path, monkeypatch):
-    def full(self, y, labels, probabilities):
+    def full(self, image, y, rows):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PyramidWriter, "append", full)

@@ -23,7 +23,7 @@ from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.omezarr.pyramid import read_attributes
+from wsi_sampath.outputs.attributes import read_attributes
 
 _STOP_S = 60.0
 

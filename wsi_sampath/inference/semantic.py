@@ -13,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.inference.blend import Plane, Rows
 from wsi_sampath.inference.durable.ledger import Arrays, Strip
 from wsi_sampath.inference.plan import Run, RunPlan
+from wsi_sampath.outputs.omezarr.images import ROOT, ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter, stored_rows
-from wsi_sampath.outputs.polygons.tracer import PolygonTracer
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter, stored_rows
+from wsi_sampath.outputs.polygons.tracer import PolygonTracer, TracedPolygon
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject, PlaneToSlide
 
+CLASS_MAP = "labels/classes"
+MEASUREMENTS = ("Mean probability",)
 _TRACER = "tracer."
 _STORED = ("labels", "probabilities")
 
@@ -103,7 +107,9 @@ class ClassLayer:
     @property
     def reading(self) -> ClassReading:
         """See `Layer`."""
-        return ClassReading(len(self.class_names), probabilities=self.pyramid.spec.probabilities)
+        return ClassReading(
+            len(self.class_names), probabilities=bool(self.pyramid.spec.root.channels)
+        )
 
     @property
     def flushed(self) -> int:
@@ -120,14 +126,14 @@ class ClassLayer:
             self._store(rows.y, self._kept, 0)
         start = self._spend("write", start)
         if self.tracer is not None and self.geojson is not None:
-            self.geojson.write(self.tracer.append(labels, rows.planes["score"]))
+            self.geojson.write(map(_as_object, self.tracer.append(labels, rows.planes["score"])))
         self._spend("vectorise", start)
 
     def finish(self) -> None:
         """See `Layer`."""
         start = time.perf_counter()
         if self.tracer is not None and self.geojson is not None:
-            self.geojson.write(self.tracer.finish())
+            self.geojson.write(map(_as_object, self.tracer.finish()))
         self._spend("vectorise", start)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
@@ -212,8 +218,9 @@ class ClassLayer:
         skip = max(0, flushed - y)
         labels = arrays["labels"][skip:]
         if len(labels):
-            planes = arrays["probabilities"][:, skip:]
-            self.pyramid.append(y + skip, self._widen(labels), self._widen(planes))
+            image = arrays["probabilities"][:, skip:] if self.pyramid.spec.root.channels else labels
+            self.pyramid.append(CLASS_MAP, y + skip, self._widen(labels))
+            self.pyramid.append(ROOT, y + skip, self._widen(image))
 
     def _widen(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         grid = self.plan.grid
@@ -241,10 +248,7 @@ def open_class_layer(run: Run, last: Strip | None) -> Iterator[ClassLayer]:
         The strip after which it resumes; None for a new run.
     """
     spec, maps = pyramid_spec(run), run.files.work.maps
-    if last is None:
-        pyramid = PyramidWriter(maps, spec)
-    else:
-        pyramid = PyramidWriter.reopen(maps, spec, last.notes["flushed"])
+    pyramid = PyramidWriter(maps, spec, resume_at=None if last is None else last.notes["flushed"])
     names = tuple(one.name for one in run.model.spec.classes)
     with _polygons(run, last) as geojson:
         tracer = _tracer(run, len(names)) if geojson is not None else None
@@ -265,14 +269,17 @@ def pyramid_spec(run: Run) -> PyramidSpec:
         height=run.plan.grid.height,
         width=run.plan.grid.width,
         scale=PlaneScale(um_x, um_y, run.slide.mpp.x, run.slide.mpp.y),
-        classes=_names_and_colors(run),
+        images=class_images(run.model.spec.classes, probabilities=run.settings.probabilities),
         zarr_format=run.settings.zarr_format,
-        probabilities=run.settings.probabilities,
     )
 
 
-def _names_and_colors(run: Run) -> tuple[tuple[str, str], ...]:
-    return tuple((one.name, one.color) for one in run.model.spec.classes)
+def class_images(classes: tuple[ClassSpec, ...], *, probabilities: bool) -> tuple[ImageSpec, ...]:
+    """Return the class map, and the root image: the probabilities, or the class map once more."""
+    labels = ImageSpec(CLASS_MAP, values=classes)
+    if not probabilities:
+        return labels, ImageSpec(ROOT)
+    return labels, ImageSpec(ROOT, channels=classes, halving="mean")
 
 
 def plane_to_slide(run: Run) -> PlaneToSlide:
@@ -303,15 +310,20 @@ def _polygons(run: Run, last: Strip | None) -> GeoJSONWriter | nullcontext[None]
     work = run.files.work
     return GeoJSONWriter(
         work.polygons,
-        classes=_names_and_colors(run),
+        classes=run.model.spec.classes,
         transform=plane_to_slide(run),
         namespace=run.identity["run_id"],
+        measurements=MEASUREMENTS,
         run=run.identity["run_id"],
         growing=work.growing_polygons,
         name=run.files.geojson.name,
         min_area_um2=run.settings.min_area_um2,
         resume=None if last is None else last.notes["geojson"],
     )
+
+
+def _as_object(region: TracedPolygon) -> PlaneObject:
+    return PlaneObject(region.label, region.polygon, (region.mean_score / 255,))
 
 
 def _count_labels(labels: NDArray[np.uint8], n_classes: int) -> NDArray[np.float64]:
