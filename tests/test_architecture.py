@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stub_network import make_stub
 
 from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.inference import run as run_module
