@@ -7,19 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_sampath import SegmentSettings, Slide, open_result, segment_slide
+from wsi_sampath import Result, SegmentSettings, Slide, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
-from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.outputs.report.overlay import render_overlay
 from wsi_sampath.synthetic.sample import sample_slide
 
 LONGEST_SIDE_PX = 1600
 
 
-def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
+def draw(slide_path: Path, result: Result, target: Path) -> None:
     """Draw the slide with its class map, outlines, scale bar and legend."""
-    made = open_result(result.zarr)
-    labels = made.read_labels()
+    labels = result.read_labels()
     with Slide.open(slide_path) as slide:
         extent = max(
             side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
@@ -32,8 +30,8 @@ def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
     render_overlay(
         rgb,
         labels[rows][:, columns],
-        class_names=[c.name for c in made.classes],
-        class_colors=[c.color for c in made.classes],
+        class_names=[c.name for c in result.classes],
+        class_colors=[c.color for c in result.classes],
         um_per_px=sampling.mpp_x,
         path=target,
         title=slide_path.name,

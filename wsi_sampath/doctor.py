@@ -257,7 +257,7 @@ def _models() -> Iterator[Finding]:
 def _self_test() -> Iterator[Finding]:
     """Take one tile all the way with the default model."""
     from wsi_sampath.errors import WsiError
-    from wsi_sampath.inference.run import segment_slide
+    from wsi_sampath.inference.segmenter import segment_slide
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.synthetic.painted import paint_slide
 

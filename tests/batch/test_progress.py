@@ -7,13 +7,13 @@ from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.progress import BatchCounts, spoken
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.progress import LiveBatch, batch_progress
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.finished import Finished
 
 JOB = Job(Path("a.svs"), Path("a.zarr"))
 
 
 def done(*, reused: bool = False) -> Outcome:
-    return Outcome(JOB, SegmentResult(JOB.zarr, None, {}, reused))
+    return Outcome(JOB, Finished(JOB.zarr, None, {}, reused))
 
 
 def test_counts_and_the_time_left():
@@ -33,8 +33,8 @@ def test_counts_and_the_time_left():
 def test_tiles_of_slides_that_ran_elsewhere():
     counts = BatchCounts(2)
     attributes = {"tiles": {"analysed": 7}}
-    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes)), with_tiles=True)
-    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes, True)), with_tiles=True)
+    counts.count(Outcome(JOB, Finished(JOB.zarr, None, attributes)), with_tiles=True)
+    counts.count(Outcome(JOB, Finished(JOB.zarr, None, attributes, True)), with_tiles=True)
     assert counts.tiles == 7
 
 

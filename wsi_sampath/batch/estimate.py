@@ -14,7 +14,7 @@ from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.progress import spoken
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.plan import RunPlan
-from wsi_sampath.inference.run import PreparedSlide, prepare_slide, segment_slide
+from wsi_sampath.inference.segmenter import PreparedSlide, Segmenter, segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
 from wsi_sampath.models.network import LoadedModel
@@ -99,9 +99,7 @@ def estimate_batch(
             yield Estimate(job, state="unreadable", message=job.fault)
             continue
         try:
-            prepared = prepare_slide(
-                job.slide, job.zarr, settings=settings, model=model, csv_mpp=job.mpp
-            )
+            prepared = Segmenter(model, settings).prepare(job.slide, job.zarr, csv_mpp=job.mpp)
             with prepared.slide:
                 if measured is None and prepared.plan is not None:
                     measured = calibrate(job, prepared.plan, settings, model)
@@ -165,7 +163,7 @@ def _estimate(job: Job, prepared: PreparedSlide, measured: Calibration | None) -
     return Estimate(
         job,
         tiles,
-        coverage(slide, plan, {})["tissue_mm2"],
+        coverage(slide, plan, 0.0)["tissue_mm2"],
         slide.mpp,
         prepared.seconds + tiles * measured.seconds_per_tile,
         tiles * measured.bytes_per_tile,

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.inference.run import PreparedSlide
+from wsi_sampath.inference.segmenter import PreparedSlide
 
 
 class LookAhead:

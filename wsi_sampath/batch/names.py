@@ -83,7 +83,7 @@ class Owners:
 
 def _finished(zarr: Path) -> str | None:
     # Slow to import, and seldom needed: most of what is there is in the journal.
-    from wsi_sampath.outputs.omezarr.pyramid import read_attributes
+    from wsi_sampath.outputs.attributes import read_attributes
 
     return _slide_name(read_attributes(zarr))
 

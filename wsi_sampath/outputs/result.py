@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.belonging import polygons_state, report_state
 from wsi_sampath.outputs.omezarr.layout import (
     LABELS,
     ResultClass,
@@ -71,6 +71,10 @@ class Result:
         What the run told of itself: areas, mpp and its source, tiles, settings, seconds.
     geojson
         The polygons' file; None where there is none.
+    report
+        The HTML page of its run; None where there is none.
+    reused
+        True where `segment_slide` found the result complete already.
     """
 
     path: Path
@@ -78,6 +82,18 @@ class Result:
     levels: tuple[ResultLevel, ...]
     attributes: dict[str, Any]
     geojson: Path | None
+    report: Path | None = None
+    reused: bool = False
+
+    def __repr__(self) -> str:
+        # All attributes would be a screenful.
+        areas = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
+        return f"Result({str(self.path)!r}, {areas})"
+
+    @property
+    def zarr(self) -> Path:
+        """The folder of the maps, the same as `path`."""
+        return self.path
 
     def labels(self, level: int = 0) -> da.Array:
         """Return the class map, dask uint8 (h, w): 0 not analysed, 1..k the classes."""
@@ -220,7 +236,9 @@ def _open(path: Path, *, with_polygons: bool) -> Result:
     if missing := missing_chunks(path, attributes):
         damaged(path, missing)
     geojson = _find_geojson(path, attributes) if with_polygons else None
-    return Result(path, classes, levels, attributes, geojson)
+    report = path.with_suffix(".html")
+    belongs = report_state(report, attributes) == "same"
+    return Result(path, classes, levels, attributes, geojson, report if belongs else None)
 
 
 def _check_image(path: Path, n_classes: int, levels: tuple[ResultLevel, ...]) -> None:

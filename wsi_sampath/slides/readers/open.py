@@ -77,7 +77,9 @@ def _open(path: Path, reader: str, image: int | None) -> Reader:
     if own is not None and reader in ("auto", "tiff"):
         return own
     try:
-        for name in ("openslide", "tiffslide") if reader == "auto" else {reader} - {"tiff"}:
+        for name in READERS if reader == "auto" else (reader,):
+            if name == "tiff":
+                continue
             try:
                 return _checked(name, path, own, image)
             except FalseClaimError:
