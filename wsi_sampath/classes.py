@@ -94,28 +94,28 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def check_class_names(names: Iterable[str]) -> None:
-    """Refuse names that are equal but for capitals, spaces at their ends, or nothing visible.
+    """Refuse names that differ only in capitals, outer spaces, or invisible characters.
 
     Raises
     ------
     ValueError
-        Naming two of them.
+        Names two of them.
     """
     pair = alike(names)
     if pair:
         both = f"'{pair[0]}' and '{pair[1]}'"
-        raise ValueError(f"classes must have different names, not {both}; capitals count nothing")
+        raise ValueError(f"classes must have different names, not {both}; capitals do not count")
 
 
 def name_key(name: str) -> str:
-    """Return what two names of one class have in common: capitals and spaces do not count.
+    """Return the key by which names are equal: capitals and spaces do not count.
 
     Examples
     --------
     >>> name_key("tumor :positive") == name_key("Tumor: Positive")
     True
     """
-    # Characters of no width, and accents as characters of their own, look like nothing, too.
+    # Zero-width characters and accents as separate characters are invisible differences, too.
     visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
     parts = (part.strip() for part in unicodedata.normalize("NFC", visible).split(":"))
     return ": ".join(parts).casefold()

@@ -21,7 +21,7 @@ def require_file(path: Path, reason: Reason) -> None:
     Raises
     ------
     WsiError
-        For that reason.
+        With `reason`.
     """
     try:
         mode = path.stat().st_mode
@@ -85,7 +85,7 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
 
 
 def _own_name() -> str:
-    # Short and apart from the file's name, which may be as long as names can be.
+    # Short and independent of the file's name, which may be as long as names can be.
     return f".{socket.gethostname()[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}{GROWING}"
 
 

@@ -12,7 +12,7 @@ Thing = TypeVar("Thing")
 
 
 class Progress(Protocol):
-    """Receives the course of a run; all calls come from one thread, but for `warn`."""
+    """Receives the events of a run; all calls but `warn` come from one thread."""
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """Start a slide that has `n_tiles` tiles to analyse."""
@@ -55,7 +55,7 @@ class Silent:
 
 
 def counted(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
-    """Pass on `things`, showing on stderr how many of `total` have come."""
+    """Yield `things`, showing on stderr how many of `total` have come."""
     return _bar(things, what, total) if sys.stderr.isatty() else _lines(things, what, total)
 
 

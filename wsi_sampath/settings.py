@@ -1,4 +1,4 @@
-"""What all settings share: frozen models, the mark of what decides no result, the nearest name."""
+"""What all settings share: frozen models, the mark `Neutral`, the nearest name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 _TELLING = 3
-"""From as many letters on, a beginning says which name is meant."""
+"""Number of letters from which a beginning identifies a name."""
 _ALIKE = 0.6
 
 
@@ -50,7 +50,7 @@ def nearest_name(name: str, known: Iterable[str], *, least: float = _ALIKE) -> s
     names = list(known)
     begins = [known for known in names if len(name) >= _TELLING and known.startswith(name)]
     alike = difflib.get_close_matches(name, names, n=1, cutoff=least)
-    # Of a single name there is nothing else that could be meant.
+    # With a single name, nothing else can be meant.
     return next(iter([*begins, *alike, *(names if len(names) == 1 else [])]), "")
 
 

@@ -1,4 +1,4 @@
-"""The texts inside plain, gzip and zip files, never more of them than a machine can hold."""
+"""The texts inside plain, gzip and zip files, within bounds that a machine can hold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedE
 
 
 def container_by_name(path: Path) -> Container:
-    """Return the container that a name speaks of."""
+    """Return the container that a name suggests."""
     return {".gz": "gzip", ".zip": "zip"}.get(path.suffix.lower(), "plain")  # type: ignore[return-value]
 
 
@@ -109,7 +109,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
         Those of `UNREADABLE`.
     WsiError
-        ``bad-input`` for too much.
+        ``bad-input`` if it is too large.
     """
     raw = archive.read(member)
     if not member.filename.lower().endswith(".gz"):

@@ -76,7 +76,7 @@ def judge_all(labels: Labels, glands: Glands, rings: Sequence[LabelledPicture]) 
 
 
 def packaged(path: Path) -> Labels:
-    """Return what a packaged model says of patches, by the way of ``wsi-evaluate``."""
+    """Return the labels of patches by a packaged model, as ``wsi-evaluate`` computes them."""
     model = load_model(str(path))
     predictors: dict[float, PatchPredictor] = {}
 
@@ -92,7 +92,7 @@ def packaged(path: Path) -> Labels:
 
 
 def in_small_squares(model: nn.Module, build: Callable[[int], nn.Module]) -> Labels:
-    """Return what a network says of patches, each mirrored to a square hardly larger than it."""
+    """Return the labels of patches by a network, each mirrored to a slightly larger square."""
     sized: dict[int, nn.Module] = {}
 
     @torch.inference_mode()

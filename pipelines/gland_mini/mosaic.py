@@ -42,7 +42,7 @@ class LabelledPicture:
 
 @dataclass(frozen=True)
 class Collection:
-    """Patches of one kind and how often, relative to other kinds, one of them is drawn."""
+    """Pictures of one kind, and how often one is drawn relative to other kinds."""
 
     patches: Sequence[LabelledPicture]
     share: float

@@ -1,6 +1,6 @@
 """Train the bundled model, gland-mini: ``python -m pipelines.gland_mini.train DATA --out FILE``.
 
-DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``gland_mini_data.py``). Training
+DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``data.py``). Training
 runs on small canvases of these, then on larger ones; position tables are then widened to the tile
 of the model. Killed and started again, it resumes. ``--compare STEPS`` instead trains
 gland-mini, its ablations and a plain U-Net of the same size, all alike, and leaves FILE alone.

@@ -1,4 +1,4 @@
-"""Slides on which somebody drew to labelled patches: classes by name, tiles, folds by case."""
+"""Annotated slides to labelled patches: classes by name, tiles, folds by case."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
 BLOCK_TILES = 3
-"""Side of the blocks that stand for cases where a slide is split within itself."""
+"""Side, in tiles, of the blocks that act as cases where slides are split within themselves."""
 _PALETTE = ("#c83232", "#6ab04c", "#3264c8", "#c8a032", "#8e44ad", "#16a085", "#d35400", "#7f8c8d")
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class NamedClass(ClassSpec):
-    """A class and the annotation classes that mean it; the one of its own name if none is given."""
+    """A class and the annotation classes that mean it; by default the one of its own name."""
 
     values: tuple[str, ...] = ()
 
@@ -40,16 +40,16 @@ class NamedClass(ClassSpec):
 
 
 class NamedClasses(Frozen):
-    """What the names of annotations mean; capitals do not matter.
+    """Classes by the names of annotations, whatever their capitals.
 
     Attributes
     ----------
     classes
         In the order of the labels 1..k.
     ignored
-        Annotations that nobody trains on or scores, whatever they cover.
+        Annotations that are neither trained on nor scored, whatever they cover.
     mpp
-        As in ``classes.yaml``, so that the file of an earlier folder can be taken; without effect.
+        Accepted so that the ``classes.yaml`` of an earlier folder can be used; without effect.
     """
 
     classes: Annotated[tuple[NamedClass, ...], Field(min_length=1, max_length=254)]
@@ -77,7 +77,7 @@ class NamedClasses(Frozen):
         Raises
         ------
         WsiError
-            ``bad-input`` for names that mean nothing.
+            ``bad-input`` for unknown names.
         """
         known = {name_key(name): 0 for name in self.ignored}
         for label, spec in enumerate(self.classes, start=1):
@@ -91,12 +91,12 @@ class NamedClasses(Frozen):
 
 
 def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses:
-    """Make one class of every annotation name, in the order in which they come first.
+    """Make a class of every annotation name, in order of first appearance.
 
     Parameters
     ----------
     colors
-        For every slide its annotation names with "#rrggbb", or None where none is known.
+        Per slide its annotation names with "#rrggbb", or None where the colour is unknown.
     """
     first: dict[str, tuple[str, str | None]] = {}
     for name, color in itertools.chain.from_iterable(named.items() for named in colors):
@@ -139,7 +139,7 @@ class AnnotatedSlide:
     case
         The patient.
     tiles
-        Where patches are taken.
+        Where its patches lie.
     read
         Yields image (uint8 (h, w, 3)) and labels (uint8 (h, w)) of every tile, in their order.
     """
@@ -170,7 +170,7 @@ def plan_slides(
     Parameters
     ----------
     slides
-        With their tiles.
+        The slides with their tiles.
     out
         Folder to write.
     classes
@@ -178,7 +178,7 @@ def plan_slides(
     mpp
         Microns per pixel of the tiles.
     options
-        What else decides the content of the tiles; a folder begun with others is refused.
+        Other settings that decide the tiles' content; a folder begun with others is refused.
     blocks
         Split by blocks of `BLOCK_TILES` x `BLOCK_TILES` tiles of a slide, not by case.
     test_cases, test, folds, seed
@@ -189,7 +189,7 @@ def plan_slides(
     Raises
     ------
     WsiError
-        ``bad-input`` where no slide has a tile, or two have one name.
+        ``bad-input`` where no slide has a tile, or two slides share a name.
     """
     _check_stems(slides)
     cases = {

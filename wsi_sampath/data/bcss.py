@@ -60,7 +60,7 @@ class Region:
 def tile_offsets(length: int, side: int = SIDE_PX) -> tuple[int, ...]:
     """Place the fewest tiles that cover an axis, their overlap spread evenly: the authors' rule.
 
-    An axis shorter than a tile has one, as short as the axis.
+    An axis shorter than a tile gets one tile, as short as the axis.
 
     Examples
     --------
@@ -108,8 +108,8 @@ def split_patches(
     folds, seed
         As in `case_folds`; the test split is the official one, by institution.
     paper_compatible
-        Draw the validation split by patch, as the authors did: of the size of theirs, not the very
-        patches. It then shares patients, and by overlap even pixels, with training.
+        Draw the validation split by patch, as the authors did: the same size, not the same patches.
+        It then shares patients, and by overlap even pixels, with training.
     """
     tested = {patch for patch, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
     group = {patch: patch if paper_compatible else case for patch, case in cases.items()}
@@ -140,7 +140,7 @@ def plan_bcss(
     out
         Folder to write.
     images, masks
-        Where they lie, if elsewhere.
+        Their folders, if elsewhere.
     grouping
         Codes to classes; by default the five classes of the paper.
     folds, seed, paper_compatible
@@ -230,7 +230,7 @@ def measured_mpp(sizes: Mapping[str, tuple[int, int]]) -> float | None:
     -------
     float or None
         The median over the regions of the release, with 0.25 um per slide pixel at 40x and 0.5 at
-        20x (true within 2 %); None where no region is one of them, or in its shape.
+        20x (true within 2 %); None where no image is one of them with its shape.
     """
     found = [_mpp(name, *size) for name, size in sizes.items()]
     known = [mpp for mpp in found if mpp is not None]

@@ -1,4 +1,4 @@
-"""Tables of classes in YAML: read, checked, and what is wrong with them in one line."""
+"""Class tables in YAML: read and checked, their errors explained in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
 
 
 def explained(error: ValidationError, kind: type[BaseModel]) -> str:
-    """Return what is wrong with a table, an unknown key with the nearest known one."""
+    """Return what is wrong with a table; an unknown key with the nearest known one."""
     errors = error.errors()
     first = next((problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0])
     where = [str(part) for part in first["loc"]]

@@ -21,8 +21,8 @@ def plan_crag(
 ) -> PatchPlan:
     """Plan patches from a download of CRAG.
 
-    Its ``valid`` folder is the official test split. Its files name no patients, so every image is a
-    case of its own, and validation images are drawn from ``train``.
+    Its ``valid`` folder is the official test split. Its files do not name patients, so every image
+    is its own case, and validation images are drawn from ``train``.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def plan_crag(
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half.
+        ``bad-input`` for pairs that lack a half.
     """
     pairs = {split: _pairs(root, split) for split in (_TRAIN, _TEST)}
     drawn = case_folds([*pairs[_TRAIN]], folds=folds, seed=seed)

@@ -33,7 +33,7 @@ _UNKNOWN = 255
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 _WIDE = 32
-"""Numbers in a row that mean one class, so that lossy compression does not change it much."""
+"""Least length of a range of values that survives lossy compression."""
 
 Value = int | str
 
@@ -45,16 +45,16 @@ class MaskClass(ClassSpec):
 
 
 class Grouping(Frozen):
-    """Mask values to classes; what is neither in a class nor ignored is an error.
+    """Mask values to classes; a value neither in a class nor ignored is an error.
 
     Attributes
     ----------
     classes
         In the order of the labels 1..k.
     ignored
-        Values that become 0, which nobody trains on or scores.
+        Values that become 0, which is neither trained on nor scored.
     tolerance
-        How far each channel of a colour may be off.
+        How far each channel of a colour may deviate.
     """
 
     classes: Annotated[tuple[MaskClass, ...], Field(min_length=1, max_length=254)]
@@ -120,7 +120,7 @@ class Grouping(Frozen):
     def _numbers(self, mask: Mask, subject: str) -> Numbers:
         """Return the numbers of a mask, those of lossy compression as black and white.
 
-        Ranges so wide that they hold what compression does to a value are taken at their word.
+        Ranges wide enough to absorb what compression does to a value are used as they are.
         """
         if mask.numbers is None:
             raise WsiError("bad-input", "mask is coloured, not grey or labels", subject=subject)
@@ -177,7 +177,7 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
     Raises
     ------
     UsageError
-        If there is none, or it cannot be used.
+        If it does not exist or cannot be used.
     """
     ours = _FOLDER / f"{name_or_file}.yaml"
     if ours.is_file():
@@ -193,7 +193,7 @@ def known_groupings() -> list[str]:
 
 @dataclass(frozen=True)
 class Guess:
-    """A grouping that nobody named, and the sentences that say why it was taken."""
+    """A grouping that was guessed, and sentences that say why."""
 
     grouping: Grouping
     notes: tuple[str, ...]
@@ -205,7 +205,7 @@ def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
     Raises
     ------
     UsageError
-        If one could mean anything else, or means it in another way: the user must say.
+        If a mask could mean something else, or the same in another way: the user must say.
     """
     hint = f"say what the masks mean with --classes FILE (or {', '.join(known_groupings())})"
     first: dict[str, Path] = {}
@@ -230,7 +230,7 @@ def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
 def _guess(kind: str, *, seen_black: bool) -> Guess:
     if kind == "ones":
         grouping, meanings = read_grouping("instances"), ("0", "1")
-        why, way = "hold 0 and 1 alone", "--classes FILE"
+        why, way = "hold only 0 and 1", "--classes FILE"
     else:
         grouping, meanings = read_grouping("glands"), ("black", "white")
         why, way = "are black and white", "--classes (tumor, or a file)"

@@ -34,7 +34,7 @@ TEST_FOLD, VALIDATION_FOLD = -1, 0
 IMAGE_SUFFIXES = (".png", ".jpg")
 _COLUMNS = ("img_id", "fold", "case")
 _NAMED = 3
-"""How many of many faults one line of error names."""
+"""How many faults one line of an error names at most."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PatchSet:
     classes
         Label value i + 1 is ``classes[i]``.
     mpp
-        Microns per pixel of the images, or None where nobody said.
+        Microns per pixel of the images, or None where unknown.
     patches
         All of them, in the order of the table.
     """
@@ -106,7 +106,7 @@ class PatchSet:
         raise _bad(self.root, f"img/{img_id}.png (or .jpg) of patches.csv is missing")
 
     def mask_path(self, img_id: str) -> Path:
-        """Return the file of a mask, there or not."""
+        """Return the path of a mask, whether it exists or not."""
         return self.root / "mask" / f"{img_id}.png"
 
     def read(self, patch: Patch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -123,7 +123,7 @@ class PatchSet:
         ------
         WsiError
             ``bad-input`` if a file is missing or unreadable, if the sizes differ, or if a label
-            stands for no class.
+            does not stand for a class.
         """
         image = read_rgb(self.image_path(patch.img_id))
         mask = _read_labels(self.mask_path(patch.img_id))
@@ -158,12 +158,12 @@ def open_patches(root: str | Path) -> PatchSet:
 
 
 def check_patches(patches: PatchSet) -> Iterator[Patch]:
-    """Read every image and mask, yielding each once it is found good.
+    """Read every image and mask, yielding each patch that is good.
 
     Raises
     ------
     WsiError
-        At the first that is not, as `PatchSet.read` does.
+        At the first bad one, as `PatchSet.read` does.
     """
     for patch in patches.patches:
         patches.read(patch)
@@ -190,7 +190,7 @@ def write_classes(root: Path, classes: Iterable[ClassSpec], mpp: float | None = 
 
 
 def write_table(root: Path, patches: Iterable[Patch]) -> None:
-    """Write ``patches.csv``, whose presence says that the folder is complete."""
+    """Write ``patches.csv``, whose presence marks the folder as complete."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
@@ -205,7 +205,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def several(names: list[str]) -> str:
-    """Return a few of many names, and how many more there are."""
+    """Return a few of the names, and how many more there are."""
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 

@@ -36,20 +36,20 @@ _BEGUN = "preparing.json"
 
 
 Tell = Callable[[Path, str], None]
-"""Takes an image and what the user should know about how it was read."""
+"""Called with an image and what the user should know about how it was read."""
 
 
 def prepare(plan: PatchPlan, tell: Tell = lambda _image, _note: None) -> Iterator[LabelledImage]:
     """Write the folder, yielding every source once its patches are there.
 
-    What an earlier, interrupted run has written is kept unless its source is another by now; of it
-    `tell` hears nothing.
+    What an interrupted run has written is kept unless its source was replaced since; `tell` is not
+    called for it.
 
     Raises
     ------
     WsiError
         ``bad-input`` naming the file for unreadable images, sizes that differ, and mask values
-        outside of the grouping; ``disk-full``.
+        outside the grouping; ``disk-full``.
     UsageError
         If the folder has patches of other settings, other patches, or the sources themselves.
     """
@@ -87,13 +87,13 @@ def plan_patches(
     Parameters
     ----------
     images, masks
-        Folders, searched with all below; the first of one belongs to the first of the other.
+        Folders, searched recursively; the first of `images` belongs to the first of `masks`.
     out
         Folder to write.
     grouping
         What mask values mean; guessed for plain black-and-white masks.
     mask_suffix
-        What the names of masks have after those of images, such as ``_anno``.
+        What the names of masks append to those of images, such as ``_anno``.
     case
         Regular expression: its first group (or all of it) found in an id is the case; without it
         every image is a case of its own.
@@ -102,7 +102,7 @@ def plan_patches(
     test, folds, seed
         As in `case_folds`; `test` only matters without `test_cases`.
     mpp
-        Microns per pixel, to be noted in ``classes.yaml``.
+        Microns per pixel, recorded in ``classes.yaml``.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def paired(
     Raises
     ------
     WsiError
-        ``bad-input`` for sizes that differ, and for what cannot be used of either.
+        ``bad-input`` for sizes that differ, or if either cannot be used.
     """
     rgb, seen = rgb_of(picture, subject=str(image))
     labels = grouping.labels(painted, subject=str(mask))
@@ -157,7 +157,7 @@ def paired(
 
 
 def unseen_classes(plan: PatchPlan) -> list[str]:
-    """Return the classes of which no patch of a finished folder has a pixel."""
+    """Return the classes that have no pixel in any patch of a finished folder."""
     unseen = dict(enumerate((spec.name for spec in plan.grouping.plain_classes), start=1))
     for patch in plan.patches:
         if not unseen:
@@ -168,7 +168,7 @@ def unseen_classes(plan: PatchPlan) -> list[str]:
 
 
 def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
-    """Say what was turned upright: a mask without a tag was drawn on what the image shows."""
+    """Return what was turned upright: a mask without a tag was drawn on the upright image."""
     if picture.turned and painted.turned:
         return ("turned upright, as the orientation tags of image and mask say",)
     if picture.turned:
@@ -188,7 +188,7 @@ def _passes_on(picture: Picture, image: Path) -> bool:
 def _check_sizes(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path, turned: Sequence[str]
 ) -> None:
-    """Refuse a mask of another size than its image."""
+    """Refuse a mask whose size differs from its image's."""
     if rgb.shape[:2] != labels.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]} px" for pixels in (labels, rgb)]
         how = f" (image {turned[0]})" if turned else ""
@@ -199,7 +199,7 @@ def _check_sizes(
 def _check_plan(plan: PatchPlan) -> None:
     twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
-        raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
+        raise UsageError(f"{twice} patches would share their names", subject=str(plan.out))
     own = [(plan.out / name).resolve() for name in ("img", "mask")]
     for path in (path for source in plan.sources for path in (source.image, source.mask)):
         if any(path.resolve().is_relative_to(folder) for folder in own):
@@ -220,7 +220,7 @@ def _begin(plan: PatchPlan) -> None:
     if stray:
         message = f"holds patches of another source ({several(stray)}); take another folder"
         raise UsageError(message, subject=str(plan.out))
-    # Until the table is written again the folder must not pass for complete.
+    # Until the table is written again, the folder must not look complete.
     (plan.out / "patches.csv").unlink(missing_ok=True)
     sources = {source.patches[0].img_id: _identity(source) for source in plan.sources}
     for source in plan.sources:
@@ -250,7 +250,7 @@ def _identity(source: LabelledImage) -> list[list[str | int]]:
 
 
 def _is_done(out: Path, source: LabelledImage) -> bool:
-    """Return whether image and mask of every patch are there and not empty."""
+    """Return whether image and mask of every patch exist and are not empty."""
     return all(
         _has_content(out / "mask" / f"{patch.img_id}.png")
         and any(_has_content(out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES)

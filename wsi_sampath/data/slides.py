@@ -58,7 +58,7 @@ class CutSettings:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One slide, what was drawn on it, and whose it is."""
+    """One slide, the annotations of it, and its case."""
 
     slide: Path
     annotations: Path
@@ -66,7 +66,7 @@ class Drawn:
 
 
 def paired(files: Sequence[Path], case: str) -> list[Drawn]:
-    """Pair the words of the command line: slide, annotations, slide, annotations, ..."""
+    """Pair the arguments of the command line: slide, annotations, slide, annotations, ..."""
     if len(files) % 2:
         raise UsageError("give every slide with its annotations: SLIDE FILE.geojson ...")
     pairs = zip(files[::2], files[1::2], strict=True)
@@ -89,7 +89,7 @@ def listed(path: Path, case: str) -> list[Drawn]:
     lacking = [number for number, row in enumerate(rows, 2) if not _is_complete(row)]
     if lacking or not rows:
         where = f"line {lacking[0]} has" if lacking else "has"
-        raise UsageError(f"{where} no slide and annotations in columns so named", subject=str(path))
+        raise UsageError(f"{where} nothing in column slide or annotations", subject=str(path))
     return [
         Drawn(
             path.parent / row["slide"],
@@ -105,7 +105,7 @@ def _is_complete(row: dict[str, str]) -> bool:
 
 
 def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClasses:
-    """Return the classes of a file, or one for every annotation name in the order they come."""
+    """Return the classes of a file, or one per annotation name in order of appearance."""
     return read_named_classes(path) if path else classes_as_found(named.colors() for named in drawn)
 
 

@@ -13,7 +13,7 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.settings import nearest_name
 
 Pairs = Sequence[tuple[str, str]]
-"""Of ``--same``: a class of the model, and a name that means it."""
+"""A pair of ``--same``: a class of the model, and a name that means it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Matched:
     Attributes
     ----------
     names
-        Those of the data; what one class of the model means together is one class.
+        Names of the scored classes: those of the data, several as one where one class of the model
+        means them all.
     of_data, of_model
         uint8, the scored label of every label of the data and of the model; 0 stays 0.
     """
@@ -53,7 +54,7 @@ def check_known(names: Iterable[str], known: Sequence[str], where: str) -> None:
 
     Parameters
     ----------
-    given, known
+    names, known
         Names, capitals or not.
     where
         The option, and what has the known names.
@@ -74,8 +75,8 @@ def check_known(names: Iterable[str], known: Sequence[str], where: str) -> None:
 def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str) -> Matched:
     """Match the classes of a model with those of labelled patches.
 
-    A class of the model means those that `pairs` say, and the one of its own name, unless `pairs`
-    speak of both.
+    A class of the model means the names that `pairs` give it, and its own name unless `pairs`
+    mention both.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
     Raises
     ------
     UsageError
-        For an unknown name, for names alike, or if a class of the model has no counterpart.
+        For an unknown name, for equal names, or if a class of the model has no counterpart.
     """
     check_known([name for name, _ in pairs], ours, "--same: the model has")
     check_known([name for _, name in pairs], theirs, "--same: the data have")
@@ -120,7 +121,7 @@ def _meanings(
 
 
 def _joined(theirs: Sequence[str], means: Sequence[set[int]]) -> Matched:
-    """Make one class of all labels that a class of the model means."""
+    """Merge all labels that a class of the model means into one class."""
     lowest = np.arange(len(theirs) + 1)
     for meant in means:
         together = lowest[sorted(meant)]

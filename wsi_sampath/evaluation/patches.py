@@ -40,7 +40,7 @@ def score_patches(
     Parameters
     ----------
     data, split
-        The folder, and which part of it.
+        The folder, and the split of it to score.
     model, weights, allow_random_weights
         As in `load_model`.
     renamed
@@ -48,7 +48,7 @@ def score_patches(
     draws, seed
         As in `summarise`.
     mpp, stretch, device, precision, batch_size
-        As in `PatchPredictor`; without `mpp` the patches' own.
+        As in `PatchPredictor`; without `mpp` that of the patches.
 
     Returns
     -------

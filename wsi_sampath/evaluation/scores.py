@@ -59,7 +59,7 @@ def summarise(
     names
         Names of the k classes.
     draws, seed
-        Of the bootstrap, which draws whole cases with replacement.
+        Number of draws and seed of the bootstrap, which draws whole cases with replacement.
 
     Returns
     -------
@@ -119,7 +119,7 @@ Intervals = dict[str, NDArray[np.float64]]
 
 
 def draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
-    """Return (draws, cases), how often each is drawn; None where they are too few to tell."""
+    """Return (draws, cases), how often each case is drawn; None where there are too few."""
     if cases < 2 or draws < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the last axis without the NaN, NaN where there is nothing else."""
+    """Return the mean over the last axis without NaN; NaN where all are NaN."""
     known = (~np.isnan(scores)).sum(axis=-1)
     mean: NDArray[np.float64] = np.nansum(scores, axis=-1) / np.where(known > 0, known, np.nan)
     return mean

@@ -1,4 +1,4 @@
-"""A finished slide against what somebody drew on it, block by block."""
+"""A finished slide scored against annotations of it, block by block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def score_slide(
     Parameters
     ----------
     zarr, drawn
-        A result of ours, and QuPath's GeoJSON of the same slide.
+        A result, and QuPath's GeoJSON of the same slide.
     renamed
         Pairs of a class of the result and an annotation name that means it.
     left_out
@@ -46,7 +46,7 @@ def score_slide(
     Raises
     ------
     WsiError
-        ``bad-input`` for files that cannot be used, or annotations that lie beside the slide.
+        ``bad-input`` for files that cannot be used, or annotations outside the slide.
     """
     result, annotations = open_result(zarr), read_annotations(drawn)
     names = [spec.name for spec in result.classes]
@@ -101,7 +101,7 @@ def _labels(
 ) -> dict[str, int]:
     """Return the class of the result for every annotation name; 0 where it is not scored."""
     drawn, value = [*annotations.colors()], labels_by_name(names, "the result has", subject)
-    # What QuPath itself ignores may be left out by name, too.
+    # Names that QuPath itself ignores may be left out as well.
     areas = [*dict.fromkeys(area.name for area in annotations.areas)]
     check_known([ours for ours, _ in renamed], names, "--same: the result has")
     check_known([theirs for _, theirs in renamed], drawn, "--same: the annotations have")

@@ -53,9 +53,9 @@ def evaluate_vanilla(
 ) -> Iterator[tuple[Counts, ...]]:
     """Score SAM, prompted with one dot for every component of the truth.
 
-    Touching objects of one class share a dot, since labels do not tell them apart. Every class but
-    ``background`` or ``other`` gets dots; what no mask covers is that class, or counts as not found
-    where there is none.
+    Touching objects of one class share a dot, since labels do not separate them. Every class but
+    ``background`` or ``other`` gets dots; pixels without a mask are that class, or count as not
+    found where it does not exist.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ def evaluate_vanilla(
     patches, chosen
         Labelled patches and those of them to score, such as ``patches.split("test")``.
     largest
-        Masks that cover a larger share of the image than this are dropped; scored once for each.
+        Masks that cover a larger share of the image are dropped; SAM is scored once per value.
     least_px
         Components with fewer pixels get no dot.
 
     Yields
     ------
     tuple of ndarray
-        For every patch one `confusion` matrix (k, k + 1) for each of `largest`.
+        Per patch one `confusion` matrix (k, k + 1) for each of `largest`.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def evaluate_vanilla(
     Notes
     -----
     The paper gives neither the place of its dots nor the choice among SAM's three masks. Here a dot
-    lies as deep inside its component as possible and SAM takes the mask it expects most of.
+    lies as deep inside its component as possible, and of the masks the highest expected IoU wins.
 
     Examples
     --------
@@ -116,13 +116,13 @@ def component_dots(
     prompted
         The labels that get dots, in this order.
     least_px
-        Smaller components get none.
+        Smaller components get no dot.
 
     Returns
     -------
     list of Dot
-        At the pixel farthest from all that is not the component (the image's edge included), of
-        several the one nearest to the component's centre of mass.
+        At the pixel farthest from the component's outside (and the image's edge); of several, the
+        one nearest to the component's centre of mass.
     """
     return [
         Dot(*_deepest(part), label)
@@ -167,13 +167,13 @@ def propose(sam: Sam, image: NDArray[np.uint8], dots: Sequence[Dot]) -> Iterator
         uint8 (height, width, 3), brought into SAM's frame as its authors do: the longer side
         fills it, the rest is empty.
     dots
-        Where to look.
+        Dots to prompt with.
 
     Yields
     ------
     Proposal
-        One a dot, in their order, of the image's size: of SAM's three masks the one of which it
-        expects the highest IoU, where its logits are above 0.
+        One per dot, in their order, of the image's size: of SAM's three masks the one with the
+        highest expected IoU, where its logits are above 0.
     """
     if not dots:
         return
@@ -224,14 +224,14 @@ def assemble(
     rest: int = 0,
     largest: Sequence[float] = (WITHOUT_POST_PROCESSING,),
 ) -> list[NDArray[np.uint8]]:
-    """Unite masks to labels; where several lie, the one with the highest expected IoU decides.
+    """Combine masks into labels; where masks overlap, the highest expected IoU decides.
 
     Parameters
     ----------
     shape
         Height and width.
     proposals
-        Taken one at a time, so that many large masks need no memory.
+        Consumed one at a time, so that many large masks need no memory.
     rest
         Label of pixels without a mask.
     largest

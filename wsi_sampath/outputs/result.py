@@ -68,7 +68,7 @@ class Result:
     levels
         The pyramid, finest first.
     attributes
-        What the run told of itself: areas, mpp and its source, tiles, settings, seconds.
+        What the run recorded: areas, mpp and its source, tiles, settings, seconds.
     geojson
         The polygons' file; None where there is none.
     report
@@ -109,7 +109,7 @@ class Result:
         Raises
         ------
         WsiError
-            ``bad-input`` where they were not stored, or for a level that is not there.
+            ``bad-input`` where they were not stored, or for a level that does not exist.
         """
         one = self.levels[self._checked(level)]
         plane = StoredPlane(self.path, str(level))
@@ -174,7 +174,7 @@ class Result:
         ]
 
     def area_table(self) -> pd.DataFrame:
-        """Return `areas` as a table, a row a class."""
+        """Return `areas` as a table, one row per class."""
         import pandas as pd
 
         return pd.DataFrame(self.areas())
@@ -260,7 +260,7 @@ def _is_growing(path: Path) -> bool:
 
 
 def _find_geojson(path: Path, attributes: dict[str, Any]) -> Path | None:
-    """Find the polygons where the run put them, or under the zarr's name; none but the run's."""
+    """Find the polygons where the run put them, or under the zarr's name; only the run's own."""
     recorded: str | None = attributes.get("geojson")
     place = path.parent / recorded if recorded else None
     if place is not None and os.path.lexists(place):

@@ -1,4 +1,4 @@
-"""A whole slide at low resolution, of which a damaged level spoils nothing that a finer one has."""
+"""A whole slide at low resolution; where a level is damaged, finer levels fill in."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wsi_sampath.slides.sampling import Level, Sampling, read_from
 Box = tuple[int, int, int, int]
 ReadSampled = Callable[[Sampling, int, int, int, int], NDArray[np.uint8]]
 _BAND_PIXELS = 1 << 24
-# In pixels of the overview: what is smaller is read from the next finer level, or given up.
+# In pixels of the overview: smaller parts are read from the next finer level, or given up.
 _SMALLEST_CELL = 32
-# The same at level 0, by the number of its reads that failed so far: a slide of which half is
-# missing would take an hour else, and what is given up here is tried again at full resolution.
+# The same at level 0, by the number of failed reads so far: otherwise a slide with half of it
+# missing would take an hour; parts given up here are tried again at full resolution.
 _SMALLEST_CELLS_OF_LEVEL_0 = ((200, 4), (1000, 32), (2000, 128))
 _LARGEST_CELL = 512
 _LISTED_BOXES = 5
@@ -32,9 +32,9 @@ class Overview:
     image
         uint8 (h, w, 3); background colour where no level could be decoded.
     failed
-        bool (h, w): where that is.
+        bool (h, w): where no level could be decoded.
     mended
-        Levels that could not be decoded in places where a finer one could be tried.
+        Levels that were damaged somewhere and replaced by finer ones there.
     """
 
     image: NDArray[np.uint8]
@@ -50,7 +50,7 @@ def read_overview(
 ) -> Overview:
     """Read the whole plane of `sampling`, in parts to bound memory.
 
-    What its level cannot give is read from the next finer one, down to level 0.
+    Parts that its level does not have are read from the next finer one, down to level 0.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class _Painter:
     failures: int = 0
 
     def paint(self, sampling: Sampling, box: Box) -> None:
-        """Read a box, part by part where it is too large or cannot be read as a whole."""
+        """Read a box, in parts where it is too large or cannot be read as a whole."""
         x, y, width, height = box
         pixels = width * height * max(1.0, sampling.factor_x * sampling.factor_y)
         if pixels > _BAND_PIXELS and max(width, height) > 1:
@@ -130,7 +130,7 @@ def _largest_power_below(length: int) -> int:
 
 
 def damage_warnings(overview: Overview, sampling: Sampling) -> tuple[str, ...]:
-    """Say what could not be decoded, and what came of it."""
+    """Return warnings about what could not be decoded, and the consequences."""
     notes = []
     if overview.mended:
         names = ", ".join(map(str, overview.mended))
@@ -150,7 +150,7 @@ def damage_warnings(overview: Overview, sampling: Sampling) -> tuple[str, ...]:
 
 
 def _boxes(failed: NDArray[np.bool_], sampling: Sampling) -> list[str]:
-    # It takes a while to import, and hardly any slide is damaged.
+    # Slow to import, and hardly any slide is damaged.
     from scipy import ndimage
 
     labels, _ = ndimage.label(failed)

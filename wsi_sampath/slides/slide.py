@@ -1,4 +1,4 @@
-"""Slide: one face over every reader; its levels, its mpp, and any box at any mpp."""
+"""Slide: one interface over every reader; its levels, its mpp, and any box at any mpp."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Slide:
     reader
         The reader in use; ``reader.name`` is recorded in every result.
     warnings
-        Sentences for the user: what is doubtful in the file, an mpp that contradicts it.
+        Sentences for the user: doubts about the file, an mpp that contradicts it.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Slide:
         path
             The slide.
         slide_mpp
-            True microns per level-0 pixel (both axes, or x and y), over what the file says.
+            True microns per level-0 pixel (both axes, or x and y), overriding the file.
         csv_mpp
             The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
         reader
@@ -175,7 +175,7 @@ class Slide:
     def thumbnail(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Sampling]:
         """Read the whole slide at about `mpp` um per pixel, in bands to bound memory.
 
-        What a level cannot give is read from the next finer one, down to level 0.
+        Parts that a level does not have are read from the next finer one, down to level 0.
 
         Returns
         -------
@@ -187,12 +187,12 @@ class Slide:
         return overview.image, overview.failed, sampling
 
     def overview(self, mpp: float) -> tuple[Overview, Sampling]:
-        """Return what `thumbnail` reads, and from which levels it had to read it."""
+        """Return what `thumbnail` reads, and which levels it had to read."""
         sampling = self.sampling(mpp)
         return read_overview(self.read_sampled, sampling, self.levels, self.background), sampling
 
     def fingerprint(self) -> str:
-        """Return which slide this is, by its content; see `slide_fingerprint`."""
+        """Return the slide's fingerprint; see `slide_fingerprint`."""
         return slide_fingerprint(self.path)
 
     def close(self) -> None:
@@ -218,7 +218,7 @@ def _scale(
     flag: tuple[float, float] | None,
     table: tuple[float, float] | None,
 ) -> tuple[Mpp, tuple[str, ...]]:
-    """Choose the mpp, and say what is doubtful about it."""
+    """Choose the mpp, and return what is doubtful about it."""
     stated = stated_scale(path, opened.name, opened.metadata)
     mpp, conflicts = resolve_mpp(
         stated.mpp, flag=flag, table=table, stated_by=stated.stated_by, hint=stated.hint

@@ -97,7 +97,7 @@ def paint_slide(
     mpp
         Microns per pixel.
     seed
-        Same arguments and seed, same pixels.
+        Equal arguments and seeds give equal pixels.
     pieces
         Pieces of tissue side by side; 0 leaves bare glass.
     pen
@@ -112,7 +112,7 @@ def paint_slide(
     Returns
     -------
     PaintedTruth
-        What is where.
+        The truth of the slide.
     """
     scene = lay_out(width, height, mpp, seed, pieces, pen, border)
     painter = _Painter(scene, make_palette(mpp, seed))

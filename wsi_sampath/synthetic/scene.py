@@ -42,7 +42,7 @@ def lay_out(
     """Lay out a slide; the arguments are those of `paint_slide`."""
     rng = np.random.default_rng([seed, width, height])
     node_px = int(np.clip(2 ** round(np.log2(_NODE_UM / mpp)), 1, BAND_PX))
-    # One band of nodes more than the slide needs, so that the last tiles find all their corners.
+    # One more band of nodes than the slide needs, so that the last tiles find all their corners.
     shape = tuple(-(-size // BAND_PX) * BAND_PX // node_px + 1 for size in (height, width))
     y, x = np.indices(shape, dtype=np.float32) * np.float32(node_px)
     node_um = node_px * mpp
@@ -52,7 +52,7 @@ def lay_out(
     tissue_um = _signed_distance(tissue, node_um)
     pen_um = np.full(shape, -_FAR_UM, np.float32)
     if pen is not None:
-        # Its own numbers, so that the same slide lies under every pen.
+        # Random numbers of its own, so that every pen lies on the same slide.
         shaky = np.random.default_rng([seed, 1])
         pen_um = _stroke(y, x, width, height, shaky) * np.float32(mpp)
     glands = _gland_places(tissue_um, node_px, width, height, mpp, rng)

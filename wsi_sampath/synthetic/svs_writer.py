@@ -50,30 +50,21 @@ def write_svs(
     path
         The file to write; an existing one is replaced.
     rows
-        Either bands from top to bottom, uint8 (rows, width, 3), each a multiple of 256 rows but for
-        the last, or a function giving the uint8 pixels of a box (x, y, width, height).
-    width, height
-        Size of level 0 in pixels.
-    mpp
-        Microns per pixel, or None to leave it out of the file. The Aperio description has one
-        number for both axes, so unequal pixels cannot be written.
+        Bands from top to bottom, uint8 (rows, width, 3), each but the last a multiple of 256 rows;
+        or a function that returns the uint8 pixels of a box (x, y, width, height).
+    width, height, mpp
+        Size of level 0 in pixels, and microns per pixel; None leaves them out of the file.
     levels
         Downsamples, from 1 upwards, each dividing the next and 256. Level sizes round down.
-    tile
-        Side of the JPEG tiles in pixels, a multiple of 16.
-    quality
-        JPEG quality, 1..100; chroma is stored at half resolution as scanners do.
+    tile, quality
+        Side of the JPEG tiles in pixels, a multiple of 16, and their quality, 1..100; chroma is
+        stored at half resolution, as scanners do.
     app_mag
         Magnification to note; by default 10 / mpp rounded, and none where mpp is None.
     thumbnail
         Add a thumbnail as the second page, as scanners do.
     threads
         Encoding threads; all cores by default.
-
-    Returns
-    -------
-    Path
-        The file written.
 
     Raises
     ------
@@ -82,32 +73,30 @@ def write_svs(
     """
     _check(width, height, levels, tile)
     description = _description(width, height, mpp, app_mag, f"({tile}x{tile}) JPEG/RGB Q={quality}")
-    bands = _bands(rows, width, height)
-    big = width * height > _BIGTIFF_ABOVE_PX
     with (
         ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
         tempfile.TemporaryFile() as spool,
-        tifffile.TiffWriter(path, bigtiff=big) as tiff,
+        tifffile.TiffWriter(path, bigtiff=width * height > _BIGTIFF_ABOVE_PX) as tiff,
     ):
         encoder = _Encoder(pool, tile, quality)
         reduced = [_Level(spool, encoder, width // f, height // f, f) for f in levels[1:]]
         small = _Thumbnail(width, height)
-        level0 = _tee(bands, [*reduced, small])
+        level0 = _tee(_bands(rows, width, height), [*reduced, small])
         _write_page(tiff, encoder.tiles(level0), (height, width), tile, description)
         if thumbnail:
-            note = f"{_header()}\n{width}x{height} -> {small.pixels.shape[1]}x"
-            note += f"{small.pixels.shape[0]} - |"
-            tiff.write(
-                small.pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN
-            )
+            _write_thumbnail(tiff, small.pixels, f"{width}x{height}")
         for level in reduced:
-            shape = (level.height, level.width)
-            _write_page(tiff, level.replay(), shape, tile, description)
+            _write_page(tiff, level.replay(), (level.height, level.width), tile, description)
     return Path(path)
 
 
 # tifffile would otherwise note its own metadata in the description that marks a file as Aperio.
 _PLAIN = {"metadata": None, "software": False}
+
+
+def _write_thumbnail(tiff: tifffile.TiffWriter, pixels: UInt8Array, size: str) -> None:
+    note = f"{_header()}\n{size} -> {pixels.shape[1]}x{pixels.shape[0]} - |"
+    tiff.write(pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN)
 
 
 def _check(width: int, height: int, levels: Sequence[int], tile: int) -> None:

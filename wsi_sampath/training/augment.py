@@ -109,7 +109,7 @@ def colour_jittered(rng: np.random.Generator, image: Real) -> Real:
 
 
 def noisy(rng: np.random.Generator, image: Rgb, most: float = 5.0) -> Rgb:
-    """Return the picture with noise of the sensor, of a standard deviation of at most `most`."""
+    """Return the picture with sensor noise, its standard deviation at most `most`."""
     noise = rng.standard_normal(image.size // 4 + 1, dtype=np.float32) * rng.uniform(0, most)
     grain = np.resize(np.rint(noise).astype(np.int16), image.shape)
     return np.clip(image + grain, 0, 255).astype(np.uint8)

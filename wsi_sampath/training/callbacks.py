@@ -44,7 +44,7 @@ class Curve(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,7 +106,7 @@ class Pictures(Callback):
         self.folder, self.read, self.patches = folder, read, patches
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the patches one by one: there are few."""
+        """Draw the patches one at a time: there are few."""
         if not (self.patches and trainer.is_global_zero):
             return
         task = cast(SegmentationTask, pl_module)

@@ -1,4 +1,4 @@
-"""Where a training runs."""
+"""The devices of a training: Lightning's accelerator and strategy, checked in advance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_hardware(settings: TrainSettings) -> None:
     Raises
     ------
     UsageError
-        Naming them.
+        Names the devices.
     """
     kind, colon, index = settings.device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not index.isdecimal()):

@@ -33,9 +33,9 @@ class FeatureStore:
     Parameters
     ----------
     folder
-        Where they are kept; may be shared.
+        Where the features are kept; trainings may share it.
     read
-        Reads what the features are made of.
+        Reads the patches that the features are computed from.
     dtype
         Precision of the stored features.
     """

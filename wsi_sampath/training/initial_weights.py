@@ -44,7 +44,7 @@ class Start:
     model
         Its specification says what it is trained from and on.
     digests
-        Of the weights' files, by role; empty where they are random.
+        Digests of the weights' files, by role; empty where the weights are random.
     steps
         How many steps ago the weights were random, where that is known.
     """
@@ -109,7 +109,7 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> ModelSpec:
 
 
 def claims_of(settings: TrainSettings, base: ModelSpec, patches: PatchSet) -> dict[str, object]:
-    """Return what the trained model says of itself: nothing of it is taken over from `base`."""
+    """Return what the trained model says of itself; nothing is copied from `base`."""
     names = [spec.name for spec in patches.classes]
     more = ", ..." if len(names) > _NAMED else ""
     description = (
@@ -139,7 +139,7 @@ def _origin(settings: TrainSettings, base: ModelSpec) -> str:
 
 
 def _licensed(weights: str) -> str:
-    """Return how to call a file of weights: published ones with their licence."""
+    """Return the name of a file of weights, with its licence where it is published."""
     known = {file.name: file for file in FILES}
     if weights in known:
         return f"{weights} (licence {known[weights].licence})"
@@ -214,7 +214,7 @@ def _check_tile(network: SamPath, like: SamPath, settings: TrainSettings) -> Non
 
 
 def _with_new_classes(old: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights for other classes: their tokens anew, their networks as one of before."""
+    """Return the weights for other classes: fresh tokens, networks copied from an old class."""
     if not any(name.startswith(_HYPER) for name in old):
         raise WsiError("bad-model", "has no class networks to start new classes from")
     last = max(name for name in fresh if name.startswith(_IOU_HEAD)).rsplit(".", 1)[0]

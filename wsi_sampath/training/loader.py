@@ -37,9 +37,9 @@ class PatchReader:
     table
         The model's label for every label of the data; see `label_table`.
     side
-        Px of what comes out.
+        Side of the result in px.
     augmentation
-        How to change a version that is not `PLAIN`; None leaves it as it is.
+        How versions other than `PLAIN` are changed; None leaves them as they are.
     seed
         Seed of the random changes.
     """
@@ -66,7 +66,7 @@ class PatchReader:
 
 
 class Unusable(NamedTuple):
-    """What comes in place of a batch with a patch that cannot be read.
+    """Stands in for a batch with a patch that cannot be read.
 
     Errors raised in the processes that read would reach the main one as tracebacks.
     """
@@ -115,7 +115,7 @@ def shuffled(patches: Sequence[Patch], seed: int, epoch: int) -> list[Patch]:
 
 
 def share_of(patches: Sequence[Patch], rank: int, world: int) -> list[Patch]:
-    """Return the patches of one of `world` devices; all get equally many, some patches twice."""
+    """Return the patches of one of `world` devices; all get the same number, some patches twice."""
     each = math.ceil(len(patches) / world)
     return [patches[(rank + i * world) % len(patches)] for i in range(each)]
 
@@ -128,7 +128,7 @@ def version_of(epoch: int, augmentation: Augmentation | None) -> int:
 
 
 def versions(augmentation: Augmentation | None) -> list[int]:
-    """Return all versions there are, of a fixed augmentation."""
+    """Return all versions of a fixed augmentation."""
     return [PLAIN] if augmentation is None else [*range(augmentation.variants or 0)]
 
 

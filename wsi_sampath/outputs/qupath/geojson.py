@@ -290,7 +290,7 @@ class GeoJSONWriter:
 
 
 def is_intact(growing: Path, state: Mapping[str, Any]) -> bool:
-    """Tell whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
+    """Return whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
     try:
         with growing.open("rb") as file:
             return bool(_digest_of(file, state["bytes"]).hexdigest() == state["digest"])

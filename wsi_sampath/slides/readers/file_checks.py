@@ -1,7 +1,7 @@
-"""What a file claims, held against what it holds, before anything is planned by it.
+"""What a file claims, checked against what it holds before anything relies on it.
 
-One flipped bit makes a slide of gigapixels out of a small one. All sizes are checked here: against
-the number of tiles that are listed, the bytes these have, and a few of these bytes.
+One flipped bit turns a small slide into one of gigapixels. All sizes are checked here: against the
+number of listed tiles, their byte counts, and some of their bytes.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _SINGLE = (WIDTH, HEIGHT, COMPRESSION, SAMPLES, ROWS_PER_STRIP, PLANAR, TILE_WID
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
 _ZSTD = (50000, 34926)
 _JPEG2000 = (33003, 33004, 33005, 34712)
-# Bytes out per byte in: exact bounds of LZW, deflate and PackBits; JPEG needs half a byte for a
-# block of 64 bytes, and subsampled ones less; others that claim more than this are not pictures.
+# Bytes out per byte in: exact bounds for LZW, deflate and PackBits; JPEG needs half a byte per
+# block of 64 bytes, less when subsampled; others that claim more than this do not hold pictures.
 _RATIOS = {_NONE: 1, _LZW: 2000, _DEFLATE: 1040, _PACKBITS: 64, _JPEG: 1500}
 _DECODERS = {
     _LZW: imagecodecs.lzw_decode,
@@ -62,7 +62,7 @@ _DECODERS = {
     _ZSTD: imagecodecs.zstd_decode,
 }
 _OTHER_RATIO = 100_000
-# Below this, a small file may well claim it: an empty tile costs nothing.
+# Below this, even a small file may claim it: empty tiles cost nothing.
 _SLACK_BYTES = 4 << 20
 _MOST_SAMPLES = 64
 _YCBCR = 6
@@ -76,14 +76,14 @@ _HEAD_BYTES = 1 << 16
 
 
 class FalseClaimError(RefusedError):
-    """A header that says more than the file holds."""
+    """A header that claims more than the file holds."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}; copy it again from where it came")
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is not a plain file with something in it, without opening it.
+    """Refuse anything but a plain, non-empty file, without opening it.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def check_header(path: Path) -> None:
 
 
 def _check_sound(directory: Directory) -> None:
-    """Refuse an image without the tags that every image has, or readers take a smaller one."""
+    """Refuse an image without the tags that every image has: readers would take a smaller one."""
     for tag in _SINGLE:
         entry = directory.entries.get(tag)
         if entry is not None and entry.count != 1:
@@ -145,15 +145,15 @@ def _check_sound(directory: Directory) -> None:
 
 
 def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
-    """Hold the sizes of the levels that a reader found against the file.
+    """Check the sizes of the levels that a reader found against the file.
 
     Parameters
     ----------
     path
         The file.
     level_sizes
-        (width, height) per level. Sizes that no directory of the file has are the reader's own
-        doing (it knows formats with other rules) and are not judged.
+        (width, height) per level. Sizes that no directory of the file has come from the reader
+        itself (it knows formats with other rules) and are not judged.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """Say what lies beyond the end of the file, or was never written into it, level by level."""
+    """Return, per level, what lies beyond the end of the file or was never written into it."""
     claims = [
         f"the file ends before its data: {int(lost.grid.sum())} of {lost.grid.size} parts of "
         f"level {level} are missing; is it fully copied?"
@@ -204,7 +204,7 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
 def _places(
     directory: Directory, offsets: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return where to look into a level, at most `_MOST_LOOKS` offsets spread over it."""
+    """Return offsets at which to sample a level, at most `_MOST_LOOKS`, spread over it."""
     offsets, counts = offsets[counts > 0], counts[counts > 0]
     if not len(offsets):
         return offsets
@@ -225,7 +225,7 @@ class LostParts:
     grid
         bool (rows, columns) of segments.
     segment
-        (width, height) of one in pixels.
+        (width, height) of a segment in pixels.
     """
 
     grid: NDArray[np.bool_]
@@ -314,7 +314,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
 def _check_sample(
     directory: Directory, header: Header, offsets: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
-    """Look into a few tiles or strips: all of another size tell that the header is wrong."""
+    """Decode a few tiles or strips: if all have another size, the header is wrong."""
     if not directory.is_tiled and len(counts) > 1:
         offsets, counts = offsets[:-1], counts[:-1]
     inside = np.flatnonzero((counts > 0) & (offsets + counts <= header.file_size))
@@ -366,7 +366,7 @@ def _inflated_length(data: bytes, expected: int) -> int | None:
             part = inflater.decompress(data, min(_STEP, expected + 1 - length))
             data, length = inflater.unconsumed_tail, length + len(part)
             if not part and not data:
-                return None  # Cut short: damage, of which another test knows more.
+                return None  # Cut short: damage that another check reports.
     except zlib.error:
         return None
     return length

@@ -25,7 +25,7 @@ _FLUORESCENCE = ("Fluor", "EmissionWavelength", "ExcitationWavelength")
 
 @dataclass(frozen=True)
 class Channel:
-    """What the OME metadata say of a channel; `colour` is one of red, green, blue, or empty."""
+    """A channel as the OME metadata describe it; `colour` is red, green, blue, or empty."""
 
     name: str
     colour: str
@@ -33,7 +33,7 @@ class Channel:
 
 
 def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
-    """Take every OME image as a picture, and after them the pages that OME does not speak of.
+    """Take every OME image as a picture, followed by the pages that OME does not mention.
 
     Returns
     -------
@@ -156,14 +156,14 @@ def _channel(element: Element) -> Channel:
 
 
 def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
-    """Put red, green and blue in order, or say why the channels are not these.
+    """Put red, green and blue in order, or say why the channels are something else.
 
     Parameters
     ----------
     picture
         With one page for each channel.
     channels
-        What is known of them, possibly nothing.
+        What is known of the channels, possibly nothing.
     """
     planes, n = picture.planes, len(picture.planes)
     samples = int(planes[0].samplesperpixel)
@@ -192,7 +192,7 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
 def _samples_in_order(
     picture: Picture, channels: Sequence[Channel], names: str, order: list[int] | None
 ) -> Picture:
-    """Put the samples of one page in order, where every one of them has a name."""
+    """Put the samples of one page in order, where every sample has a name."""
     samples = int(picture.planes[0].samplesperpixel)
     if len(channels) != samples or samples < 3:
         return picture

@@ -1,4 +1,4 @@
-"""How large a slide says it is: all that its file states, and which statement counts.
+"""The scale of a slide: everything that its file states, and the statement that counts.
 
 From the most to the least trusted: OME-XML; the scanner's own metadata (Aperio, Philips, Leica,
 Ventana, or whatever vendor OpenSlide knows, DICOM among them); the description of a TIFF; its
@@ -25,27 +25,27 @@ from wsi_sampath.slides.readers.tiff_scale import (
     tiff_statements,
 )
 
-# Vendors of which a reader says no more than what stands in places that we read ourselves.
+# Vendors whose scale readers take only from places that we read ourselves.
 _PLAIN_VENDORS = frozenset({"", "aperio", "generic-tiff", "ome", "generic"})
 _LOW_TRUST = frozenset({"ImageJ description", "TIFF description", TAGS})
 
 
 @dataclass(frozen=True)
 class StatedScale:
-    """What the file says of its scale, as taken.
+    """The scale of a file, as chosen from its statements.
 
     Attributes
     ----------
     mpp
         (x, y) in um per level-0 pixel, None if the file states nothing usable.
     stated_by
-        Where that stands.
+        Where the file states it.
     objective
         Magnification, None if not stated.
     warnings
         Contradictions and oddities, for the user.
     hint
-        For a message about a missing mpp: what the file says that is not a measurement.
+        What the file says that is not a measurement, for the message about a missing mpp.
     """
 
     mpp: tuple[float, float] | None
@@ -56,7 +56,7 @@ class StatedScale:
 
 
 def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScale:
-    """Find out what a file says of its scale, and choose the most trusted statement.
+    """Collect what a file says about its scale, and choose the most trusted statement.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
         return StatedScale(None, objective=objective, hint=_hint(stated, objective))
     first = found[0]
     mpp, doubts = _both_axes(first)
-    # What better places say, and cannot be used, is not replaced by a worse one unsaid.
+    # An unusable statement in a better place is not silently replaced by a worse one.
     lost = tuple(f"{reason}; taken: {spoken_mpp(*mpp)} ({first.source})" for reason in stated.lost)
     lost = lost if first.source != OME else ()
     warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
@@ -110,18 +110,18 @@ def _file_statements(path: Path, size: tuple[int, int]) -> Statements:
         with tiff:
             return tiff_statements(tiff, size)
     except (*BROKEN_TIFF, ElementTree.ParseError):
-        return Statements(doubts=("what its tags say of the scale could not be read",))
+        return Statements(doubts=("what its tags say about the scale could not be read",))
 
 
 def _with_reader(
     stated: tuple[Statement, ...], reader: str, metadata: SlideMetadata
 ) -> tuple[Statement, ...]:
-    """Put what the reader says into its place among the statements of the file."""
+    """Rank what the reader says among the statements of the file."""
     mpp, vendor = metadata.mpp, metadata.vendor
     if mpp is None:
         return stated
     if vendor in _PLAIN_VENDORS:
-        # It read one of the places that were read here: it counts where that was not possible.
+        # The reader used a place that is read here, too: it counts only where that failed.
         measured = max(mpp) <= PLACEHOLDER_UM
         return stated or ((Statement(f"the reader {reader}", *mpp),) if measured else ())
     better = [statement for statement in stated if statement.source == OME]

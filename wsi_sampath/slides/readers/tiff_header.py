@@ -1,7 +1,7 @@
 """The directories of a TIFF, read with nothing but `struct`: what a header claims, unchecked.
 
-Libraries allocate and loop by what a header says. This reads the same numbers in bounded time and
-memory, so that they can be held against the file first. After TIFF 6.0 and the BigTIFF design.
+Libraries allocate and loop by what a header says. This module reads the same numbers in bounded
+time and memory, so that they can be checked first. After TIFF 6.0 and the BigTIFF design.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _TYPE_SIZES |= {16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _NDPI = 65420
-# Of an offset or a count that is read: two of them add up without overflow.
+# Limit of an offset or a count: two of them add up without overflow.
 _LARGEST = np.uint64(1 << 61)
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES = 256, 257, 258, 259, 262, 277
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 278, 279, 284
@@ -32,7 +32,7 @@ _NEEDED = (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS)
 
 @dataclass(frozen=True)
 class Entry:
-    """A tag: where its values lie in the file, and how many it says there are."""
+    """A tag: where its values lie in the file, and how many it claims."""
 
     kind: int
     count: int
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """One image of a TIFF, as its header has it.
+    """One image of a TIFF, as its header describes it.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class Header:
     order
         ``"<"`` or ``">"``.
     directories
-        Those that lie inside the file, the ones below others among them.
+        Those that lie inside the file, including sub-directories.
     cut_off
         Whether the chain of directories leads beyond the end of the file.
     """
@@ -238,7 +238,7 @@ def read_header(path: Path) -> Header | None:
     Returns
     -------
     Header or None
-        None for other files, and for NDPI, which has rules of its own.
+        None for other files, and for NDPI, which has its own rules.
     """
     with path.open("rb") as stream:
         file_size = stream.seek(0, 2)

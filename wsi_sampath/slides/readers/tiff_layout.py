@@ -1,4 +1,4 @@
-"""Which of the pictures in a TIFF is the slide, and which of them may be its lower levels."""
+"""The pictures in a TIFF: which one is the slide, and which may be its lower levels."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class Picture:
     Attributes
     ----------
     number
-        By which ``--image`` picks it: its page, or its image in the OME metadata.
+        The number for ``--image``: its page, or its image in the OME metadata.
     name
         As stated by the file.
     planes
         The page it is on; three pages where red, green and blue are kept apart.
     reduced
-        The same of every reduced copy that the file ties to it.
+        The same for every reduced copy that the file links to it.
     mpp
         (x, y) in um per pixel, None if not stated.
     ome
-        Whether the OME metadata speak of it.
+        Whether the OME metadata mention it.
     refusal
-        Why no RGB can be made of it, empty where it can.
+        Why it cannot be turned into RGB, empty where it can.
     warnings
-        Sentences for the user, where this picture is read.
+        Sentences for the user if this picture is read.
     role
-        What it is in place of a scan: ``"label"``, ``"macro"``...; empty for a scan.
+        What it is instead of a scan: ``"label"``, ``"macro"``...; empty for a scan.
     of_stack
-        Whether it is one plane of several that the file has of it.
+        Whether it is one of several planes of a stack.
     order
         Which samples of its pages are red, green and blue.
     """
@@ -101,7 +101,7 @@ def plain_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...]:
 
 
 def full_pages(tiff: tifffile.TiffFile) -> Iterator[Any]:
-    """Yield the pages of a TIFF, each with all of its tags."""
+    """Yield the pages of a TIFF, each with all its tags."""
     for index in range(len(tiff.pages)):
         page: Any = tiff.pages[index]
         yield page.aspage()
@@ -136,7 +136,7 @@ def choose(pictures: Sequence[Picture], number: int | None) -> tuple[Picture, tu
     Returns
     -------
     (Picture, tuple of str)
-        The picture, and what the user should know of the choice.
+        The picture, and what the user should know about the choice.
 
     Raises
     ------
@@ -199,8 +199,8 @@ def has_shape_of(size: tuple[int, int], other: tuple[int, int], slack: float = 0
 def lower_levels(chosen: Picture, pictures: Iterable[Picture]) -> list[tuple[Any, ...]]:
     """Return what may be lower levels of a picture, largest first: planes of each.
 
-    Reduced copies, and whatever other page of the file has its shape; what they show is not looked
-    at here.
+    Reduced copies, and any other page of the file with its shape; what they show is not checked
+    here.
     """
     others = [p.planes for p in pictures if p is not chosen and not p.role and not p.refusal]
     return sorted(

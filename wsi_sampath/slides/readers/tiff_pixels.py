@@ -35,11 +35,11 @@ class Samples:
     Attributes
     ----------
     kind
-        What they are.
+        The kind of the samples.
     bits
-        Bits that a sample has, or that are used of them.
+        Bits of a sample, or those of them that are used.
     alpha
-        What the sample after the colours is; further ones are left out.
+        The kind of the sample after the colours; further ones are left out.
     white_is_zero
         Whether grey is stored as a negative.
     palette
@@ -47,7 +47,7 @@ class Samples:
     assembled
         Whether it is only a guess that three grey planes are RGB.
     unnamed
-        Samples after the colours of which the file does not say what they are.
+        Number of samples after the colours that the file does not describe.
     order
         Which samples are red, green and blue.
     """
@@ -68,7 +68,7 @@ class Samples:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is 8-bit RGB, of which every reader makes the same pixels."""
+        """Whether this is 8-bit RGB, which every reader turns into the same pixels."""
         usual = (self.kind, self.bits, self.alpha, self.unnamed) == ("rgb", 8, "none", 0)
         return usual and self.order == (0, 1, 2)
 
@@ -82,7 +82,7 @@ class Samples:
         )
 
     def rgb(self, raw: Raw) -> Rgb:
-        """Make uint8 (h, w, 3) of (h, w, samples).
+        """Turn (h, w, samples) into uint8 (h, w, 3).
 
         Raises
         ------
@@ -134,7 +134,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     Raises
     ------
     RefusedError
-        Where no RGB can be made of them, saying what they are.
+        Where they cannot be turned into RGB, saying what they are.
     """
     page = planes[0]
     _check_numbers(page)
@@ -218,12 +218,12 @@ def settle(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[str, 
     samples
         As stated by the tags.
     tiles
-        (h, w, samples) each, of places with much to see, and of others.
+        (h, w, samples) each, of places with much detail, and of others.
 
     Returns
     -------
     (Samples, tuple of str)
-        What to go by, and what the user should know of it.
+        The samples as decided, and what the user should know about them.
 
     Raises
     ------

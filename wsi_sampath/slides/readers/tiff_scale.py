@@ -1,4 +1,4 @@
-"""What a TIFF says of its scale, in every place where writers say it; whichever reader opens it.
+"""The scale of a TIFF in every place where writers state it, whichever reader opens it.
 
 Places and spellings follow the OME-TIFF specification, TIFF 6.0 (tags 282, 283, 296), ImageJ's
 ``unit`` line, and the descriptions of Aperio, Philips, Leica and Ventana scanners.
@@ -22,7 +22,7 @@ OME, APERIO, TAGS = "OME-XML", "Aperio description", "TIFF resolution tags"
 _MOST_PAGES = 200
 _XMP = 700
 _UM_PER_TAG_UNIT = {2: 25400.0, 3: 10000.0}
-# Coarser than any slide scan: 72 or 300 dpi of a screen or a printer, 1/1, a default of 10 per cm.
+# Coarser than any slide scan: 72 or 300 dpi of a screen or printer, 1/1, a default of 10 per cm.
 PLACEHOLDER_UM = 20.0
 _NUMBER = r"\"?'?\s*([0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 _IN_WORDS = re.compile(
@@ -46,7 +46,7 @@ class Statement:
     Attributes
     ----------
     source
-        Where it stands, as a user would look for it.
+        Where it stands, in words that help the user find it.
     x, y
         Um per pixel; None where that axis is not stated.
     """
@@ -58,7 +58,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Statements:
-    """All that a file says of its scale.
+    """Everything that a file says about its scale.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Statements:
     objective
         Magnification, None if not stated.
     doubts
-        Sentences for the user where something is odd about what counts.
+        Sentences for the user about oddities of the statements that count.
     unusable
-        What was said and is not a measurement, in words.
+        Statements that are not measurements, in words.
     lost
-        What was meant as a measurement among these, but is in a unit that is not known.
+        Those of them that were meant as measurements, but have an unknown unit.
     """
 
     found: tuple[Statement, ...] = ()
@@ -82,7 +82,7 @@ class Statements:
 
 
 def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statements:
-    """Read everything that a TIFF says of the scale of its level 0.
+    """Read everything that a TIFF says about the scale of its level 0.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def _ome(note: str, size: tuple[int, int]) -> Statements:
     try:
         root = ElementTree.fromstring(note.strip("\0 \r\n\t"))
     except (ElementTree.ParseError, ValueError):
-        return Statements(doubts=("its OME-XML is damaged: what it says of the scale is lost",))
+        return Statements(doubts=("its OME-XML is damaged: the scale in it is lost",))
     images = [image for image in root.iterfind(".//{*}Image") if _pixels(image) is not None]
     fitting = [image for image in images if _ome_size(image) == size]
     if not fitting:
@@ -353,7 +353,7 @@ def _per_pixel(page: Any, tag: int, um: float | None) -> float | None:
     above, below = value if isinstance(value, tuple) and len(value) == 2 else (value, 1)
     if um is None or not above or not below:
         return None
-    # In this order, the digits are OpenSlide's.
+    # Computed in this order, the digits are those of OpenSlide.
     return _positive(um / (float(above) / float(below)))
 
 

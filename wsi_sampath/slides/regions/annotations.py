@@ -1,4 +1,4 @@
-"""What somebody drew on a slide: QuPath's GeoJSON to classes, polygons and label planes."""
+"""Annotations of a slide: QuPath's GeoJSON to classes, polygons and label planes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Annotation:
 
     @property
     def is_cut_out(self) -> bool:
-        """Whether it says what to leave out: ``Ignore*``, which ``Region*`` does not."""
+        """Whether it marks what to leave out: ``Ignore*`` does, ``Region*`` does not."""
         parts = (part.strip().casefold() for part in self.name.split(":"))
         return any(part.startswith("ignore") and part.endswith("*") for part in parts)
 
@@ -67,9 +67,9 @@ class Annotations:
     areas
         Those with a class.
     left_out
-        How often something is left out, by the reason.
+        Number of objects left out, by reason.
     warnings
-        What else the user should know of the file.
+        Further sentences for the user about the file.
     """
 
     areas: tuple[Annotation, ...]
@@ -77,7 +77,7 @@ class Annotations:
     warnings: tuple[str, ...] = ()
 
     def colors(self) -> dict[str, str | None]:
-        """Return the classes in the order in which they come first, each with its first colour."""
+        """Return the classes in order of first appearance, each with its first colour."""
         found: dict[str, str | None] = {}
         for area in self.areas:
             if not area.is_ignored:
@@ -85,7 +85,7 @@ class Annotations:
         return found
 
     def painted(self, named: Collection[str] = ()) -> tuple[Annotation, ...]:
-        """Return the areas that decide labels: of classes, of ``Ignore*``, and of these names."""
+        """Return the areas that decide labels: classes, ``Ignore*``, and these names."""
         names = set(map(name_key, named))
         return tuple(
             area
@@ -161,11 +161,11 @@ class LabelPainter:
     Parameters
     ----------
     areas
-        What was drawn.
+        The annotated areas.
     labels
         Label by class name; areas of other names, and those of label 0, erase what they cover.
     placement
-        Where the plane's pixels lie.
+        Position of the plane's pixels.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class LabelPainter:
         order = sorted(_spared(areas), key=lambda area: -float(shapely.area(area.area)))
         parts, owner = shapely.get_parts([area.area for area in order], return_index=True)
         self._labels = np.array([labels.get(area.name, 0) for area in order], np.uint8)[owner]
-        # Parts of their own: a box then costs what it touches, however many one area has.
+        # Split into parts: a box then costs what it touches, however many parts an area has.
         self._shapes = parts
         self._segments: dict[int, Segments] = {}
         self._tree = shapely.STRtree(self._shapes)
@@ -201,7 +201,7 @@ class LabelPainter:
             elif len(run):
                 segments, owner = edges(self._shapes[run])
                 pixel, shape = fill_each(self._placement.to_pixels(segments), owner, box)
-                # Where shapes overlap the last assignment stays.
+                # Where shapes overlap, the last assignment wins.
                 plane.reshape(-1)[pixel] = self._labels[run][shape]
         return plane
 
@@ -228,7 +228,7 @@ class LabelPainter:
 def labelled_boxes(
     painter: LabelPainter, plane: tuple[int, int], tile: int, least: float
 ) -> Iterator[Box]:
-    """Lay tiles side by side over all that is labelled and keep those with enough of it.
+    """Lay tiles side by side over the labelled area and keep those with enough labels.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def labelled_boxes(
         Side of the tiles, px of the plane. They do not overlap. Together they are centred on the
         labelled area, and reach beyond the slide only where they must.
     least
-        Share of labelled pixels from which a tile is kept; one pixel it must have.
+        Least share of labelled pixels of a tile; it needs at least one pixel.
     """
     around = painter.bounds()
     for y in _starts(around.y, around.height, tile, plane[1]):
@@ -269,7 +269,7 @@ def _starts(first: int, length: int, tile: int, limit: int) -> Iterable[int]:
 
 
 def _spared(areas: Sequence[Annotation]) -> list[Annotation]:
-    """Take what is to be left out from smaller areas that reach into it.
+    """Cut what is to be left out from smaller areas that reach into it.
 
     A smaller area within one of ``Ignore*`` was drawn there on purpose, and stays.
     """

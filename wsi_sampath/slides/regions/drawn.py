@@ -19,9 +19,9 @@ from wsi_sampath.slides.regions.rasterise import Placement
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip", ".json.zip", ".zip")
 _SLACK = 0.02
-"""Share of the slide's longer side by which a hand may slip over the edge."""
+"""Share of the slide's longer side by which a drawing may cross the edge."""
 _ON_TISSUE, _COVERED = 0.2, 0.5
-"""Whoever draws by hand leaves less glass in, or leaves less tissue out."""
+"""Drawings by hand include less glass than this, or miss less tissue."""
 _ASK = "are they of this slide, in pixels of level 0 with y counted downwards?"
 _ASK_OF_ANY = "is it of this slide, the same way up, and (GeoJSON) in pixels of level 0?"
 
@@ -32,18 +32,18 @@ def is_drawn(path: Path) -> bool:
 
 
 def read_tissue_areas(path: str | Path) -> tuple[tuple[Annotation, ...], tuple[str, ...]]:
-    """Read the areas that say what to analyse, and those of ``Ignore*`` within them.
+    """Read the areas to analyse, and those of ``Ignore*`` within them.
 
     Parameters
     ----------
     path
-        GeoJSON as QuPath writes it. Annotations count, whatever their class and without any;
-        detections, cells and tiles do not.
+        GeoJSON as QuPath writes it. Annotations count with any class or none; detections, cells
+        and tiles do not.
 
     Returns
     -------
     areas, warnings
-        Some of which are to be cut out; sentences that say what was left out, and why.
+        The areas, some of them to be cut out; sentences on what was left out, and why.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def _bad(path: Path, why: str) -> WsiError:
 def outside_notes(
     areas: Sequence[Annotation], slide_size: tuple[int, int], bounds_offset: tuple[float, float]
 ) -> tuple[str, ...]:
-    """Say how many areas lie outside of the slide, or reach far beyond it.
+    """Return warnings about areas outside the slide, or far beyond its edge.
 
     Parameters
     ----------
     areas
-        What was drawn.
+        The drawn areas.
     slide_size
         Width and height of level 0.
     bounds_offset
@@ -126,8 +126,8 @@ def outside_notes(
     outside = (corners[:, 2:] <= 0).any(axis=1) | (corners[:, :2] >= size).any(axis=1)
     beyond = (corners[:, :2] < -slack).any(axis=1) | (corners[:, 2:] > size + slack).any(axis=1)
     counts = {
-        "outside of": int(outside.sum()),
-        "partly outside of": int((beyond & ~outside).sum()),
+        "outside": int(outside.sum()),
+        "partly outside": int((beyond & ~outside).sum()),
     }
     slide = f"the slide ({slide_size[0]} x {slide_size[1]} px)"
     return tuple(
@@ -142,12 +142,12 @@ def _lie(count: int) -> str:
 
 
 def glass_notes(drawn: NDArray[np.bool_], tissue: NDArray[np.bool_]) -> tuple[str, ...]:
-    """Say so where most of what was drawn is glass, and most of the tissue lies elsewhere.
+    """Return a warning where most of the drawing is glass, and most of the tissue lies elsewhere.
 
     Parameters
     ----------
     drawn, tissue
-        bool (height, width) over the whole slide: what was drawn, and the tissue that was found.
+        bool (height, width) over the whole slide: the drawing, and the tissue that was found.
     """
     both = int((drawn & tissue).sum())
     share = both / max(1, int(drawn.sum()))
@@ -163,7 +163,7 @@ def load_mask(
     mask_size: tuple[int, int],
     bounds_offset: tuple[float, float] = (0.0, 0.0),
 ) -> NDArray[np.bool_]:
-    """Read a mask that says what to analyse, as `read_mask` does, without its notes."""
+    """Read a mask of what to analyse, as `read_mask` does, without its notes."""
     mask, _ = read_mask(
         path, slide_size=slide_size, mask_size=mask_size, bounds_offset=bounds_offset
     )
@@ -177,7 +177,7 @@ def read_mask(
     mask_size: tuple[int, int],
     bounds_offset: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Read a mask that says what to analyse, and what the user should know about it.
+    """Read a mask of what to analyse, and what the user should know about it.
 
     Parameters
     ----------
@@ -203,8 +203,8 @@ def read_mask(
     Raises
     ------
     WsiError
-        `bad-input` if the file cannot be read, holds no polygon, or has another shape than the
-        slide.
+        ``bad-input`` if the file cannot be read, holds no polygon, or its shape differs from the
+        slide's.
     """
     path = Path(path)
     if not is_drawn(path):

@@ -1,4 +1,4 @@
-"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
+"""What to analyse on a slide: the tissue mask, found or given, and doubts about it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Tissue:
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
-        """Everything for which tiles are to be read, bool (h, w)."""
+        """Everything that tiles are read for, bool (h, w)."""
         return self.mask if self.unknown is None else self.mask | self.unknown
 
 
@@ -70,13 +70,13 @@ def find_tissue(
     Returns
     -------
     Tissue
-        Its warnings name a slide that does not look like H&E, and what cannot be decoded.
+        Its warnings say that a slide does not look like H&E, and what cannot be decoded.
 
     Raises
     ------
     WsiError
         ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file, ``unreadable``
-        where nothing of the slide can be decoded.
+        where no part of the slide can be decoded.
     """
     match method:
         case "otsu":
@@ -127,7 +127,7 @@ def _drawn(slide: Slide, path: Path) -> Tissue:
 
 
 def place_doubts(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[str, ...]:
-    """Say so where what somebody drew, bool (h, w) at `MASK_MPP`, lies beside the tissue."""
+    """Return a warning where a drawing, bool (h, w) at `MASK_MPP`, misses the tissue."""
     from wsi_sampath.slides.regions.tissue import tissue_mask
 
     overview, sampling = slide.overview(MASK_MPP)

@@ -1,4 +1,4 @@
-"""The one reader of what somebody drew: QuPath's GeoJSON, from 0.2 to 0.8, and its relatives.
+"""The one reader of drawn objects: QuPath's GeoJSON, from 0.2 to 0.8, and its relatives.
 
 It knows three ways of naming the kind of an object (the ``id`` of 0.2, ``object_type`` of 0.3,
 ``objectType`` since), children within their parents, classes by name, by parts or with a parent,
@@ -20,8 +20,8 @@ from typing import Any, Literal
 import geojson
 import shapely
 
-from wsi_sampath.collecting import collection_paused
 from wsi_sampath.errors import WsiError
+from wsi_sampath.garbage_collection import collection_paused
 from wsi_sampath.slides.regions.polygon_parts import Broken, areas_of
 from wsi_sampath.unpacking import UNREADABLE, container_by_content, read_texts
 
@@ -87,7 +87,7 @@ class DrawnObject:
     Attributes
     ----------
     kind
-        What QuPath makes of it.
+        Its kind, as QuPath sees it.
     class_name
         As written, the parts joined by ``": "``; empty where it has no class.
     color
@@ -95,7 +95,7 @@ class DrawnObject:
     area
         MultiPolygon of valid parts, in level-0 pixels as QuPath counts them; None without any.
     lacks
-        What of it can't be used, and how often.
+        Number of its parts that cannot be used, by reason.
     """
 
     kind: Kind
@@ -107,7 +107,7 @@ class DrawnObject:
 
 @dataclass(frozen=True)
 class DrawnFile:
-    """All objects of a file in its order, and what its reader should know."""
+    """All objects of a file in its order, and warnings about the file."""
 
     objects: tuple[DrawnObject, ...]
     warnings: tuple[str, ...] = ()
@@ -167,7 +167,7 @@ def _parsed(text: str) -> object:
 
 
 def _features(content: object) -> Iterator[Mapping[str, Any] | None]:
-    """Walk down to features, parents before their children; None for what is none."""
+    """Walk down to features, parents before their children; None for other values."""
     waiting = [content]
     while waiting:
         node = waiting.pop()
@@ -231,7 +231,7 @@ def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Kind:
     if named is None and isinstance(identity, str):
         named = identity
     plain = (named or "").casefold().replace("_", "")
-    # As QuPath does: what it does not know is an annotation.
+    # As in QuPath, an unknown kind is an annotation.
     return _KINDS.get(plain.removeprefix("path").removesuffix("object"), "annotation")
 
 
@@ -270,7 +270,7 @@ def _lack_of(geometry: Mapping[str, Any]) -> Lack:
 
 
 def _single_geometries(geometry: object) -> Iterator[Mapping[str, Any]]:
-    """Walk collections of geometries down to those that are none."""
+    """Walk collections of geometries down to single geometries."""
     waiting = [geometry]
     while waiting:
         node = waiting.pop()
@@ -317,7 +317,7 @@ def _is_finite(value: object) -> bool:
 
 
 def left_out_of(objects: Iterable[DrawnObject]) -> Counter[Lack]:
-    """Count what of these objects can't be used."""
+    """Count by reason what cannot be used of these objects."""
     total: Counter[Lack] = Counter()
     for thing in objects:
         total += thing.lacks

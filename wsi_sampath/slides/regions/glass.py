@@ -1,6 +1,6 @@
 """The bare glass of a bright-field image, and how much light everything else takes from it.
 
-Without scipy, so that a look at the colours of a slide costs no import.
+Without scipy, so that checking the colours of a slide costs no import.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
-# Share of the image below which glass counts as out of sight.
+# Share of the image below which glass counts as absent.
 LEAST_GLASS = 0.005
 _GLASS_BESIDE_FILLING = 0.05
 _FLAT_RANGE, _DIMMEST_GLASS, _GLASS_CAST = 6, 110, 0.12
@@ -47,7 +47,7 @@ def _neighbours(plane: UInt8Array, combine: np.ufunc) -> UInt8Array:
 
 
 def glass_colour(rgb: UInt8Array, flat: BoolArray | None = None) -> FloatArray:
-    """Find the colour of bare glass, float32 (3,): a usual white where hardly any is in sight.
+    """Find the colour of bare glass, float32 (3,): a usual white where hardly any is visible.
 
     Glass is the brightest that is even and nearly without colour; its white balance and its
     brightness are the scanner's. Pure white beside it is what scanners fill unscanned places with.
@@ -82,7 +82,7 @@ def glass_colour(rgb: UInt8Array, flat: BoolArray | None = None) -> FloatArray:
 
 
 def _tinted_glass(pixels: UInt8Array, even: BoolArray) -> FloatArray | None:
-    """Find glass of a strong tint, of which there is much in one colour."""
+    """Find glass of a strong tint, which fills a large area in one colour."""
     bright = pixels[even & (pixels.min(1) >= _DIMMEST_TINTED)]
     if not len(bright):
         return None

@@ -13,7 +13,7 @@ _FARTHEST_PX = 1e12
 
 
 class Broken(Exception):
-    """Coordinates of which no polygon can be made."""
+    """Coordinates that do not make a polygon."""
 
     def __init__(self, how: Literal["not finite", "far", "broken"]) -> None:
         super().__init__(how)
@@ -21,20 +21,19 @@ class Broken(Exception):
 
 
 def areas_of(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken | None]:
-    """Make areas of the coordinates of MultiPolygons, of all objects of a file at once.
+    """Turn the coordinates of MultiPolygons into areas, for all objects of a file at once.
 
     Parameters
     ----------
     objects
-        For each a list of polygons, each a list of rings, the first of which is the outline;
-        a ring is a list of positions of two numbers or more, closed or not.
+        Per object a list of polygons, each a list of rings, the first of which is the outline; a
+        ring is a list of positions of two numbers or more, closed or not.
 
     Returns
     -------
     list
-        For each its area, of valid parts, which where an outline crosses itself are mended; None
-        where it is empty; what is wrong where a coordinate is not a number, not finite, or farther
-        away than any slide reaches.
+        Per object its area of valid parts, mended where an outline crosses itself; None where it
+        is empty; a `Broken` where a coordinate is not a number, not finite, or beyond any slide.
     """
     try:
         return _areas_at_once(objects)
@@ -91,8 +90,8 @@ def _positions(ring: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed JSON
 def _polygons(
     positions: NDArray[np.float64], lengths: NDArray[np.int64], owner: NDArray[np.int64]
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Make polygons of rings by owner, and tell whose they are."""
-    # A line there and back is no area, and a ring of shapely needs four positions.
+    """Make polygons of rings by owner, and return their owners."""
+    # A line there and back is not an area, and a ring of shapely needs four positions.
     ends = np.cumsum(lengths)
     closed = (positions[ends - lengths] == positions[ends - 1]).all(axis=1)
     large = lengths - closed >= 3

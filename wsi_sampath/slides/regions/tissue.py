@@ -1,4 +1,4 @@
-"""Where the tissue is, from the colours of a low-resolution image."""
+"""Tissue found by the colours of a low-resolution image."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def tissue_mask(
     Returns
     -------
     bool (h, w)
-        With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps that
-        are narrower than about four such pixels count as tissue.
+        With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps
+        narrower than about four such pixels count as tissue.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def _stain(density: FloatArray, sigma: tuple[float, float]) -> FloatArray:
 
 
 def _glass_noise(stain: FloatArray, glass: BoolArray) -> float:
-    """Return what nearly all glass stays below; infinite where none is in sight."""
+    """Return the density that nearly all glass stays below; infinite without visible glass."""
     return float(np.percentile(stain[glass], 99)) if glass.mean() >= LEAST_GLASS else np.inf
 
 
 def _cut(stain: FloatArray, noise: float) -> float:
-    """Choose the threshold; negative, so that all is taken, where all is stained."""
+    """Choose the threshold; negative, so that everything passes, where all is stained."""
     if not stain.size or float(np.percentile(stain, 0.5)) > _ALL_TISSUE:
         return -1.0
     lowest = float(np.clip(_NOISE_FACTOR * noise, *_LOWEST_CUTS))
