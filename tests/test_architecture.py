@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stub_network import make_stub
 
 from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.inference import run as run_module
+from wsi_sampath.inference import semantic
 from wsi_sampath.inference.semantic import open_class_layer
 from wsi_sampath.slides.readers import open as open_module
 from wsi_sampath.synthetic.painted import paint_slide
@@ -35,12 +37,12 @@ def painted(tmp_path_factory):
 
 
 def test_no_example_is_longer_than_it_says():
-    assert len(EXAMPLES) >= 3
+    assert set(EXAMPLES) == {"network", "output", "reader", "measurement"}
     assert all(len(text.splitlines()) <= 32 for text in EXAMPLES.values())
 
 
 def test_another_network(painted, tmp_path):
-    model = load_stub()
+    model = make_stub()
     network = example("network")["Darkness"]()
     spec = model.spec.model_copy(update={"classes": model.spec.classes[:2]})
     made = segment_slide(
@@ -62,7 +64,7 @@ def test_another_output(painted, tmp_path, monkeypatch):
             yield layer(plain.plan, plain.class_names, plain.pyramid, plain.tracer, plain.geojson)
 
     monkeypatch.setattr(run_module, "open_layer", opened)
-    made = segment_slide(painted, tmp_path / "a.zarr", settings=SETTINGS, model=load_stub())
+    made = segment_slide(painted, tmp_path / "a.zarr", settings=SETTINGS, model=make_stub())
     labels = made.read_labels()
     assert made.attributes["profile"] == (labels > 0).mean(axis=1).tolist()
 
@@ -75,3 +77,12 @@ def test_another_reader(tmp_path, monkeypatch):
     with closing(open_module.open_reader(tmp_path / "a.npy")) as found:
         assert found.name == "numpy"
         assert np.array_equal(found.read(0, 10, 20, 30, 40), pixels[20:60, 10:40])
+
+
+def test_another_measurement(painted, tmp_path, monkeypatch):
+    monkeypatch.setitem(semantic.MEASUREMENTS, "Circularity", example("measurement")["circularity"])
+    settings = SETTINGS.model_copy(update={"polygons": True})
+    made = segment_slide(painted, tmp_path / "a.zarr", settings=settings, model=make_stub())
+    found = [region.measurements["Circularity"] for region in made.polygons()]
+    assert found
+    assert all(0 < value <= 1 for value in found)

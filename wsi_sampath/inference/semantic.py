@@ -16,6 +16,7 @@ from torch import Tensor
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.inference.blend import Plane, Rows
 from wsi_sampath.inference.durable.ledger import Arrays, Strip
+from wsi_sampath.inference.measurements import MEASUREMENTS
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.outputs.omezarr.images import ROOT, ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
@@ -24,7 +25,6 @@ from wsi_sampath.outputs.polygons.tracer import PolygonTracer, TracedPolygon
 from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject, PlaneToSlide
 
 CLASS_MAP = "labels/classes"
-MEASUREMENTS = ("Mean probability",)
 _TRACER = "tracer."
 _STORED = ("labels", "probabilities")
 
@@ -313,7 +313,7 @@ def _polygons(run: Run, last: Strip | None) -> GeoJSONWriter | nullcontext[None]
         classes=run.model.spec.classes,
         transform=plane_to_slide(run),
         namespace=run.identity["run_id"],
-        measurements=MEASUREMENTS,
+        measurements=tuple(MEASUREMENTS),
         run=run.identity["run_id"],
         growing=work.growing_polygons,
         name=run.files.geojson.name,
@@ -323,7 +323,8 @@ def _polygons(run: Run, last: Strip | None) -> GeoJSONWriter | nullcontext[None]
 
 
 def _as_object(region: TracedPolygon) -> PlaneObject:
-    return PlaneObject(region.label, region.polygon, (region.mean_score / 255,))
+    values = tuple(measure(region) for measure in MEASUREMENTS.values())
+    return PlaneObject(region.label, region.polygon, values)
 
 
 def _count_labels(labels: NDArray[np.uint8], n_classes: int) -> NDArray[np.float64]:
