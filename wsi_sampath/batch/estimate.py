@@ -1,4 +1,4 @@
-"""What a batch would cost, before anything is written: tiles, tissue, hours, gigabytes."""
+"""The cost of a batch, before anything is written: tiles, tissue, hours, gigabytes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.mpp import Mpp
 
-# Tiles of the trial runs; the longer one only where the first was quick.
+# Tiles of the trial runs; the longer one runs only if the first was quick.
 _TRIALS = (2, 16)
 _QUICK_S = 4.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a tile costs on this machine: wall seconds, and bytes of zarr and polygons."""
+    """The cost of a tile on this machine: wall seconds, and bytes of zarr and polygons."""
 
     seconds_per_tile: float
     bytes_per_tile: float
@@ -36,7 +36,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one slide would cost.
+    """The cost of one slide.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Estimate:
     state
         ``"to do"``, ``"done already"``, or the reason why it would fail.
     message
-        Of the failure.
+        Message of the failure.
     """
 
     job: Job
@@ -185,7 +185,7 @@ def estimate_line(one: Estimate) -> str:
 
 
 def summary_line(estimates: Sequence[Estimate], *, n_devices: int = 1) -> str:
-    """Return what the whole batch would cost, as one line."""
+    """Return the cost of the whole batch, as one line."""
     todo = [one for one in estimates if one.state == "to do"]
     failing = sum(one.fails for one in estimates)
     seconds = sum(one.seconds for one in todo) / n_devices

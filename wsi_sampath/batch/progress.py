@@ -1,4 +1,4 @@
-"""What a batch tells while it runs."""
+"""What a batch reports while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_sampath.shown import plural
 
 
 class BatchProgress(Progress, Protocol):
-    """Receives the course of a batch, and of each of its slides."""
+    """Receives the events of a batch, and of each of its slides."""
 
     def begin_batch(self, n_slides: int) -> None:
         """Start a batch."""
@@ -29,7 +29,7 @@ class BatchProgress(Progress, Protocol):
 
 
 class SilentBatch(Silent):
-    """A progress that tells nothing."""
+    """Progress that reports nothing."""
 
     def begin_batch(self, n_slides: int) -> None:
         """See `BatchProgress`."""

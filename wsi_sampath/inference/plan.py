@@ -69,7 +69,7 @@ class RunFiles:
         return self.geojson.with_name(self.geojson.name + ".claim")
 
     def are_tidy(self) -> bool:
-        """Tell whether nothing is left of a run that was killed, or is still going on."""
+        """Return whether nothing is left of a run that was killed, or is still going on."""
         return not (self.work.path.exists() or self.claim.exists())
 
     def check(self, *, tissue: str, run_id: str) -> None:
