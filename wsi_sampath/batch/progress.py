@@ -99,12 +99,12 @@ class BatchCounts:
             parts.append(f"{self.failed} failed")
         parts += [f"{self.left} left", f"{self.tiles_per_s:.1f} tiles/s"]
         if self.left and self.seconds_left is not None:
-            parts.append(f"about {spoken(self.seconds_left)} to go")
+            parts.append(f"about {format_duration(self.seconds_left)} to go")
         return "batch: " + ", ".join(parts)
 
 
-def spoken(seconds: float) -> str:
-    """Write a time as a person would: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
+def format_duration(seconds: float) -> str:
+    """Return a time as a person would write it: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
