@@ -26,11 +26,11 @@ from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.evaluation.scores import summarise
 from wsi_sampath.evaluation.vanilla import evaluate_vanilla
+from wsi_sampath.models.checkpoints import load_checkpoint
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.importing import load_sam
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec, PathologySpec, SamSpec, VitSpec
-from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.loader import PatchReader, label_table
 from wsi_sampath.training.run_folder import read_json, write_json
@@ -156,7 +156,7 @@ def run_trained(study: Study, row: Row) -> None:
     """Train a row and score it on the test split."""
     settings = settings_of(study, row)
     trained = train(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    model = load_model(trained.model).module
+    model = load_checkpoint(trained.model)
     patches = study.patches(row)
     side = settings.side or model.spec.tile
     read = PatchReader(patches, label_table(model.spec, patches), side)

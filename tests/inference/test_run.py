@@ -346,8 +346,8 @@ def test_bad_tiles_are_counted_located_and_left_out(painted, tmp_path, monkeypat
 
 def test_a_network_that_answers_nan_is_counted(painted, tmp_path):
     class Sick(StubNetwork):
-        def class_probabilities(self, logits):
-            answer = super().class_probabilities(logits)
+        def maps(self, images, side):
+            answer = super().maps(images, side)
             if len(self.calls) == 5:
                 answer[0, 0, 0, 0] = float("nan")
             return answer

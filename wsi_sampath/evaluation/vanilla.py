@@ -14,6 +14,7 @@ from torch import Tensor
 from wsi_sampath.data.patches import Patch, PatchSet
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.metrics import Counts, confusion
+from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.frame import image_in_frame, points_in_frame, size_in_frame
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.spec import IMAGENET_MEAN, IMAGENET_STD
@@ -178,7 +179,7 @@ def propose(sam: Sam, image: NDArray[np.uint8], dots: Sequence[Dot]) -> Iterator
         return
     size = (image.shape[0], image.shape[1])
     with torch.inference_mode():
-        embedding = sam.embed(_framed(sam, image))
+        embedding = sam.embed([_framed(sam, image)])
     for start in range(0, len(dots), _DOTS_AT_ONCE):
         some = dots[start : start + _DOTS_AT_ONCE]
         masks, scores = _best_masks(sam, embedding, some, size)
@@ -197,14 +198,14 @@ def _framed(sam: Sam, image: NDArray[np.uint8]) -> Tensor:
 
 @torch.inference_mode()
 def _best_masks(
-    sam: Sam, embedding: Tensor, dots: Sequence[Dot], size: tuple[int, int]
+    sam: Sam, embedding: Embedding, dots: Sequence[Dot], size: tuple[int, int]
 ) -> tuple[NDArray[np.bool_], list[float]]:
     # The centre of a pixel stays a centre: SAM adds the half again.
     centres = np.array([[(dot.x + 0.5, dot.y + 0.5)] for dot in dots])
     points = torch.from_numpy(points_in_frame(centres, size, sam.tile) - 0.5).float()
     inside = torch.ones(points.shape[:2], dtype=torch.int)
-    device = embedding.device
-    logits, scores = sam.masks(embedding, points=(points.to(device), inside.to(device)))
+    device = _device(sam)
+    logits, scores = sam.masks(embedding, Prompts(points.to(device), inside.to(device)))
     best = scores.argmax(dim=1)
     rows = torch.arange(len(best), device=device)
     used = size_in_frame(size, sam.tile)

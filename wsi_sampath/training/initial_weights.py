@@ -179,6 +179,10 @@ def _going_on(spec: ModelSpec, settings: TrainSettings) -> Start:
     digests = {"model": trained.weights_sha256}
     steps = steps_since_random(provenance_of(settings.model))
     network = trained.module
+    if not isinstance(network, SamPath):
+        raise WsiError(
+            "bad-model", "is not a SAM-Path, so it cannot start one", subject=settings.model
+        )
     if spec.tile != trained.spec.tile:
         if spec.sam is not None and spec.sam.absolute_positions:
             message = f"has positions for tiles of {trained.spec.tile} px alone; leave tile away"

@@ -84,8 +84,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def labels(self, batch: Tensor, side: int) -> Tensor:
         """Return the predicted labels 1..k at `side` px, as the paper evaluates."""
-        logits = resized(self(batch).logits.float(), side)[:, 1:]
-        return logits.argmax(dim=1) + 1
+        return self.model.labels(self(batch), side)
 
     def loss(self, batch: Pair) -> LossParts:
         """Return the loss of a batch, taken at the size of its labels."""
