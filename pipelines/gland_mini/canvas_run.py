@@ -77,7 +77,7 @@ class Curriculum:
         return sum(stage.steps for stage in self.stages)
 
 
-def train(
+def train_on_canvases(
     model: Model,
     build: Callable[[int], Model],
     curriculum: Curriculum,

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from pipelines.gland_mini.baselines import PlainUNet, parameters, without_class_prompts
-from pipelines.gland_mini.canvas_run import Curriculum, Stage, train
+from pipelines.gland_mini.canvas_run import Curriculum, Stage, train_on_canvases
 from pipelines.gland_mini.data import (
     EBHI_SHARE,
     RINGS_SHARE,
@@ -92,7 +92,7 @@ def train_packaged(options: argparse.Namespace, spec: ModelSpec, glands: Glands)
     sources = training_sources(glands, options.data)
     report = partial(quick_scores, glands.validation, build)
     state = options.out.with_suffix(".state")
-    trained = train(build(spec.tile), build, curriculum, sources, state, report)
+    trained = train_on_canvases(build(spec.tile), build, curriculum, sources, state, report)
     run = {"sides": SIDES, "batches": BATCHES, "steps": options.steps, "peak": options.peak}
     save_checkpoint(trained, options.out, provenance=json.dumps({**run, "seed": options.seed}))
 
@@ -119,7 +119,9 @@ def train_variant(
     sources = training_sources(glands, options.data)
     report = partial(quick_scores, glands.validation, build)
     curriculum = comparison_curriculum(options.compare)
-    return train(model, build, curriculum, sources, variant_state(options, name), report)
+    return train_on_canvases(
+        model, build, curriculum, sources, variant_state(options, name), report
+    )
 
 
 def variant_state(options: argparse.Namespace, name: str) -> Path:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.progress import BatchCounts, spoken
+from wsi_sampath.batch.progress import BatchCounts, format_duration
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.progress import LiveBatch, batch_progress
 from wsi_sampath.inference.finished import Finished
@@ -39,7 +39,7 @@ def test_tiles_of_slides_that_ran_elsewhere():
 
 
 def test_spoken_times():
-    assert [spoken(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
+    assert [format_duration(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):

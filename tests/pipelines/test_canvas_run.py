@@ -10,7 +10,7 @@ from pipelines.gland_mini.canvas_run import (
     canvas_loss,
     cosine_rate,
     move_towards,
-    train,
+    train_on_canvases,
     with_exact_depthwise,
 )
 from pipelines.gland_mini.mosaic import Collection, LabelledPicture
@@ -59,7 +59,7 @@ class Killed(Exception):
 
 def test_killed_and_resumed_gives_the_same_weights(model, sources, tmp_path):
     curriculum = Curriculum(STAGES, warm_up=2, save_every=0, validate_every=3)
-    whole = train(model, build, curriculum, sources, tmp_path / "whole", lambda _: {})
+    whole = train_on_canvases(model, build, curriculum, sources, tmp_path / "whole", lambda _: {})
     asked = []
 
     def killer(_):
@@ -70,9 +70,9 @@ def test_killed_and_resumed_gives_the_same_weights(model, sources, tmp_path):
 
     for _ in range(2):
         with pytest.raises(Killed):
-            train(model, build, curriculum, sources, tmp_path / "killed", killer)
-    resumed = train(model, build, curriculum, sources, tmp_path / "killed", killer)
-    again = train(model, build, curriculum, sources, tmp_path / "killed", killer)
+            train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
+    resumed = train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
+    again = train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
         assert torch.equal(weight, again.state_dict()[name]), name
@@ -94,7 +94,7 @@ def test_distances_beyond_the_small_tile_keep_their_positions(model, sources, tm
     table = "sam_encoder.blocks.0.attn.rel_pos_h"
     nn.init.normal_(model.state_dict()[table])
     curriculum = Curriculum((Stage(32, 2, 6),), warm_up=1)
-    trained = train(model, build, curriculum, sources, tmp_path / "state", lambda _: {})
+    trained = train_on_canvases(model, build, curriculum, sources, tmp_path / "state", lambda _: {})
     before, after = model.state_dict()[table], trained.state_dict()[table]
     assert torch.equal(before[[0, 1, 5, 6]], after[[0, 1, 5, 6]])
     assert not torch.equal(before[2:5], after[2:5])

@@ -209,7 +209,7 @@ def _is_same_path(owner: str, slide: Path) -> bool:
 
 
 def _may_be(owner: str, slide: Path) -> bool:
-    """Tell whether a slide of this name may be the owner: not where that one is another file."""
+    """Return whether a slide of this name may be the owner: not where that one is another file."""
     if Path(owner).name != slide.name:
         return False
     if os.sep not in owner:

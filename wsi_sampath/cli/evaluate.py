@@ -194,7 +194,7 @@ def _print(scores: dict[str, Any]) -> None:
 
 
 def _is_of_paper(scores: dict[str, Any]) -> bool:
-    """Tell whether the classes are those of the paper's data: elsewhere its numbers mislead."""
+    """Return whether the classes are those of the paper's data: elsewhere its numbers mislead."""
     from wsi_sampath.data.grouping import read_grouping
 
     names = {one.casefold() for one in scores["per_class"]}

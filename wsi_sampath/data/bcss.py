@@ -23,7 +23,7 @@ from wsi_sampath.data.grouping import Grouping, read_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
 from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import TEST_FOLD, Patch
-from wsi_sampath.data.prepare import paired
+from wsi_sampath.data.prepare import labelled_pixels
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.pictures import picture_size, read_picture
 from wsi_sampath.slides.regions.mask_image import read_mask
@@ -201,7 +201,9 @@ def _source(
     image, mask = pair
 
     def cut() -> Iterator[Piece]:
-        rgb, labels, notes = paired(read_picture(image), read_mask(mask), grouping, image, mask)
+        rgb, labels, notes = labelled_pixels(
+            read_picture(image), read_mask(mask), grouping, image, mask
+        )
         for patch, (y, x) in tiles.items():
             box = np.s_[y : y + SIDE_PX, x : x + SIDE_PX]
             yield Piece(patch.img_id, rgb[box], labels[box], notes=notes)

@@ -27,10 +27,10 @@ def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
     except WsiError as error:
         raise UsageError(f"{error.message}{hint}", subject=str(path)) from error
     except ValidationError as error:
-        raise UsageError(explained(error, kind), subject=str(path)) from error
+        raise UsageError(table_error(error, kind), subject=str(path)) from error
 
 
-def explained(error: ValidationError, kind: type[BaseModel]) -> str:
+def table_error(error: ValidationError, kind: type[BaseModel]) -> str:
     """Return what is wrong with a table; an unknown key with the nearest known one."""
     errors = error.errors()
     first = next((problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0])

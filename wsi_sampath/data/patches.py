@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
-from wsi_sampath.data.class_tables import explained
+from wsi_sampath.data.class_tables import table_error
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.settings import Frozen
@@ -214,7 +214,7 @@ def _read_classes(path: Path) -> ClassList:
     try:
         return ClassList.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise _bad(path, explained(error, ClassList)) from error
+        raise _bad(path, table_error(error, ClassList)) from error
 
 
 def _read_table(path: Path) -> Iterator[Patch]:

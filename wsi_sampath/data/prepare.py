@@ -133,13 +133,13 @@ def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Labelled
 
     def cut() -> Iterator[Piece]:
         picture, painted = read_picture(image), read_mask(mask)
-        rgb, labels, notes = paired(picture, painted, grouping, image, mask)
+        rgb, labels, notes = labelled_pixels(picture, painted, grouping, image, mask)
         yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
 
     return LabelledImage(image, mask, (patch,), cut)
 
 
-def paired(
+def labelled_pixels(
     picture: Picture, painted: Mask, grouping: Grouping, image: Path, mask: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
     """Return the pixels of an image, the labels of its mask, and notes on how both were read.

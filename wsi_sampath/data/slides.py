@@ -57,7 +57,7 @@ class CutSettings:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SlideAnnotations:
     """One slide, the annotations of it, and its case."""
 
     slide: Path
@@ -65,15 +65,15 @@ class Drawn:
     case: str
 
 
-def paired(files: Sequence[Path], case: str) -> list[Drawn]:
+def paired(files: Sequence[Path], case: str) -> list[SlideAnnotations]:
     """Pair the arguments of the command line: slide, annotations, slide, annotations, ..."""
     if len(files) % 2:
         raise UsageError("give every slide with its annotations: SLIDE FILE.geojson ...")
     pairs = zip(files[::2], files[1::2], strict=True)
-    return [Drawn(slide, drawn, find_case(case, slide.stem)) for slide, drawn in pairs]
+    return [SlideAnnotations(slide, drawn, find_case(case, slide.stem)) for slide, drawn in pairs]
 
 
-def listed(path: Path, case: str) -> list[Drawn]:
+def listed(path: Path, case: str) -> list[SlideAnnotations]:
     """Read a CSV with the columns slide, annotations and, if wanted, case.
 
     Raises
@@ -91,7 +91,7 @@ def listed(path: Path, case: str) -> list[Drawn]:
         where = f"line {lacking[0]} has" if lacking else "has"
         raise UsageError(f"{where} nothing in column slide or annotations", subject=str(path))
     return [
-        Drawn(
+        SlideAnnotations(
             path.parent / row["slide"],
             path.parent / row["annotations"],
             row.get("case") or find_case(case, Path(row["slide"]).stem),
@@ -110,7 +110,7 @@ def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClas
 
 
 def cut_slides(
-    drawn: Sequence[Drawn], classes_file: Path | None, cutting: CutSettings
+    drawn: Sequence[SlideAnnotations], classes_file: Path | None, cutting: CutSettings
 ) -> tuple[list[AnnotatedSlide], NamedClasses, list[str]]:
     """Find the tiles of every slide.
 
@@ -136,7 +136,11 @@ def cut_slides(
 
 
 def _cut(
-    source: Drawn, drawn: Annotations, classes: NamedClasses, cutting: CutSettings, notes: list[str]
+    source: SlideAnnotations,
+    drawn: Annotations,
+    classes: NamedClasses,
+    cutting: CutSettings,
+    notes: list[str],
 ) -> AnnotatedSlide:
     names = {area.name for area in drawn.areas if not area.is_ignored}
     labels = classes.labels(names, subject=str(source.annotations))

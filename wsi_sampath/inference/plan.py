@@ -24,7 +24,7 @@ from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
-from wsi_sampath.slides.mpp import spoken_mpp
+from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
@@ -69,7 +69,7 @@ class RunFiles:
         return self.geojson.with_name(self.geojson.name + ".claim")
 
     def are_tidy(self) -> bool:
-        """Tell whether nothing is left of a run that was killed, or is still going on."""
+        """Return whether nothing is left of a run that was killed, or is still going on."""
         return not (self.work.path.exists() or self.claim.exists())
 
     def check(self, *, tissue: str, run_id: str) -> None:
@@ -242,7 +242,7 @@ def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
     if factor <= _ENLARGED:
         return ()
     return (
-        f"the slide has {spoken_mpp(slide.mpp.x, slide.mpp.y)} per pixel, the network needs "
+        f"the slide has {format_mpp(slide.mpp.x, slide.mpp.y)} per pixel, the network needs "
         f"{sampling.requested_mpp:.4g} um: the slide is enlarged {factor:.3g} times, without the "
         "detail that the network was trained on",
     )

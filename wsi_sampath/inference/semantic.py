@@ -256,7 +256,7 @@ def open_class_layer(run: Run, last: Strip | None) -> Iterator[ClassLayer]:
 
 
 def holds(run: Run, strip: Strip) -> bool:
-    """Tell whether the growing zarr still holds the chunks that it held at a strip."""
+    """Return whether the growing zarr still holds the chunks that it held at a strip."""
     flushed, digest = strip.notes["flushed"], strip.notes["stored"]
     return bool(stored_rows(run.files.work.maps, pyramid_spec(run), flushed).digest == digest)
 

@@ -101,12 +101,12 @@ def differs(first: float, second: float) -> bool:
     return not math.isclose(first, second, rel_tol=CONFLICT)
 
 
-def spoken_mpp(x: float, y: float) -> str:
+def format_mpp(x: float, y: float) -> str:
     """Return an mpp as people read it, one number where the axes are equal.
 
     Examples
     --------
-    >>> spoken_mpp(0.25, 0.25), spoken_mpp(0.25, 0.5)
+    >>> format_mpp(0.25, 0.25), format_mpp(0.25, 0.5)
     ('0.25 um', '0.25 x 0.5 um')
     """
     return f"{x:.5g} um" if f"{x:.5g}" == f"{y:.5g}" else f"{x:.5g} x {y:.5g} um"
@@ -135,7 +135,7 @@ def objective_doubts(mpp: Mpp, objective: float | None) -> list[str]:
     if _FINEST * usual <= min(mpp.x, mpp.y) and max(mpp.x, mpp.y) <= _COARSEST * usual:
         return []
     return [
-        f"a {objective:g}x objective and {spoken_mpp(mpp.x, mpp.y)} per pixel hardly go together "
+        f"a {objective:g}x objective and {format_mpp(mpp.x, mpp.y)} per pixel hardly go together "
         f"(about {usual:.3g} is usual); if areas look wrong, give the true value with --slide-mpp"
     ]
 

@@ -20,7 +20,7 @@ _FIRST_PICTURE = re.compile(rb'data:image/jpeg;base64,([^"]+)"')
 
 
 def write_thumbnail(result: Finished, target: Path) -> None:
-    """Write a JPEG of at most `SIDE_PX` px a side, unless one newer than the result is there.
+    """Write a JPEG of at most `SIDE_PX` px per side, unless one newer than the result exists.
 
     The picture is the overlay of the slide's own report; where there is none, the class map.
     """

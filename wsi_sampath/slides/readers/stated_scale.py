@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from wsi_sampath.slides.mpp import differs, spoken_mpp
+from wsi_sampath.slides.mpp import differs, format_mpp
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
 from wsi_sampath.slides.readers.dicom_scale import dicom_statements
 from wsi_sampath.slides.readers.metadata import SlideMetadata
@@ -75,7 +75,7 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
     first = found[0]
     mpp, doubts = _both_axes(first)
     # An unusable statement in a better place is not silently replaced by a worse one.
-    lost = tuple(f"{reason}; taken: {spoken_mpp(*mpp)} ({first.source})" for reason in stated.lost)
+    lost = tuple(f"{reason}; taken: {format_mpp(*mpp)} ({first.source})" for reason in stated.lost)
     lost = lost if first.source != OME else ()
     warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
     return StatedScale(mpp, first.source, objective, warnings)
@@ -86,7 +86,7 @@ def contradictions(
 ) -> tuple[str, ...]:
     """Return one sentence that names all statements that differ from the one taken by over 1 %."""
     against = [
-        f"{other.source} {spoken_mpp(other.x or other.y or 0.0, other.y or other.x or 0.0)}"
+        f"{other.source} {format_mpp(other.x or other.y or 0.0, other.y or other.x or 0.0)}"
         for other in others
         if any(
             value is not None and differs(value, mine)
@@ -96,8 +96,8 @@ def contradictions(
     if not against:
         return ()
     return (
-        f"the file contradicts itself: {source} says {spoken_mpp(*taken)} per pixel, "
-        f"{', '.join(against)}; taken: {spoken_mpp(*taken)} ({source}); "
+        f"the file contradicts itself: {source} says {format_mpp(*taken)} per pixel, "
+        f"{', '.join(against)}; taken: {format_mpp(*taken)} ({source}); "
         "--slide-mpp gives another",
     )
 

@@ -150,7 +150,7 @@ def _ome(note: str, size: tuple[int, int]) -> Statements:
     values = [_ome_values(image) for image in fitting]
     stated = next((value for value in values if value != (None, None)), None)
     found = () if stated is None else (Statement(OME, *stated),)
-    doubts = _ome_rivals(values)
+    doubts = _ome_contradictions(values)
     unusable = _ome_unusable(fitting[0])
     lost = () if any(unit in text for text in unusable for unit in _NOT_CALIBRATED) else unusable
     return Statements(found, _ome_objective(root, fitting[0]), doubts, unusable, lost)
@@ -178,12 +178,12 @@ def _ome_values(image: ElementTree.Element) -> tuple[float | None, float | None]
     return x, y
 
 
-def _ome_rivals(values: list[tuple[float | None, float | None]]) -> tuple[str, ...]:
+def _ome_contradictions(values: list[tuple[float | None, float | None]]) -> tuple[str, ...]:
     stated = {value for value in values if value != (None, None)}
     if len(stated) < 2:
         return ()
-    spoken = " and ".join(f"{x or y:.5g}" for x, y in sorted(stated, key=str))
-    return (f"the OME-XML states {spoken} um per pixel for images of this one size",)
+    written = " and ".join(f"{x or y:.5g}" for x, y in sorted(stated, key=str))
+    return (f"the OME-XML states {written} um per pixel for images of this one size",)
 
 
 def _ome_unusable(image: ElementTree.Element) -> tuple[str, ...]:
