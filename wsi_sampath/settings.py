@@ -1,12 +1,16 @@
-"""What all settings share: frozen models, the mark `Neutral`, the nearest name."""
+"""What all settings share: frozen models, marks of their fields, the nearest name."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wsi_sampath.errors import UsageError
 
 _TELLING = 3
 """Number of letters from which a beginning identifies a name."""
@@ -18,9 +22,82 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def build(
+        cls, values: Mapping[str, Any], spelling: Callable[[str], str] = "setting {}".format
+    ) -> Self:
+        """Check `values` and build the settings.
+
+        Parameters
+        ----------
+        values
+            By the names of the fields.
+        spelling
+            Gives the name by which the user knows a field.
+
+        Raises
+        ------
+        UsageError
+            Naming the first wrong setting, and for an unknown one the nearest known name.
+        """
+        unknown = sorted(set(values) - set(cls.model_fields))
+        if unknown:
+            raise UsageError(
+                f"no setting {unknown[0]!r}{did_you_mean(unknown[0], cls.model_fields)}"
+            )
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = spelling(str(first["loc"][0])) if first["loc"] else "settings"
+            raise UsageError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
 
 class Neutral:
     """Mark, within ``Annotated``, of a setting that may differ between runs of equal results."""
+
+
+@dataclass(frozen=True)
+class Help:
+    """Mark of a setting that commands offer as an option, with the sentence ``--help`` shows."""
+
+    text: str
+
+
+class Flags:
+    """Mark of a setting whose option is not simply named after it.
+
+    Parameters
+    ----------
+    names
+        As Typer takes them: ``"--workers", "-j"``, or ``"--report/--no-report"``. A setting that is
+        true by default, and has a ``--no-`` alone, is switched off by that.
+    metavar
+        What stands for the value in ``--help``.
+    """
+
+    def __init__(self, *names: str, metavar: str | None = None) -> None:
+        self.names, self.metavar = names, metavar
+
+
+class Panel(Enum):
+    """Mark of a setting: the group of ``--help`` that shows it, in the order of this list."""
+
+    INPUT = "Input and resolution"
+    PATCHES = "Labelled patches"
+    SLIDE = "Result of a slide"
+    NETWORK = "Network"
+    TISSUE = "Tissue and region"
+    SCORES = "Scores"
+    OUTPUT = "Output"
+    BATCH = "Batch"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Mark of a setting that commands take as one word, with the function that reads the word."""
+
+    function: Callable[[str], Any]
 
 
 def deciding(settings: BaseModel) -> dict[str, Any]:

@@ -73,6 +73,16 @@ def test_every_command_tells_its_version(monkeypatch, capsys):
     assert capsys.readouterr().out == f"wsi-x {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [(("-o", "x", "--version"), 0), (("--", "--version"), 2)]
+)
+def test_the_version_is_asked_for_anywhere_among_options(monkeypatch, capsys, words, code):
+    app = new_app()
+    app.command()(lambda: None)
+    assert ended(monkeypatch, lambda: run(app, "wsi-x"), "wsi-x", *words) == code
+    assert capsys.readouterr().out == ("" if code else f"wsi-x {__version__}\n")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_package_runs_as_its_commands(monkeypatch, capsys, name):
     assert ended(monkeypatch, as_module, "wsi_sampath", name, "--version") == 0

@@ -204,7 +204,7 @@ class _Tasks:
         load: Load,
     ) -> None:
         self._client = client
-        quiet = replace(options, pages=False, wait=False)
+        quiet = options.model_copy(update={"pages": False, "wait": False})
         # The workers of any other cluster have been given their GPUs by whoever started them.
         spread = scheduler.startswith("local:")
         self._arguments = (settings, folder.out, quiet, load, spread)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
+
+from wsi_sampath.settings import Frozen, Help, Panel
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a batch goes about its slides.
+class BatchOptions(Frozen):
+    """How a batch goes about its slides; the fields with `Help` are options of the command line.
 
     Attributes
     ----------
-    fail_fast
-        Stop at the first slide that fails.
-    retry_failed
-        Try slides again whose own fault was recorded before.
     poll_s
         Seconds between looks at slides that another process holds.
     wait
@@ -24,8 +21,12 @@ class BatchOptions:
         process that sees all slides.
     """
 
-    fail_fast: bool = False
-    retry_failed: bool = False
+    fail_fast: Annotated[bool, Panel.BATCH, Help("Stop at the first slide that fails.")] = False
+    retry_failed: Annotated[
+        bool,
+        Panel.BATCH,
+        Help("Try again the slides that could not be read in an earlier run."),
+    ] = False
     poll_s: float = 2.0
     wait: bool = True
     pages: bool = True

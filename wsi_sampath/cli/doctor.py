@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
+from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 app = new_app()
@@ -16,7 +17,7 @@ _READ_BY_QUPATH = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip
 _MARKS = {"refuses": "", "changes": "changed: ", "ours": "not ours: "}
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(
     geojson: Annotated[
         list[Path] | None,

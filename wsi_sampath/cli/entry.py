@@ -9,10 +9,12 @@ import signal
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from typing import TextIO
 
 import typer
 
+from wsi_sampath.cli.help import Group
 from wsi_sampath.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -36,6 +38,7 @@ BEFORE_ANY_SLIDE = frozenset(REASONS) - MISHAPS
 def new_app(description: str | None = None) -> typer.Typer:
     """Return an app with plain help, ``-h``, and errors left to `run`."""
     return typer.Typer(
+        cls=Group,
         add_completion=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -98,7 +101,7 @@ def run(
 
 def _asks_version() -> bool:
     # Not an option of each command: those that take INPUTs or a subcommand would ask for these.
-    return sys.argv[1:] == ["--version"]
+    return "--version" in takewhile(lambda word: word != "--", sys.argv[1:])
 
 
 def _tell_version(command: str) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import UsageError
 from wsi_sampath.shown import shown
 
@@ -30,7 +31,7 @@ _LINE_EVERY_S = 10.0
 app = new_app("Models and published weights: list, info, fetch, import.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
     from wsi_sampath.models.published.catalogue import FILES
@@ -45,7 +46,7 @@ def list_models() -> None:
         print("* not supported yet")
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
     name: Annotated[str, typer.Argument(help="A name from the list, or a .safetensors or .yaml.")],
 ) -> None:
@@ -69,7 +70,7 @@ def info(
         _print_fields(_describe_file(published_file(name)))
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list.")],
     source: Annotated[
@@ -87,7 +88,7 @@ def fetch(
         print(f"{entry.name}: verified, {path}", flush=True)
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_weights(
     spec: Annotated[Path, typer.Option(help="YAML that describes the model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors to write.")],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _NO_MPP = (
 )
 
 
-@app.command()
+@app.command(cls=Command)
 def patches(
     images: Annotated[
         list[Path], typer.Option(help="Folder of images; may be repeated, each with --masks.")
@@ -86,7 +87,7 @@ def patches(
     _write(plan, test_cases=test_cases)
 
 
-@app.command()
+@app.command(cls=Command)
 def slide(
     out: Out,
     files: Annotated[
@@ -147,7 +148,7 @@ def slide(
     _write(plan, hint, test_cases)
 
 
-@app.command()
+@app.command(cls=Command)
 def bcss(
     root: Annotated[Path, typer.Argument(help="Folder with masks and rgbs_colorNormalized.")],
     out: Out,
@@ -185,7 +186,7 @@ def bcss(
     _write(plan)
 
 
-@app.command()
+@app.command(cls=Command)
 def crag(
     root: Annotated[Path, typer.Argument(help="Folder with train and valid.")],
     out: Out,

@@ -4,25 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
+from wsi_sampath.cli.help import Command
+from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Plan
     from wsi_sampath.batch.job import Job
-    from wsi_sampath.inference.settings import SegmentSettings
+    from wsi_sampath.batch.record.outcome import Outcome
     from wsi_sampath.models.network import LoadedModel
 
 app = new_app()
 _MOST_NOTES = 20
 
 
-@app.command()
+class Request(Frozen):
+    """What is asked of the command, beside the settings of the slides."""
+
+    mpp_csv: Annotated[
+        Path | None,
+        Panel.INPUT,
+        Flags(metavar="FILE"),
+        Help("CSV with the columns wsi,mpp: the true microns per pixel of slides."),
+    ] = None
+    gpus: Annotated[
+        str | None, Panel.BATCH, Help("Share the slides among these GPUs, such as 0,1.")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Panel.BATCH,
+        Help("Run the slides on dask: tcp://HOST:PORT, or local:N for N workers here."),
+    ] = None
+    dry_run: Annotated[
+        bool, Panel.BATCH, Help("Plan, estimate time and disk space, and write nothing.")
+    ] = False
+    as_json: Annotated[
+        bool,
+        Panel.OUTPUT,
+        Flags("--json"),
+        Help("Write one line of JSON to stdout, and all else to stderr."),
+    ] = False
+
+
+@app.command(cls=Command)
+@with_options(settings=SegmentSettings, options=BatchOptions, request=Request)
 def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Slides, folders, or .txt/.csv lists.")
@@ -30,222 +65,133 @@ def segment(
     out: Annotated[
         str,
         typer.Option(
-            "--out", "-o", help="NAME.zarr for one slide (or a folder/), a folder for several."
+            *("--out", "-o"),
+            metavar="PATH",
+            help="NAME.zarr for one slide (or a folder/), a folder for several.",
+            rich_help_panel=Panel.OUTPUT.value,
         ),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name of a model, .safetensors, or .yaml.")
-    ] = "gland-mini",
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights for a .yaml model: .safetensors, or published.")
-    ] = None,
-    allow_random_weights: Annotated[
-        bool, typer.Option("--allow-random-weights", help="Run a .yaml model untrained.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option(help="um per pixel the network sees [the model's own].")
-    ] = None,
-    slide_mpp: Annotated[
-        str | None, typer.Option(help="True um per level-0 pixel: VALUE, or X,Y.")
-    ] = None,
-    mpp_csv: Annotated[Path | None, typer.Option(help="CSV with the columns wsi,mpp.")] = None,
-    tile: Annotated[
-        int | None, typer.Option(help="Tile side in px at the model's mpp [the model's own].")
-    ] = None,
-    overlap: Annotated[
-        int | None, typer.Option(help="Overlap of tiles in px [a quarter of the tile].")
-    ] = None,
-    output_mpp: Annotated[
-        float | None, typer.Option(help="um per pixel of the stored maps [the network's own grid].")
-    ] = None,
-    batch_size: Annotated[
-        str, typer.Option("--batch-size", "-b", help="Tiles per forward pass: auto or N.")
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option("--workers", "-j", help="Threads that read and decode.")
-    ] = 4,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    compile: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")
-    ] = False,
-    tissue: Annotated[
-        str, typer.Option(help="otsu, none, or a mask (PNG over the slide, or GeoJSON).")
-    ] = "otsu",
-    min_tissue: Annotated[
-        float, typer.Option(help="Smaller pieces of found tissue are left out, um^2.")
-    ] = 8_000.0,
-    max_hole: Annotated[
-        float, typer.Option(help="Larger holes in found tissue are glass, um^2.")
-    ] = 10_000.0,
-    region: Annotated[
-        tuple[float, float, float, float] | None,
-        typer.Option(metavar="X Y W H", help="Only this box, in level-0 px."),
-    ] = None,
-    geojson: Annotated[
-        Path | None, typer.Option(help="File for the polygons [NAME.geojson beside the zarr].")
-    ] = None,
-    no_geojson: Annotated[bool, typer.Option("--no-geojson", help="Write no polygons.")] = False,
-    report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write NAME.html beside the zarr.")
-    ] = True,
-    min_area: Annotated[
-        float, typer.Option(help="Leave out polygons below this area, um^2.")
-    ] = 0.0,
-    simplify: Annotated[
-        float, typer.Option(help="Simplify borders by up to this, um; 0 is exact.")
-    ] = 0.0,
-    no_probabilities: Annotated[
-        bool, typer.Option("--no-probabilities", help="Store the class map alone.")
-    ] = False,
-    zarr_format: Annotated[
-        int, typer.Option(help="2 (NGFF 0.4, for today's QuPath) or 3 (NGFF 0.5).")
-    ] = 2,
-    max_bad_tiles: Annotated[
-        float, typer.Option(help="Share of undecodable tiles at which a slide fails.")
-    ] = 0.01,
-    reader: Annotated[str, typer.Option(help="auto, tiff, openslide or tiffslide.")] = "auto",
-    image: Annotated[
-        int | None, typer.Option(help="Which picture of a file of several [the largest scan].")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier result of other settings.")
-    ] = False,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try unreadable slides of earlier runs again.")
-    ] = False,
-    gpus: Annotated[
-        str | None, typer.Option(help="Share a batch among these GPUs, as in 0,1.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Run a batch on dask: tcp://HOST:PORT, or local:N workers.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Plan, estimate time and disk, write nothing.")
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Write one line of JSON to stdout, all else to stderr."),
-    ] = False,
+    settings: SegmentSettings,
+    options: BatchOptions,
+    request: Request,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
     # First, since what is wrong here is said before torch has been imported.
-    from wsi_sampath.batch.discover import plan_batch, with_mpp
+    from wsi_sampath.batch.discover import plan_batch
 
-    if as_json and sys.stdout is None:
+    if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
-    jobs, single, folder = plan.jobs, plan.is_single, Path(out)
-    from wsi_sampath.batch.cluster import run_on_cluster
-    from wsi_sampath.batch.devices import parse_devices, run_on_devices
-    from wsi_sampath.batch.options import BatchOptions
-    from wsi_sampath.batch.runner import run_batch
+    devices = _devices(plan, settings, request)
+    jobs = _with_mpp(plan.jobs, request.mpp_csv)
+    model = _loaded(settings, request, devices)
+    _note_plan(plan)
+    if request.dry_run:
+        n_devices, as_json = len(devices) or 1, request.as_json
+        code = _estimate(jobs, settings, model, n_devices=n_devices, as_json=as_json)
+        raise typer.Exit(code)
     from wsi_sampath.cli.ended import Ended
-    from wsi_sampath.cli.progress import batch_progress, say
+
+    folder = None if plan.is_single else Path(out)
+    ended = Ended(len(jobs), folder, as_json=request.as_json)
+    with ended.whatever_happens():
+        _run(
+            *(jobs, folder, settings, model),
+            options=options,
+            devices=devices,
+            scheduler=request.scheduler,
+            tell=ended.tell,
+        )
+    raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
+
+
+def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
+    """Return the devices that share the batch, if any; refuse what does not go together."""
+    from wsi_sampath.batch.devices import parse_devices
+
+    devices = parse_devices(request.gpus) if request.gpus is not None else ()
+    if plan.is_single and devices:
+        raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
+    if request.scheduler is not None and (plan.is_single or devices):
+        raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
+    if settings.geojson is not None and len(plan.jobs) > 1:
+        raise UsageError("--geojson FILE goes with one slide; leave it out for several")
+    if settings.tissue not in ("otsu", "none") and not Path(settings.tissue).is_file():
+        raise UsageError("--tissue is neither otsu, none nor a file", subject=settings.tissue)
+    return devices
+
+
+def _with_mpp(jobs: list[Job], table_file: Path | None) -> list[Job]:
+    if table_file is None:
+        return jobs
+    from wsi_sampath.batch.discover import with_mpp
+    from wsi_sampath.cli.progress import say
+    from wsi_sampath.slides.mpp import read_mpp_csv, unmatched_note
+
+    table = read_mpp_csv(table_file)
+    unmatched = unmatched_note(table, [job.slide for job in jobs])
+    if unmatched:
+        say(f"warning: {table_file}: {unmatched}")
+    return with_mpp(jobs, table)
+
+
+def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str]) -> LoadedModel:
+    """Load the model, and see that it can be run as asked."""
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device
-    from wsi_sampath.inference.settings import SegmentSettings
-    from wsi_sampath.models.zoo import load_model
-    from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv, unmatched_note
+    from wsi_sampath.inference.run import load_from_settings
 
-    devices = parse_devices(gpus) if gpus is not None else ()
-    if single and devices:
-        raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
-    if scheduler is not None and (single or devices):
-        raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
-    if geojson is not None and len(jobs) > 1:
-        raise UsageError("--geojson FILE goes with one slide; leave it out for several")
-    if tissue not in ("otsu", "none") and not Path(tissue).is_file():
-        raise UsageError("--tissue is neither otsu, none nor a file", subject=tissue)
-    settings = SegmentSettings.build(
-        {
-            "model": model,
-            "weights": None if weights is None else str(weights),
-            "allow_random_weights": allow_random_weights,
-            "mpp": mpp,
-            "slide_mpp": None if slide_mpp is None else parse_mpp(slide_mpp),
-            "tile": tile,
-            "overlap": overlap,
-            "output_mpp": output_mpp,
-            "batch_size": batch_size if batch_size == "auto" else _whole(batch_size),
-            "workers": workers,
-            "device": device,
-            "precision": precision,
-            "compile": compile,
-            "tissue": tissue,
-            "min_tissue_um2": min_tissue,
-            "max_hole_um2": max_hole,
-            "region": region,
-            "geojson": None if geojson is None else str(geojson),
-            "polygons": not no_geojson,
-            "probabilities": not no_probabilities,
-            "min_area_um2": min_area,
-            "simplify_um": simplify,
-            "zarr_format": zarr_format,
-            "max_bad_tiles": max_bad_tiles,
-            "reader": reader,
-            "image": image,
-            "report": report,
-            "force": force,
-        }
-    )
-    if mpp_csv is not None:
-        table = read_mpp_csv(mpp_csv)
-        jobs = with_mpp(jobs, table)
-        unmatched = unmatched_note(table, [job.slide for job in jobs])
-        if unmatched:
-            say(f"warning: {mpp_csv}: {unmatched}")
-    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
-    plan_tiling(loaded.spec, settings)
-    if scheduler is None:
+    model = load_from_settings(settings)
+    plan_tiling(model.spec, settings)
+    if request.scheduler is None:
         for device in devices or (settings.device,):
             resolve_device(device)
-    _note_model(loaded)
-    _note_plan(plan)
-    if dry_run:
-        for warning in loaded.warnings:
-            say(f"warning: {warning}")
-        raise typer.Exit(
-            _estimate(jobs, settings, loaded, n_devices=len(devices) or 1, as_json=as_json)
+    _note_model(model)
+    return model
+
+
+def _run(
+    jobs: list[Job],
+    folder: Path | None,
+    settings: SegmentSettings,
+    model: LoadedModel,
+    *,
+    options: BatchOptions,
+    devices: Sequence[str],
+    scheduler: str | None,
+    tell: Callable[[Outcome], None],
+) -> None:
+    """Run the slides: on a cluster, on several devices, or here."""
+    from wsi_sampath.batch.cluster import run_on_cluster
+    from wsi_sampath.batch.devices import run_on_devices
+    from wsi_sampath.batch.runner import run_batch
+    from wsi_sampath.cli.progress import batch_progress
+
+    progress = batch_progress(is_single=folder is None)
+    if folder is not None and scheduler is not None:
+        run_on_cluster(
+            *(jobs, settings, scheduler),
+            out=folder,
+            options=options,
+            progress=progress,
+            tell=tell,
         )
-    options = BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed)
-    progress = batch_progress(is_single=single)
-    ended = Ended(len(jobs), None if single else folder, as_json=as_json)
-    with ended.whatever_happens():
-        if scheduler is not None:
-            run_on_cluster(
-                jobs,
-                settings,
-                scheduler,
-                out=folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
-        elif devices:
-            run_on_devices(
-                jobs,
-                settings,
-                devices,
-                out=folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
-        else:
-            run_batch(
-                jobs,
-                settings,
-                loaded,
-                out=None if single else folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
-    raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
+    elif folder is not None and devices:
+        run_on_devices(
+            *(jobs, settings, devices),
+            out=folder,
+            options=options,
+            progress=progress,
+            tell=tell,
+        )
+    else:
+        run_batch(
+            *(jobs, settings, model),
+            out=folder,
+            options=options,
+            progress=progress,
+            tell=tell,
+        )
 
 
 def _estimate(
@@ -256,9 +202,13 @@ def _estimate(
     n_devices: int,
     as_json: bool,
 ) -> int:
+    """Tell what the slides would cost; returns the exit code."""
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
     from wsi_sampath.cli.ended import print_json, put
+    from wsi_sampath.cli.progress import say
 
+    for warning in model.warnings:
+        say(f"warning: {warning}")
     estimates = []
     for one in estimate_batch(jobs, settings, model):
         estimates.append(one)
@@ -287,13 +237,6 @@ def _note_model(model: LoadedModel) -> None:
             "get another (wsi-models list) or train one (wsi-train), and give it with --model FILE",
             file=sys.stderr,
         )
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--batch-size {text!r} is neither auto nor a whole number") from None
 
 
 def main() -> None:

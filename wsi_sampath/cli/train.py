@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import UsageError, WsiError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ app = new_app()
 _NEEDED = ("lightning", "tensorboard", "torchmetrics")
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML, as in configs/train.")],
     settings: Annotated[

@@ -14,41 +14,22 @@ from wsi_sampath.evaluation.class_names import Matched, Pairs, match
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import summarise
-from wsi_sampath.inference.settings import Precision
+from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.progress import counted
 
 
-def score_patches(
-    data: Path,
-    split: str,
-    model: str,
-    *,
-    renamed: Pairs,
-    weights: Path | None,
-    allow_random_weights: bool,
-    draws: int,
-    seed: int,
-    mpp: float | None,
-    stretch: bool,
-    device: str,
-    precision: Precision,
-    batch_size: str,
-) -> dict[str, Any]:
+def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> dict[str, Any]:
     """Score a model on one split of a folder of patches.
 
     Parameters
     ----------
-    data, split
-        The folder, and the split of it to score.
-    model, weights, allow_random_weights
-        As in `load_model`.
+    data
+        The folder.
+    settings
+        The model, the split, and how they are brought together.
     renamed
         Classes of the model that the data name otherwise, as in `match`.
-    draws, seed
-        As in `summarise`.
-    mpp, stretch, device, precision, batch_size
-        As in `PatchPredictor`; without `mpp` that of the patches.
 
     Returns
     -------
@@ -61,27 +42,33 @@ def score_patches(
         For data or models that cannot be used.
     """
     opened = open_patches(data)
-    chosen = _chosen(opened, split)
-    loaded = load_model(model, weights=weights, allow_random_weights=allow_random_weights)
+    chosen = _chosen(opened, settings.split)
+    loaded = load_model(
+        settings.model,
+        weights=settings.weights,
+        allow_random_weights=settings.allow_random_weights,
+    )
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     ours, theirs = ([spec.name for spec in part] for part in (loaded.spec.classes, opened.classes))
     matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
         loaded,
-        mpp=mpp or opened.mpp,
-        stretch=stretch,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
+        mpp=settings.mpp or opened.mpp,
+        stretch=settings.stretch,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
     )
     return {
         "data": data.resolve().name,
-        "split": split,
+        "split": settings.split,
         "model": loaded.source,
         "weights_sha256": loaded.weights_sha256,
         "warnings": list(loaded.warnings),
-        **_scores(opened, chosen, predictor, matched, draws=draws, seed=seed),
+        **_scores(
+            *(opened, chosen, predictor, matched), draws=settings.bootstrap, seed=settings.seed
+        ),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_sampath.data.grouping import read_grouping
 from wsi_sampath.evaluation.metrics import Counts, class_scores, paper_scores_of
 
 LEVEL = 0.95
@@ -113,6 +114,15 @@ def _pooled(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mass = counts.sum() + counts[:, 1:].sum()
     mass = np.where(mass > 0, mass, np.nan)
     return 2 * hit / mass, hit / (mass - hit)
+
+
+def is_of_paper(names: Iterable[str]) -> bool:
+    """Tell whether classes are those of the paper's data: elsewhere its numbers mislead."""
+    found = {name.casefold() for name in names}
+    return any(
+        found == {one.name for one in read_grouping(data).plain_classes}
+        for data in ("bcss", "crag")
+    )
 
 
 Intervals = dict[str, NDArray[np.float64]]

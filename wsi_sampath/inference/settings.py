@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from wsi_sampath.errors import UsageError
-from wsi_sampath.settings import Frozen, Neutral, did_you_mean
+from wsi_sampath.settings import Flags, Frozen, Help, Neutral, Panel, Reads
+from wsi_sampath.slides.mpp import parse_mpp
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -21,109 +23,172 @@ Extent = Annotated[float, Field(gt=0, le=2**32, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class SegmentSettings(Frozen):
+def _auto_or_number(word: str) -> int | str:
+    try:
+        return word if word == "auto" else int(word)
+    except ValueError:
+        raise UsageError(f"--batch-size {word!r} is neither auto nor a whole number") from None
+
+
+def _path(word: str) -> str:
+    return str(Path(word))
+
+
+class NetworkSettings(Frozen):
+    """Which network, and where and how it runs; every command that runs one has these options."""
+
+    # What is marked Neutral may differ between two runs that give the same bytes. Of files, as
+    # `model` and `weights` may be, the content decides and not the name: see `identity`.
+
+    model: Annotated[
+        str,
+        *(Neutral, Panel.NETWORK, Flags("--model", "-m")),
+        Help("Model to run: a name from wsi-models list, a .safetensors or a .yaml file."),
+    ] = "gland-mini"
+    weights: Annotated[
+        str | None,
+        *(Neutral, Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
+        Help("Weights for a .yaml model: a .safetensors file, or a published checkpoint."),
+    ] = None
+    allow_random_weights: Annotated[
+        bool,
+        *(Neutral, Panel.NETWORK),
+        Help("Run a .yaml model without weights, for tests and timing."),
+    ] = False
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | Literal["auto"],
+        *(Neutral, Panel.NETWORK, Flags("--batch-size", "-b", metavar="auto|N")),
+        Reads(_auto_or_number),
+        Help("Tiles per forward pass."),
+    ] = "auto"
+    device: Annotated[
+        Device,
+        *(Neutral, Panel.NETWORK),
+        Help("Where the network runs: auto, cpu, cuda, cuda:N or mps."),
+    ] = "auto"
+    precision: Annotated[
+        Precision,
+        Panel.NETWORK,
+        Help("Precision of the network: auto, fp16, bf16 or fp32."),
+    ] = "auto"
+
+
+class SegmentSettings(NetworkSettings):
     """Settings of a slide run; the command line and Python build the same object.
 
-    Attributes
-    ----------
-    model
-        Name of a known model, a checkpoint file, or a ``.yaml`` specification.
-    weights
-        Weights of the model that a ``.yaml`` describes: ours, or a published checkpoint.
-    allow_random_weights
-        Take a ``.yaml`` without weights: for tests and timing.
-    mpp
-        Um per pixel that the network sees; None takes the model's own.
-    slide_mpp
-        True (x, y) um per level-0 pixel, over what the file says.
-    tile, overlap
-        In model pixels. `tile` None takes the model's own; `overlap` None is a quarter of it.
-    output_mpp
-        Um per pixel of the stored maps; None is the network's own output grid. Snapped to a whole
-        number of model pixels that divides the tile.
-    batch_size
-        Tiles per forward pass, or ``"auto"``.
-    workers
-        Threads that read and decode.
-    device, precision, compile
-        Where and how the network runs.
-    tissue
-        ``"otsu"``, ``"none"``, or a mask file (PNG over the whole slide, or GeoJSON).
-    min_tissue_um2, max_hole_um2
-        Where tissue is found: smaller pieces are left out, smaller holes count as tissue.
-    region
-        (x, y, width, height) in level-0 pixels; None is the whole slide.
-    geojson
-        File to write the polygons to; None puts ``NAME.geojson`` beside the zarr.
-    polygons, probabilities
-        Whether to write the GeoJSON, and the probability image.
-    min_area_um2
-        Smaller polygons are left out of the GeoJSON, and smaller holes filled.
-    simplify_um
-        Tolerance of border simplification; 0 keeps the exact pixel outlines.
-    zarr_format
-        2 (NGFF 0.4, opens in today's QuPath) or 3 (NGFF 0.5).
-    max_bad_tiles
-        Share of undecodable tiles above which the slide fails.
-    reader
-        ``"auto"``, or the name of the only reader to try.
-    image
-        Number of the picture to read in a file of several; None reads the largest scan.
-    report
-        Whether to write ``NAME.html``.
-    force
-        Replace an earlier result of ours that has other settings.
+    Each field says by its `Help` what it is; None takes what the brackets there say.
     """
 
-    # What is marked Neutral may differ between two runs that give the same bytes. For `model`,
-    # `weights` and `tissue` the content of the files decides, not their names: see `identity`.
-
-    model: Annotated[str, Neutral] = "gland-mini"
-    weights: Annotated[str | None, Neutral] = None
-    allow_random_weights: Annotated[bool, Neutral] = False
-    mpp: ModelMpp | None = None
-    slide_mpp: tuple[Positive, Positive] | None = None
-    tile: Annotated[int, Field(ge=64, le=16_384)] | None = None
-    overlap: Annotated[int, Field(ge=0, le=16_384)] | None = None
-    output_mpp: OutputMpp | None = None
-    batch_size: Annotated[Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], Neutral] = "auto"
-    workers: Annotated[int, Field(ge=1, le=1024), Neutral] = 4
-    device: Annotated[Device, Neutral] = "auto"
-    precision: Precision = "auto"
-    compile: Annotated[bool, Neutral] = False
-    tissue: Annotated[str, Neutral] = "otsu"
-    min_tissue_um2: NotNegative = 8_000.0
-    max_hole_um2: NotNegative = 10_000.0
-    region: tuple[Level0Px, Level0Px, Extent, Extent] | None = None
-    geojson: Annotated[str | None, Neutral] = None
-    polygons: bool = True
-    probabilities: bool = True
-    min_area_um2: NotNegative = 0.0
-    simplify_um: NotNegative = 0.0
-    zarr_format: Literal[2, 3] = 2
-    max_bad_tiles: Annotated[Share, Neutral] = 0.01
-    reader: str = "auto"
-    image: Annotated[int, Field(ge=0)] | None = None
-    report: Annotated[bool, Neutral] = True
-    force: Annotated[bool, Neutral] = False
-
-    @classmethod
-    def build(cls, values: dict[str, Any]) -> SegmentSettings:
-        """Check `values` and build the settings.
-
-        Raises
-        ------
-        UsageError
-            Naming the first wrong setting, and for an unknown one the nearest known name.
-        """
-        unknown = sorted(set(values) - set(cls.model_fields))
-        if unknown:
-            raise UsageError(
-                f"no setting {unknown[0]!r}{did_you_mean(unknown[0], cls.model_fields)}"
-            )
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0]) if first["loc"] else "settings"
-            raise UsageError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
+    mpp: Annotated[
+        ModelMpp | None,
+        Panel.INPUT,
+        Help("Microns per pixel that the network sees [the model's own]."),
+    ] = None
+    slide_mpp: Annotated[
+        tuple[Positive, Positive] | None,
+        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(parse_mpp)),
+        Help("True microns per level-0 pixel, over what the file says."),
+    ] = None
+    tile: Annotated[
+        Annotated[int, Field(ge=64, le=16_384)] | None,
+        Panel.INPUT,
+        Help("Side of the tiles, in pixels at the model's mpp [the model's own]."),
+    ] = None
+    overlap: Annotated[
+        Annotated[int, Field(ge=0, le=16_384)] | None,
+        Panel.INPUT,
+        Help("Overlap of neighbouring tiles, in the same pixels [a quarter of the tile]."),
+    ] = None
+    # Snapped to a whole number of model pixels that divides the tile.
+    output_mpp: Annotated[
+        OutputMpp | None,
+        Panel.INPUT,
+        Help("Microns per pixel of the stored maps [the network's own output grid]."),
+    ] = None
+    reader: Annotated[
+        str,
+        Panel.INPUT,
+        Help("The only reader to try: auto, tiff, openslide or tiffslide."),
+    ] = "auto"
+    image: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Panel.INPUT,
+        Help("Number of the picture to read in a file of several [the largest scan]."),
+    ] = None
+    max_bad_tiles: Annotated[
+        Share,
+        *(Neutral, Panel.INPUT),
+        Help("Share of undecodable tiles above which a slide fails."),
+    ] = 0.01
+    workers: Annotated[
+        int,
+        Field(ge=1, le=1024),
+        *(Neutral, Panel.INPUT, Flags("--workers", "-j")),
+        Help("Threads that read and decode tiles."),
+    ] = 4
+    compile: Annotated[
+        bool,
+        *(Neutral, Panel.NETWORK, Flags("--compile/--no-compile")),
+        Help("Compile the network with torch.compile."),
+    ] = False
+    tissue: Annotated[
+        str,
+        *(Neutral, Panel.TISSUE, Flags(metavar="otsu|none|FILE")),
+        Help(
+            "Find tissue, take all of the slide, or take a mask: a PNG over the whole slide, or a "
+            "GeoJSON."
+        ),
+    ] = "otsu"
+    min_tissue_um2: Annotated[
+        NotNegative,
+        *(Panel.TISSUE, Flags("--min-tissue")),
+        Help("Leave out smaller pieces of the tissue that was found, um^2."),
+    ] = 8_000.0
+    max_hole_um2: Annotated[
+        NotNegative,
+        *(Panel.TISSUE, Flags("--max-hole")),
+        Help("Take larger holes in the tissue that was found to be glass, um^2."),
+    ] = 10_000.0
+    region: Annotated[
+        tuple[Level0Px, Level0Px, Extent, Extent] | None,
+        *(Panel.TISSUE, Flags(metavar="X Y W H")),
+        Help("Analyse only this box, in level-0 pixels [the whole slide]."),
+    ] = None
+    geojson: Annotated[
+        str | None,
+        *(Neutral, Panel.OUTPUT, Flags(metavar="FILE"), Reads(_path)),
+        Help("File for the polygons [NAME.geojson beside the zarr]."),
+    ] = None
+    polygons: Annotated[bool, Panel.OUTPUT, Flags("--no-geojson"), Help("Write no polygons.")] = (
+        True
+    )
+    min_area_um2: Annotated[
+        NotNegative,
+        *(Panel.OUTPUT, Flags("--min-area")),
+        Help("Leave out polygons below this area, and fill such holes, um^2."),
+    ] = 0.0
+    simplify_um: Annotated[
+        NotNegative,
+        *(Panel.OUTPUT, Flags("--simplify")),
+        Help("Simplify borders by up to this distance, um; 0 keeps the outlines of the pixels."),
+    ] = 0.0
+    probabilities: Annotated[
+        bool,
+        *(Panel.OUTPUT, Flags("--no-probabilities")),
+        Help("Store the class map alone, without probabilities."),
+    ] = True
+    zarr_format: Annotated[
+        Literal[2, 3],
+        Panel.OUTPUT,
+        Help("Format of the zarr: 2 (NGFF 0.4, for today's QuPath) or 3 (NGFF 0.5)."),
+    ] = 2
+    report: Annotated[
+        bool,
+        *(Neutral, Panel.OUTPUT, Flags("--report/--no-report")),
+        Help("Write NAME.html beside the zarr."),
+    ] = True
+    force: Annotated[
+        bool,
+        *(Neutral, Panel.OUTPUT),
+        Help("Replace an earlier result that has other settings."),
+    ] = False
