@@ -29,9 +29,8 @@ from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import Job, plan_jobs
 from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.runner import run_batch
-from wsi_sampath.inference.run import analyse_prepared, prepare_slide
+from wsi_sampath.inference.segmenter import Segmenter
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.slide_run import make_predictor
 from wsi_sampath.synthetic.painted import paint_slide
 
 SETTINGS = SegmentSettings(tissue="none", report=False, device="cpu", workers=1)
@@ -64,12 +63,10 @@ def link_slides(folder: Path, n: int) -> Path:
 
 
 def measure_alone(slide: Path, folder: Path) -> dict[str, float]:
-    model = load_stub()
-    predictor = make_predictor(model, SETTINGS)
+    segmenter = Segmenter(load_stub(), SETTINGS)
 
     def one(number: int) -> None:
-        prepared = prepare_slide(slide, folder / f"{number}.zarr", settings=SETTINGS, model=model)
-        analyse_prepared(prepared, settings=SETTINGS, model=model, predictor=predictor)()
+        segmenter.run(segmenter.prepare(slide, folder / f"{number}.zarr"))
 
     one(0)
     clock = Clock()

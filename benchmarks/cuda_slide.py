@@ -21,7 +21,7 @@ import torch
 from cuda_parts import Job, command
 
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.zoo import load_model

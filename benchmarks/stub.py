@@ -7,8 +7,6 @@ peers import this file in environments of their own.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,12 +25,6 @@ def linear_map() -> tuple[Tensor, Tensor]:
     return 2 * SHARP * colours, -SHARP * (colours**2).sum(1)
 
 
-class Logits(NamedTuple):
-    """What the pipeline expects of a network."""
-
-    logits: Tensor
-
-
 class Stub(nn.Module):
     """Float images (n, 3, h, w) in 0..1 to logits (n, 5, h / pool, w / pool)."""
 
@@ -47,16 +39,21 @@ class Stub(nn.Module):
         # Planes of bytes first: to move them apart as floats would cost more than the network.
         return tiles.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
-    def forward(self, images: Tensor) -> Logits:
+    def maps(self, images: Tensor, side: int) -> Tensor:
+        """Return the probabilities of the classes, (n, 5, side, side)."""
+        logits = self(images)
+        if side > logits.shape[-1]:
+            logits = F.interpolate(logits, size=(side, side), mode="bilinear")
+        probabilities = logits.softmax(1)
+        if side < probabilities.shape[-1]:
+            probabilities = F.adaptive_avg_pool2d(probabilities, side)
+        return probabilities
+
+    def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         if self.pool > 1:
             images = F.avg_pool2d(images, self.pool)
         n, _, height, width = images.shape
         pixels = images.contiguous().view(n, 3, height * width)
         logits = torch.baddbmm(self.bias[:, None], self.weight.expand(n, 5, 3), pixels)
-        return Logits(logits.view(n, 5, height, width))
-
-    @staticmethod
-    def class_probabilities(logits: Tensor) -> Tensor:
-        """Return the softmax over the classes."""
-        return logits.softmax(1)
+        return logits.view(n, 5, height, width)

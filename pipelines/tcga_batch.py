@@ -40,13 +40,13 @@ def local_cluster(arguments: argparse.Namespace) -> Any:
         threads_per_worker=1,
         memory_limit=0,
         silence_logs=logging.CRITICAL,
-        # Else dask gives torch one thread a worker.
+        # Otherwise dask gives torch one thread per worker.
         env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))},
     )
 
 
 def slurm_cluster(arguments: argparse.Namespace) -> Any:
-    """Have SLURM start workers, a GPU each; those that end with their job are replaced.
+    """Have SLURM start workers with one GPU each; those that end with their job are replaced.
 
     The scheduler lives in this process: run it where it may stay, as on a login node or in a job
     of its own. A worker whose time is up is lost like any other, and its slide resumes elsewhere.

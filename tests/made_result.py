@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-CLASSES = (("Tumor <b>", "#c80000"), ("Stroma & co", "#1e78b4"), ("Absent", "#64c832"))
+from wsi_sampath.classes import ClassSpec
+from wsi_sampath.outputs.omezarr.images import ImageSpec
+
+CLASSES = (
+    ClassSpec(name="Tumor <b>", color="#c80000"),
+    ClassSpec(name="Stroma & co", color="#1e78b4"),
+    ClassSpec(name="Absent", color="#64c832"),
+)
 HEIGHT, WIDTH = 1300, 1100
 
 
@@ -16,10 +23,23 @@ def make_labels():
     return labels
 
 
+def class_images(classes, *, probabilities=True):
+    labels = ImageSpec("labels/classes", values=classes)
+    if not probabilities:
+        return labels, ImageSpec("")
+    return labels, ImageSpec("", channels=classes, halving="mean")
+
+
+def append_both(writer, y, labels, planes):
+    """Append to class map and root image, which shows the class map where it has no channels."""
+    writer.append("labels/classes", y, labels)
+    writer.append("", y, planes if writer.spec.root.channels else labels)
+
+
 def make_attributes(**changes):
     pixel_mm2 = 2 * 3 * 1e-6
     counts = np.bincount(make_labels().ravel(), minlength=4)[1:]
-    areas = {name: float(n) * pixel_mm2 for (name, _), n in zip(CLASSES, counts, strict=True)}
+    areas = {one.name: float(n) * pixel_mm2 for one, n in zip(CLASSES, counts, strict=True)}
     return {
         "version": "9.8.7",
         "model": {"name": "a model", "sha256": "ab" * 32},

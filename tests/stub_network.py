@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,11 +10,6 @@ from torch.nn import functional as F
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class StubOutput:
-    logits: Tensor
 
 
 class StubNetwork(nn.Module):
@@ -36,14 +29,15 @@ class StubNetwork(nn.Module):
     def preprocess(self, tiles: Tensor) -> Tensor:
         return tiles.permute(0, 3, 1, 2).float() / 255 - 0.7
 
-    def forward(self, images: Tensor) -> StubOutput:
-        self.calls.append(len(images))
-        pooled = F.avg_pool2d(images, self.stride)
-        real = torch.einsum("kc,bchw->bkhw", self.weight, pooled)
-        return StubOutput(torch.cat([torch.zeros_like(real[:, :1]), real], dim=1))
+    def maps(self, images: Tensor, side: int) -> Tensor:
+        logits = self(images)
+        if side > logits.shape[-1]:
+            logits = F.interpolate(logits, size=(side, side), mode="bilinear")
+        return F.adaptive_avg_pool2d(logits.softmax(1), side)
 
-    def class_probabilities(self, logits: Tensor) -> Tensor:
-        return logits[:, 1:].softmax(1)
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.append(len(images))
+        return torch.einsum("kc,bchw->bkhw", self.weight, F.avg_pool2d(images, self.stride))
 
 
 class FailingNetwork(StubNetwork):
@@ -53,7 +47,7 @@ class FailingNetwork(StubNetwork):
         super().__init__()
         self.error, self.after = error, after
 
-    def forward(self, images: Tensor) -> StubOutput:
+    def forward(self, images: Tensor) -> Tensor:
         if len(self.calls) >= self.after:
             raise self.error
         return super().forward(images)
@@ -77,5 +71,4 @@ def dense_reference(model: LoadedModel, plane: np.ndarray) -> np.ndarray:
     """Probabilities (k, h, w) of the network on a whole plane (h, w, 3) at once."""
     with torch.inference_mode():
         images = model.module.preprocess(torch.from_numpy(plane[None]))
-        logits = model.module(images).logits
-        return model.module.class_probabilities(logits)[0].numpy()
+        return model.module(images).softmax(1)[0].numpy()

@@ -9,7 +9,7 @@ from wsi_sampath.version import __version__
 
 if TYPE_CHECKING:
     from wsi_sampath.errors import WsiError
-    from wsi_sampath.inference.run import segment_slide
+    from wsi_sampath.inference.segmenter import segment_slide
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.outputs.result import Result, open_result
@@ -34,7 +34,7 @@ _HOMES = {
     "WsiError": "wsi_sampath.errors",
     "load_model": "wsi_sampath.models.zoo",
     "open_result": "wsi_sampath.outputs.result",
-    "segment_slide": "wsi_sampath.inference.run",
+    "segment_slide": "wsi_sampath.inference.segmenter",
 }
 
 

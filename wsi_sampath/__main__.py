@@ -12,7 +12,7 @@ COMMANDS = ("segment", "models", "prepare", "train", "evaluate", "doctor")
 
 
 def main() -> None:
-    """Run the command that the first argument names, with the others as its own."""
+    """Run the command that the first argument names with the other arguments."""
     name = sys.argv[1].removeprefix("wsi-") if len(sys.argv) > 1 else ""
     if name in COMMANDS:
         sys.argv[:2] = [f"wsi-{name}"]

@@ -1,4 +1,4 @@
-"""Where files from the network are kept: one folder for all of them."""
+"""The folder in which all files from the network are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cache_folder() -> Path:
 
 
 def earlier_cache_folder() -> Path | None:
-    """Return where versions before this one kept sample slides; None if the user names a folder."""
+    """Return where earlier versions kept sample slides; None if the user names a folder."""
     return None if os.environ.get(CACHE_VARIABLE) else _system_place(_EARLIER_NAME)
 
 

@@ -63,7 +63,9 @@ def drawn_class_name(name: str) -> str:
     parts = [part.strip() for part in name.split(":")]
     if not all(parts):
         raise ValueError(f"the class name {name!r} is empty, or has an empty part beside a colon")
-    odd = next((one for one in "".join(parts) if unicodedata.category(one) in _UNFIT), None)
+    odd = next(
+        (letter for letter in "".join(parts) if unicodedata.category(letter) in _UNFIT), None
+    )
     if odd is not None:
         raise ValueError(f"the class name {name!r} has {odd!r} in it, which is not text")
     return ": ".join(parts)
@@ -92,28 +94,28 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def check_class_names(names: Iterable[str]) -> None:
-    """Refuse names that are equal but for capitals, spaces at their ends, or nothing visible.
+    """Refuse names that differ only in capitals, outer spaces, or invisible characters.
 
     Raises
     ------
     ValueError
-        Naming two of them.
+        Names two of them.
     """
     pair = alike(names)
     if pair:
         both = f"'{pair[0]}' and '{pair[1]}'"
-        raise ValueError(f"classes must have different names, not {both}; capitals count nothing")
+        raise ValueError(f"classes must have different names, not {both}; capitals do not count")
 
 
 def name_key(name: str) -> str:
-    """Return what two names of one class have in common: capitals and spaces do not count.
+    """Return the key by which names are equal: capitals and spaces do not count.
 
     Examples
     --------
     >>> name_key("tumor :positive") == name_key("Tumor: Positive")
     True
     """
-    # Characters of no width, and accents as characters of their own, look like nothing, too.
-    visible = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    # Zero-width characters and accents as separate characters are invisible differences, too.
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
     parts = (part.strip() for part in unicodedata.normalize("NFC", visible).split(":"))
     return ": ".join(parts).casefold()

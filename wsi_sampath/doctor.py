@@ -44,17 +44,17 @@ class Finding:
 
 
 def check_machine(out: Path | None = None) -> Iterator[Finding]:
-    """Try everything that a run needs, one after the other.
+    """Try everything that a run needs, one check at a time.
 
     Parameters
     ----------
     out
-        An output folder, there already or not, whose disk is tried too; nothing is left there.
+        An output folder, existing or not, whose disk is tried too; nothing is left there.
 
     Yields
     ------
     Finding
-        In the order of the checks; what a check itself stumbles over is a finding as well.
+        In the order of the checks; an error within a check is a finding as well.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
@@ -133,7 +133,7 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _readers() -> Iterator[Finding]:
-    """Read one painted slide with every reader; all must see the same."""
+    """Read one painted slide with every reader; all must return the same pixels."""
     import numpy as np
 
     from wsi_sampath.errors import WsiError
@@ -203,7 +203,7 @@ def _precisions() -> Iterator[Finding]:
 
 
 def _disk(out: Path) -> Iterator[Finding]:
-    """Write one large and many small files where the results would go."""
+    """Write one large file and many small ones where the results would go."""
     place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not place.is_dir():
         yield Finding(False, f"--out {out}: {place} is a file; name a folder")
@@ -226,7 +226,7 @@ def _disk(out: Path) -> Iterator[Finding]:
 
 
 def _write_large(folder: Path) -> float:
-    """Return MB/s, the disk's own cache included."""
+    """Return MB/s, including the disk's own cache."""
     block = os.urandom(1_000_000)
     start = time.perf_counter()
     with (folder / "large").open("wb") as stream:
@@ -257,7 +257,7 @@ def _models() -> Iterator[Finding]:
 def _self_test() -> Iterator[Finding]:
     """Take one tile all the way with the default model."""
     from wsi_sampath.errors import WsiError
-    from wsi_sampath.inference.run import segment_slide
+    from wsi_sampath.inference.segmenter import segment_slide
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.synthetic.painted import paint_slide
 

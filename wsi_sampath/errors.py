@@ -1,4 +1,4 @@
-"""The one way in which bad input ends: a reason, a subject, and how to mend it."""
+"""The one error for bad input: a reason, a subject, and how to mend it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WsiError(Exception):
         return shown(f"error: {where}{self.reason}: {self.message}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors travel between processes: by what they were made of.
+        # Errors travel between processes, pickled by their arguments.
         return _again, (type(self), self.reason, self.message, self.subject)
 
     def __str__(self) -> str:

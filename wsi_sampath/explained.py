@@ -1,4 +1,4 @@
-"""Turn what a machine may do to a run into the reasons that a user knows."""
+"""Errors of the machine (memory, disk, interrupts) turned into the reasons that a user knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_sampath.files import GROWING
 
 @contextmanager
 def explained(subject: str) -> Iterator[None]:
-    """Raise whatever happens in the block as a `WsiError` about `subject`."""
+    """Raise any error of the block as a `WsiError` about `subject`."""
     try:
         yield
     except WsiError as error:
@@ -43,5 +43,5 @@ def _where(error: OSError) -> str:
     if not error.filename:
         return ""
     path = Path(str(error.filename))
-    # What a file is called until it is complete tells a user nothing.
+    # The name of a file while it is incomplete means nothing to a user.
     return f" ({path.parent if path.name.endswith(GROWING) else path})"

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: the one place where something is written, then renamed."""
+"""Atomic files: the one place where something is written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GROWING = ".growing"
 
 
 def require_file(path: Path, reason: Reason) -> None:
-    """Refuse what is not a regular file, or cannot be looked at.
+    """Refuse what is not a regular file, or cannot be accessed.
 
     Raises
     ------
     WsiError
-        For that reason.
+        With `reason`.
     """
     try:
         mode = path.stat().st_mode
@@ -85,7 +85,7 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
 
 
 def _own_name() -> str:
-    # Short and apart from the file's name, which may be as long as names can be.
+    # Short and independent of the file's name, which may be as long as names can be.
     return f".{socket.gethostname()[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}{GROWING}"
 
 

@@ -1,4 +1,4 @@
-"""Which content a file has: digests that notice a replaced file, whatever it is called."""
+"""Digests of a file's content, which notice a replaced file whatever its name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def whole_digest(path: Path) -> str:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """Return what changes with a file while a process looks at it: number, size, time."""
+    """Return what changes when a file changes during a process: inode, size, time."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
@@ -63,7 +63,7 @@ def _whole_digest(path: Path, *_state: int) -> str:
 
 
 def _samples(size: int) -> Iterator[tuple[int, int]]:
-    """Choose (start, length) of what counts in a file of `size` bytes."""
+    """Choose the (start, length) of the samples of a file of `size` bytes."""
     if size <= _WHOLE_BYTES:
         yield 0, size
         return

@@ -1,4 +1,4 @@
-"""The course of a run or a loop, told while it lasts; Python callers may ignore it."""
+"""Progress of a run or a loop, reported while it lasts; Python callers may ignore it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Thing = TypeVar("Thing")
 
 
 class Progress(Protocol):
-    """Receives the course of a run; all calls come from one thread, but for `warn`."""
+    """Receives the events of a run; all calls but `warn` come from one thread."""
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """Start a slide that has `n_tiles` tiles to analyse."""
@@ -23,11 +23,11 @@ class Progress(Protocol):
         ...
 
     def warn(self, message: str) -> None:
-        """Tell something that the user should know."""
+        """Report something that the user should know."""
         ...
 
     def note(self, message: str) -> None:
-        """Tell something that is as it should be."""
+        """Report something that is as it should be."""
         ...
 
     def end(self) -> None:
@@ -36,7 +36,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A progress that tells nothing."""
+    """Progress that reports nothing."""
 
     def begin(self, slide: str, n_tiles: int) -> None:
         """See `Progress`."""
@@ -55,7 +55,7 @@ class Silent:
 
 
 def counted(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
-    """Pass on `things`, showing on stderr how many of `total` have come."""
+    """Yield `things`, showing on stderr how many of `total` have come."""
     return _bar(things, what, total) if sys.stderr.isatty() else _lines(things, what, total)
 
 
@@ -67,10 +67,10 @@ def _bar(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
 
 
 def _lines(things: Iterable[Thing], what: str, total: int) -> Iterator[Thing]:
-    told = time.monotonic()
+    last = time.monotonic()
     for done, thing in enumerate(things, start=1):
         yield thing
-        if time.monotonic() - told >= _LINE_EVERY_S and done < total:
-            told = time.monotonic()
+        if time.monotonic() - last >= _LINE_EVERY_S and done < total:
+            last = time.monotonic()
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
     print(f"{what}: {total} of {total}", file=sys.stderr, flush=True)

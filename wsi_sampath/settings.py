@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from wsi_sampath.errors import UsageError
 
 _TELLING = 3
-"""From as many letters on, a beginning says which name is meant."""
+"""Number of letters from which a beginning identifies a name."""
 _ALIKE = 0.6
 
 
@@ -125,9 +125,9 @@ def nearest_name(name: str, known: Iterable[str], *, least: float = _ALIKE) -> s
     'overlap'
     """
     names = list(known)
-    begins = [one for one in names if len(name) >= _TELLING and one.startswith(name)]
+    begins = [known for known in names if len(name) >= _TELLING and known.startswith(name)]
     alike = difflib.get_close_matches(name, names, n=1, cutoff=least)
-    # Of a single name there is nothing else that could be meant.
+    # With a single name, nothing else can be meant.
     return next(iter([*begins, *alike, *(names if len(names) == 1 else [])]), "")
 
 

@@ -1,4 +1,4 @@
-"""How names and counts are written where people read them: nothing in a name acts on a screen."""
+"""Names and counts as people read them; no character of a name acts on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts inside plain, gzip and zip files, never more of them than a machine can hold."""
+"""The texts inside plain, gzip and zip files, within bounds that a machine can hold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedE
 
 
 def container_by_name(path: Path) -> Container:
-    """Return the container that a name speaks of."""
+    """Return the container that a name suggests."""
     return {".gz": "gzip", ".zip": "zip"}.get(path.suffix.lower(), "plain")  # type: ignore[return-value]
 
 
@@ -91,13 +91,13 @@ def checked_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInf
     WsiError
         ``bad-input`` otherwise.
     """
-    members = [one for one in archive.infolist() if not one.is_dir()]
+    members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > MOST_MEMBERS:
         raise WsiError("bad-input", f"has more than {MOST_MEMBERS:,} members", subject=str(path))
-    # Members may share their packed bytes, so that only the sum tells.
-    _check_ratio(sum(one.file_size for one in members), path.stat().st_size, path)
-    for one in members:
-        _check_size(one.file_size, one.compress_size, path)
+    # Members may share their packed bytes, so only the sum is reliable.
+    _check_ratio(sum(member.file_size for member in members), path.stat().st_size, path)
+    for member in members:
+        _check_size(member.file_size, member.compress_size, path)
     return members
 
 
@@ -109,7 +109,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
         Those of `UNREADABLE`.
     WsiError
-        ``bad-input`` for too much.
+        ``bad-input`` if it is too large.
     """
     raw = archive.read(member)
     if not member.filename.lower().endswith(".gz"):

@@ -1,4 +1,4 @@
-"""YAML as people write it: small, flat, without tricks; all else is refused in one sentence."""
+"""YAML as people write it: small, flat, without tricks; anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsi_sampath.files import require_file
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 20_000
-"""Keys, values and items, every alias counted as what it stands for."""
+"""Limit on keys, values and items, with every alias expanded."""
 MAX_SCALAR = 20_000
 
 _CONSTRUCTOR_FAILURES = (ValueError, LookupError, OverflowError, TypeError, AttributeError)
@@ -22,14 +22,14 @@ _CONSTRUCTOR_FAILURES = (ValueError, LookupError, OverflowError, TypeError, Attr
 
 
 def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
-    """Read a YAML file; nothing in it is run, and no size or nesting can hurt.
+    """Read a YAML file; no code in it is run, and size and nesting are bounded.
 
     Parameters
     ----------
     path
         The file, in UTF-8.
     reason
-        Of the error.
+        Subject of the error.
 
     Raises
     ------
@@ -40,14 +40,14 @@ def read_yaml(path: str | Path, *, reason: Reason = "bad-input") -> object:
     try:
         return parse_yaml(_text(Path(path)))
     except OSError as error:
-        said = error.strerror or str(error)
-        raise WsiError(reason, f"cannot be read: {said}", subject=str(path)) from error
+        why = error.strerror or str(error)
+        raise WsiError(reason, f"cannot be read: {why}", subject=str(path)) from error
     except ValueError as error:
         raise WsiError(reason, str(error), subject=str(path)) from error
 
 
 def parse_yaml(text: str) -> object:
-    """Return the values that YAML text stands for.
+    """Return the values of a YAML text.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def parse_yaml(text: str) -> object:
 
 
 class _Refused(ValueError):
-    """Ours, with its sentence ready."""
+    """An error of this module, its message ready for the user."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -102,7 +102,7 @@ def _text(path: Path) -> str:
 
 
 def _check_extent(text: str) -> None:
-    """Refuse nesting and aliases that would unfold to more than anybody writes."""
+    """Refuse nesting and aliases that would unfold to more than a person would write."""
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=yaml.SafeLoader):

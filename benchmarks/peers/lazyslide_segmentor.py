@@ -36,7 +36,7 @@ def segment(slide: str, out: str) -> None:
             return Compose([ToImage(), ToDtype(dtype=torch.float32, scale=True)])
 
         def segment(self, image):
-            probabilities = self.model.class_probabilities(self.model(image).logits)
+            probabilities = self.model(image).softmax(1)
             return SegmentationOutput(probability_map=probabilities, classes=CLASSES)
 
     wsi = open_wsi(slide, store=out)

@@ -21,7 +21,7 @@ with torch.inference_mode():
     images = torch.from_numpy(np.ascontiguousarray(image))[None].float().div_(255)
     del image
     inferer = SlidingWindowInferer(roi_size=1024, sw_batch_size=4, overlap=0.25, mode="gaussian")
-    answer = inferer(images, lambda x: net.class_probabilities(net(x).logits))
+    answer = inferer(images, lambda x: net(x).softmax(1))
     classes = answer[0].argmax(0).to(torch.uint8).numpy()
 store = zarr.open(sys.argv[2], mode="w", shape=classes.shape, chunks=(1024, 1024), dtype="u1")
 store[:] = classes

@@ -23,7 +23,7 @@ class Model(ModelABC):
         self.class_dict = dict(enumerate(CLASSES))
 
     def forward(self, images):  # noqa: D102
-        return self.net.class_probabilities(self.net(images).logits)
+        return self.net(images).softmax(1)
 
     @staticmethod
     def infer_batch(model, batch_data, *, device):  # noqa: D102

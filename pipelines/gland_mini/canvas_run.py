@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
-from pipelines.gland_mini.mosaic import Mosaics, Source
+from pipelines.gland_mini.mosaic import Collection, Mosaics
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.sam_path.network import SegmentationOutput
+from wsi_sampath.training.initial_weights import Model, with_tile
 from wsi_sampath.training.losses import cross_entropy, dice_loss, iou_error
-from wsi_sampath.training.retile import Model, with_tile
 
 Report = Callable[[nn.Module], dict[str, float]]
 
@@ -36,7 +36,7 @@ _PRINT_EVERY = 20
 _AVERAGE_EVERY = 5
 
 
-class Segmenter(Protocol):
+class TrainableNetwork(Protocol):
     """What a network needs to be trained here: SamPath's two methods."""
 
     def preprocess(self, tiles: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Curriculum:
     """A whole training: half a cosine from `peak` to zero over all stages.
 
     `averaged` is about the number of steps that the running mean of the weights spans; the state is
@@ -77,15 +77,15 @@ class Plan:
         return sum(stage.steps for stage in self.stages)
 
 
-def train(
+def train_on_canvases(
     model: Model,
     build: Callable[[int], Model],
-    plan: Plan,
-    sources: Sequence[Source],
+    curriculum: Curriculum,
+    sources: Sequence[Collection],
     state: Path,
     report: Report,
 ) -> Model:
-    """Train; go on from `state` if that file is there.
+    """Train; resume from `state` if that file exists.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def train(
         The network for its full tile; left as it is.
     build
         Returns the same network for canvases of another side, with any weights.
-    plan, sources
+    curriculum, sources
         How long and on what.
     state
         File for everything that a resumed training needs; kept at the end.
@@ -107,9 +107,9 @@ def train(
     """
     saved = torch.load(state, weights_only=True) if state.is_file() else None
     done = 0
-    for number, stage in enumerate(plan.stages):
+    for number, stage in enumerate(curriculum.stages):
         if saved is None or saved["stage"] <= number:
-            run = _Run(model, build, plan, stage, number, done)
+            run = _Run(model, build, curriculum, stage, number, done)
             if saved is not None and saved["stage"] == number:
                 run.restore(saved)
                 model = run.distant
@@ -126,12 +126,12 @@ class _Run(Generic[Model]):
         self,
         model: Model,
         build: Callable[[int], Model],
-        plan: Plan,
+        curriculum: Curriculum,
         stage: Stage,
         number: int,
         done: int,
     ) -> None:
-        self.distant, self.build, self.plan, self.stage = model, build, plan, stage
+        self.distant, self.build, self.curriculum, self.stage = model, build, curriculum, stage
         self.number, self.done, self.step = number, done, 0
         self.model = with_exact_depthwise(with_tile(model, build(stage.side))).train()
         self.average = with_tile(model, build(stage.side)).eval()
@@ -153,7 +153,7 @@ class _Run(Generic[Model]):
         torch.save({**values, "stage": self.number, "step": self.step}, content)
         write_atomically(path, content.getvalue())
 
-    def finish(self, sources: Sequence[Source], state: Path, report: Report) -> Model:
+    def finish(self, sources: Sequence[Collection], state: Path, report: Report) -> Model:
         """Take the steps that are left; return the mean of the weights at the full tile."""
         began = time.monotonic()
         saved_at = began
@@ -161,18 +161,18 @@ class _Run(Generic[Model]):
             parts = self._take_step(images, target)
             if self.step % _PRINT_EVERY == 0:
                 _say(self, parts, time.monotonic() - began)
-            if self.step % self.plan.validate_every == 0 or self.step == self.stage.steps:
+            if self.step % self.curriculum.validate_every == 0 or self.step == self.stage.steps:
                 print(json.dumps({"step": self.done + self.step, **report(self.average)}))
-            if time.monotonic() - saved_at > self.plan.save_every:
+            if time.monotonic() - saved_at > self.curriculum.save_every:
                 self.save(state)
                 saved_at = time.monotonic()
         self.save(state)
         full = _filled(self.distant, self.distant.state_dict())
         return with_tile(self.average, full, self.distant)
 
-    def _batches(self, sources: Sequence[Source]) -> DataLoader[Any]:
+    def _batches(self, sources: Sequence[Collection]) -> DataLoader[Any]:
         size, batch = self.stage.steps * self.stage.batch, self.stage.batch
-        data = Mosaics(sources, self.stage.side, self.plan.seed, size)
+        data = Mosaics(sources, self.stage.side, self.curriculum.seed, size)
         left = Subset(data, range(self.step * batch, size))
         return DataLoader(left, batch_size=batch, num_workers=1, prefetch_factor=4)
 
@@ -186,22 +186,22 @@ class _Run(Generic[Model]):
         self.optimizer.step()
         self.step += 1
         if self.step % _AVERAGE_EVERY == 0:
-            horizon = min(self.plan.averaged, (self.done + self.step) // 3)
+            horizon = min(self.curriculum.averaged, (self.done + self.step) // 3)
             move_towards(self.average, self.model, max(1, horizon // _AVERAGE_EVERY))
         return parts
 
     def _rate(self) -> float:
-        rate = learning_rate(self.done + self.step, self.plan.steps, self.plan.peak)
-        return rate * min(1.0, (self.step + 1) / self.plan.warm_up)
+        rate = cosine_rate(self.done + self.step, self.curriculum.steps, self.curriculum.peak)
+        return rate * min(1.0, (self.step + 1) / self.curriculum.warm_up)
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
+def cosine_rate(step: int, steps: int, peak: float) -> float:
     """Return half a cosine from `peak` to zero."""
     return peak * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
 
 
 def canvas_loss(
-    model: Segmenter | nn.Module, images: Tensor, target: Tensor
+    model: TrainableNetwork | nn.Module, images: Tensor, target: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """Return cross entropy + Dice over the whole batch (+ the error of the predicted IoU).
 
@@ -221,9 +221,9 @@ def canvas_loss(
     labelled = (target > 0).unsqueeze(1)
     truth = torch.stack([target == i + 1 for i in range(logits.shape[1])], dim=1).float()
     probability = logits.softmax(dim=1) * labelled
-    pooled = [one.transpose(0, 1).flatten(2)[None] for one in (probability, truth)]
+    pooled = [planes.transpose(0, 1).flatten(2)[None] for planes in (probability, truth)]
     parts = {
-        # Channel 0, the unlabelled pixels, is none of the classes that are told apart here.
+        # Channel 0, the unlabelled pixels, is not a class.
         "ce": cross_entropy(functional.pad(logits, (0, 0, 0, 0, 1, 0), value=-1e4), target),
         "dice": dice_loss(pooled[0], pooled[1]),
         "iou": iou_error(probability, truth, output.iou[:, 1:].float()),
@@ -239,7 +239,7 @@ def enlarged(logits: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def move_towards(average: nn.Module, model: nn.Module, steps: int) -> None:
-    """Update the running mean of the weights over about so many calls; copy what is no weight."""
+    """Update the running mean of the weights over about `steps` calls; copy the buffers."""
     for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(weight, 1 / steps)
     for old, new in zip(average.buffers(), model.buffers(), strict=True):
@@ -267,5 +267,5 @@ def _filled(like: Model, values: dict[str, Tensor]) -> Model:
 
 
 def _say(run: _Run[Model], parts: dict[str, float], seconds: float) -> None:
-    said = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-    print(f"{run.stage.side} px, step {run.done + run.step}: {said}, {seconds:.0f} s", flush=True)
+    scores = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
+    print(f"{run.stage.side} px, step {run.done + run.step}: {scores}, {seconds:.0f} s", flush=True)

@@ -64,12 +64,12 @@ def _compared(run: dict[str, Any]) -> list[str]:
         "| network | weights (M) | Dice, EBHI-Seg | Dice, RINGS benign | recall, tumour | CPU s |",
         "|---|---|---|---|---|---|",
     ]
-    for name, one in run["models"].items():
-        weights = f"{one['parameters'] / 1e6:.2f}"
-        dice = f"{_dice(one['ebhi_test'])} | {_dice(one['rings_benign'])}"
-        tumour = f"{one['rings_tumour']['recall']:.3f}"
+    for name, model in run["models"].items():
+        weights = f"{model['parameters'] / 1e6:.2f}"
+        dice = f"{_dice(model['ebhi_test'])} | {_dice(model['rings_benign'])}"
+        tumour = f"{model['rings_tumour']['recall']:.3f}"
         title = TITLES[name]
-        rows.append(f"| {title} | {weights} | {dice} | {tumour} | {one['cpu_seconds'] or '-'} |")
+        rows.append(f"| {title} | {weights} | {dice} | {tumour} | {model['cpu_seconds'] or '-'} |")
     if "lead" in run:
         ahead = f"{_dice(run['lead'])} above that of the U-Net, patient by patient."
         rows += ["", f"The Dice of gland-mini on EBHI-Seg is {ahead}"]
@@ -86,8 +86,8 @@ def main() -> None:
     """Rewrite the card."""
     text = CARD.read_text(encoding="utf-8")
     wanted = BEGIN + tables(json.loads(FIGURES.read_text(encoding="utf-8"))) + END
-    told = re.sub(f"{BEGIN}.*{END}", lambda _: wanted, text, flags=re.DOTALL)
-    CARD.write_text(told, encoding="utf-8")
+    card = re.sub(f"{BEGIN}.*{END}", lambda _: wanted, text, flags=re.DOTALL)
+    CARD.write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pipelines.gland_mini.mosaic import Patch, Source
+from pipelines.gland_mini.mosaic import Collection, LabelledPicture
 from wsi_sampath.data.patches import read_rgb
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.training.augment import Rgb
@@ -72,10 +72,10 @@ SKIN_SHARE = 0.08
 class Glands:
     """Patches with glands by part; `full` are test patches that are annotated as a whole."""
 
-    train: list[Patch]
-    validation: list[Patch]
-    test: list[Patch]
-    full: list[Patch]
+    train: list[LabelledPicture]
+    validation: list[LabelledPicture]
+    test: list[LabelledPicture]
+    full: list[LabelledPicture]
 
 
 def part_of(patient: str) -> Part:
@@ -106,24 +106,24 @@ def read_ebhi(data: Path) -> Glands:
     return glands
 
 
-def _read_ebhi_patch(folder: Path, row: dict[str, str]) -> Patch:
+def _read_ebhi_patch(folder: Path, row: dict[str, str]) -> LabelledPicture:
     glands = np.asarray(Image.open(folder / row["label"]).convert("L")) >= 128
     mask = np.where(glands, GLAND, OTHER).astype(np.uint8)
-    return Patch(read_rgb(folder / row["image"]), mask, EBHI_UM, row["patient"])
+    return LabelledPicture(read_rgb(folder / row["image"]), mask, EBHI_UM, row["patient"])
 
 
-def read_rings(data: Path) -> tuple[list[Patch], list[Patch]]:
+def read_rings(data: Path) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
     """Read RINGS: for training, and held out.
 
     Only tumour is annotated in the images with tumour, whatever else they show: there the rest is
     unlabelled.
     """
-    split: tuple[list[Patch], list[Patch]] = ([], [])
+    split: tuple[list[LabelledPicture], list[LabelledPicture]] = ([], [])
     for path in sorted((data / "rings" / "images").glob("*.png")):
         mask = read_rgb(data / "rings" / "masks" / path.name)
         tumour, gland = mask[..., 0] >= 128, mask[..., 1] >= 128
         label = np.where(tumour | gland, GLAND, 0 if tumour.any() else OTHER).astype(np.uint8)
-        patch = Patch(read_rgb(path), label, RINGS_UM, path.stem)
+        patch = LabelledPicture(read_rgb(path), label, RINGS_UM, path.stem)
         split[path.stem.startswith(RINGS_HELD_OUT)].append(patch)
     return split
 
@@ -133,7 +133,7 @@ def stained(image: Rgb, density: float) -> Rgb:
     return np.rint(255 * (image / 255) ** density).astype(np.uint8)
 
 
-def read_hgsc(data: Path) -> tuple[Patch, Patch]:
+def read_hgsc(data: Path) -> tuple[LabelledPicture, LabelledPicture]:
     """Read a carcinoma of the ovary, unlabelled, with stroma and lymphocytes around: two halves.
 
     The upper one is for training, the lower one is there to look at.
@@ -141,38 +141,38 @@ def read_hgsc(data: Path) -> tuple[Patch, Patch]:
     nuclei = np.load(data / "hgsc" / "hgsc_nest_type_mask.npz")["nuc_raster"]
     far = ndimage.distance_transform_edt(nuclei != TUMOUR_NUCLEI) > TUMOUR_REACH_PX
     mask = np.where(far, OTHER, 0).astype(np.uint8)
-    return _halves(Patch(read_rgb(data / "hgsc" / "hgsc_nest.jpg"), mask, HGSC_UM))
+    return _halves(LabelledPicture(read_rgb(data / "hgsc" / "hgsc_nest.jpg"), mask, HGSC_UM))
 
 
-def read_skin(data: Path) -> tuple[Patch, Patch]:
+def read_skin(data: Path) -> tuple[LabelledPicture, LabelledPicture]:
     """Read OpenSlide's CMU-1-Small-Region, skin, where nothing is a gland: halves as above."""
     with Slide.open(data / "slides" / "CMU-1-Small-Region.svs") as slide:
         width, height = slide.size
         image = slide.read(x0=0, y0=0, width=width, height=height, mpp=slide.mpp.x)
         mask = np.full(image.shape[:2], OTHER, np.uint8)
-        return _halves(Patch(image, mask, slide.mpp.x))
+        return _halves(LabelledPicture(image, mask, slide.mpp.x))
 
 
-def _halves(whole: Patch) -> tuple[Patch, Patch]:
+def _halves(whole: LabelledPicture) -> tuple[LabelledPicture, LabelledPicture]:
     middle = len(whole.mask) // 2
     upper, lower = (
-        Patch(whole.image[rows], whole.mask[rows], whole.um)
+        LabelledPicture(whole.image[rows], whole.mask[rows], whole.um)
         for rows in (slice(middle), slice(middle, None))
     )
     return upper, lower
 
 
-def read_negatives(data: Path) -> list[Source]:
+def read_negatives(data: Path) -> list[Collection]:
     """Read pictures without glands."""
     sources = [
-        Source([read_hgsc(data)[0]], HGSC_SHARE),
-        Source([read_skin(data)[0]], SKIN_SHARE),
+        Collection([read_hgsc(data)[0]], HGSC_SHARE),
+        Collection([read_skin(data)[0]], SKIN_SHARE),
     ]
     for kind in NEGATIVES:
         read = [read_rgb(path) for path in sorted(data.glob(kind.files))[: kind.most]]
         images = [stained(image, density) for image in read for density in kind.densities]
         masks = [np.full(image.shape[:2], OTHER, np.uint8) for image in images]
-        patches = [Patch(*pair, kind.um) for pair in zip(images, masks, strict=True)]
+        patches = [LabelledPicture(*pair, kind.um) for pair in zip(images, masks, strict=True)]
         if patches:
-            sources.append(Source(patches, kind.share))
+            sources.append(Collection(patches, kind.share))
     return sources

@@ -13,15 +13,15 @@ from torch import nn
 
 from pipelines.gland_mini.canvas_run import enlarged
 from pipelines.gland_mini.data import GLAND, Glands
-from pipelines.gland_mini.mosaic import Patch
+from pipelines.gland_mini.mosaic import LabelledPicture
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import draw_cases, overlaps, summarise
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled
-from wsi_sampath.training.retile import with_tile
+from wsi_sampath.training.initial_weights import with_tile
 
-Labels = Callable[[Sequence[Patch]], list[Mask]]
+Labels = Callable[[Sequence[LabelledPicture]], list[Mask]]
 
 CLASSES = ("other", "gland")
 BATCH = 8
@@ -29,7 +29,7 @@ DRAWS = 1000
 PER_GLAND = ("dice", "dice_ci", "iou", "iou_ci", "precision", "recall")
 
 
-def judge(labels: Labels, patches: Sequence[Patch]) -> dict[str, Any]:
+def judge(labels: Labels, patches: Sequence[LabelledPicture]) -> dict[str, Any]:
     """Return the scores of gland, pooled over the pixels of some patches."""
     patients = [patch.patient for patch in patches]
     gland = summarise(counted(labels, patches), patients, CLASSES)["per_class"][CLASSES[GLAND - 1]]
@@ -37,17 +37,17 @@ def judge(labels: Labels, patches: Sequence[Patch]) -> dict[str, Any]:
     return {"patches": len(patches), "patients": len(set(patients)), **scores}
 
 
-def counted(labels: Labels, patches: Sequence[Patch]) -> list[Counts]:
+def counted(labels: Labels, patches: Sequence[LabelledPicture]) -> list[Counts]:
     """Return the confusion matrix of every patch."""
     counts: list[Counts] = []
     for start in range(0, len(patches), BATCH):
         batch = patches[start : start + BATCH]
         found = labels(batch)
-        counts += [confusion(one.mask, got, 2) for one, got in zip(batch, found, strict=True)]
+        counts += [confusion(patch.mask, got, 2) for patch, got in zip(batch, found, strict=True)]
     return counts
 
 
-def lead(first: Labels, second: Labels, patches: Sequence[Patch]) -> dict[str, Any]:
+def lead(first: Labels, second: Labels, patches: Sequence[LabelledPicture]) -> dict[str, Any]:
     """Return how far the Dice of the first is above that of the second, whole patients drawn."""
     patients, index = np.unique([patch.patient for patch in patches], return_inverse=True)
     often = draw_cases(len(patients), DRAWS, 0)
@@ -62,7 +62,7 @@ def lead(first: Labels, second: Labels, patches: Sequence[Patch]) -> dict[str, A
     return {"dice": _rounded(whole), "dice_ci": _rounded(interval)}
 
 
-def judge_all(labels: Labels, glands: Glands, rings: Sequence[Patch]) -> dict[str, Any]:
+def judge_all(labels: Labels, glands: Glands, rings: Sequence[LabelledPicture]) -> dict[str, Any]:
     """Return the scores on every set that is held out."""
     tumour = [patch for patch in rings if not patch.mask.all()]
     benign = [patch for patch in rings if patch.mask.all()]
@@ -70,17 +70,17 @@ def judge_all(labels: Labels, glands: Glands, rings: Sequence[Patch]) -> dict[st
         "ebhi_test": judge(labels, glands.test),
         "ebhi_test_with_full_masks": judge(labels, [*glands.test, *glands.full]),
         "rings_benign": judge(labels, benign),
-        # Nothing but tumour is annotated there, so that recall is all that can be told.
+        # Only tumour is annotated there, so recall is all that can be computed.
         "rings_tumour": {"patches": len(tumour), "recall": judge(labels, tumour)["recall"]},
     }
 
 
 def packaged(path: Path) -> Labels:
-    """Return what a packaged model says of patches, by the way of ``wsi-evaluate``."""
+    """Return the labels of patches by a packaged model, as ``wsi-evaluate`` computes them."""
     model = load_model(str(path))
     predictors: dict[float, PatchPredictor] = {}
 
-    def labels(patches: Sequence[Patch]) -> list[Mask]:
+    def labels(patches: Sequence[LabelledPicture]) -> list[Mask]:
         found = []
         for patch in patches:
             if patch.um not in predictors:
@@ -92,12 +92,12 @@ def packaged(path: Path) -> Labels:
 
 
 def in_small_squares(model: nn.Module, build: Callable[[int], nn.Module]) -> Labels:
-    """Return what a network says of patches, each mirrored to a square hardly larger than it."""
+    """Return the labels of patches by a network, each mirrored to a slightly larger square."""
     sized: dict[int, nn.Module] = {}
 
     @torch.inference_mode()
-    def labels(patches: Sequence[Patch]) -> list[Mask]:
-        pairs = [rescaled(one.image, one.mask, one.um) for one in patches]
+    def labels(patches: Sequence[LabelledPicture]) -> list[Mask]:
+        pairs = [rescaled(patch.image, patch.mask, patch.um) for patch in patches]
         side = max(_side(mask) for _, mask in pairs)
         if side not in sized:
             sized[side] = with_tile(model, build(side)).eval()
@@ -107,8 +107,8 @@ def in_small_squares(model: nn.Module, build: Callable[[int], nn.Module]) -> Lab
             output = network(network.preprocess(torch.from_numpy(images)))  # type: ignore[operator]
         found = enlarged(output.logits.float(), side)[:, 1:].argmax(dim=1) + 1
         return [
-            _at_own_size(got, scaled.shape, one.mask.shape)
-            for got, (_, scaled), one in zip(
+            _at_own_size(got, scaled.shape, patch.mask.shape)
+            for got, (_, scaled), patch in zip(
                 found.to(torch.uint8).numpy(), pairs, patches, strict=True
             )
         ]
@@ -136,5 +136,5 @@ def _at_own_size(labels: Mask, inner: tuple[int, ...], size: tuple[int, ...]) ->
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     return value if value is None else round(value, 4)

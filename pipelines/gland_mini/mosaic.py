@@ -31,7 +31,7 @@ _MOSTLY = 0.7
 
 
 @dataclass(frozen=True)
-class Patch:
+class LabelledPicture:
     """A labelled image, its microns per pixel, and the patient it comes from."""
 
     image: Rgb
@@ -41,21 +41,21 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Patches of one kind and how often, relative to other kinds, one of them is drawn."""
+class Collection:
+    """Pictures of one kind, and how often one is drawn relative to other kinds."""
 
-    patches: Sequence[Patch]
+    patches: Sequence[LabelledPicture]
     share: float
 
 
 class Mosaics(Dataset[tuple[Tensor, Tensor]]):
     """Random canvases: uint8 (side, side, 3) and labels (side, side).
 
-    Canvas i depends on `seed`, `side` and i alone, so that an interrupted training goes on with the
+    Canvas i depends on `seed`, `side` and i alone, so that a resumed training continues with the
     same ones.
     """
 
-    def __init__(self, sources: Sequence[Source], side: int, seed: int, length: int) -> None:
+    def __init__(self, sources: Sequence[Collection], side: int, seed: int, length: int) -> None:
         self.sources, self.side, self.seed, self.length = sources, side, seed, length
         shares = np.array([source.share for source in sources])
         self._shares = shares / shares.sum()
@@ -91,7 +91,7 @@ class Mosaics(Dataset[tuple[Tensor, Tensor]]):
         image, mask = self._piece(rng)
         lacking = [max(0, b - a) for a, b in zip(mask.shape, (height, width), strict=True)]
         before = [int(rng.integers(0, size + 1)) for size in lacking]
-        pad = [(one, size - one) for one, size in zip(before, lacking, strict=True)]
+        pad = [(left, size - left) for left, size in zip(before, lacking, strict=True)]
         image = np.pad(image, [*pad, (0, 0)], mode="symmetric")
         mask = np.pad(mask, pad, mode="symmetric")
         return image[:height, :width], mask[:height, :width]

@@ -18,7 +18,7 @@ from skimage.segmentation import find_boundaries
 
 from pipelines.gland_mini.data import GLAND, read_ebhi, read_hgsc, read_rings, read_skin
 from pipelines.gland_mini.figures import packaged
-from pipelines.gland_mini.mosaic import Patch
+from pipelines.gland_mini.mosaic import LabelledPicture
 from wsi_sampath.data.patches import read_rgb
 from wsi_sampath.models.zoo import bundled_models
 from wsi_sampath.training.augment import Mask, Rgb
@@ -54,26 +54,26 @@ def sheet(columns: Sequence[Sequence[Rgb]]) -> Image.Image:
     """Return pictures in columns, a white gap after each of them."""
     white = ((0, GAP), (0, GAP), (0, 0))
     padded = [
-        np.concatenate([np.pad(one, white, constant_values=255) for one in column])
+        np.concatenate([np.pad(picture, white, constant_values=255) for picture in column])
         for column in columns
     ]
     return Image.fromarray(np.concatenate(padded, axis=1))
 
 
-def held_out(data: Path) -> list[Patch]:
+def held_out(data: Path) -> list[LabelledPicture]:
     """Return four patches of EBHI-Seg, evenly spaced, and two images of RINGS."""
     rings = read_rings(data)[1]
     return [*read_ebhi(data).test[20::71][:4], rings[2], rings[4]]
 
 
-def elsewhere(data: Path) -> list[Patch]:
+def elsewhere(data: Path) -> list[LabelledPicture]:
     """Return pictures of tissue that gland-mini was not made for."""
     others = [_unlabelled(read_rgb(data / name), um) for name, um in ELSEWHERE]
     return [read_skin(data)[1], read_hgsc(data)[1], *others]
 
 
-def _unlabelled(image: Rgb, um: float) -> Patch:
-    return Patch(image, np.zeros(image.shape[:2], np.uint8), um)
+def _unlabelled(image: Rgb, um: float) -> LabelledPicture:
+    return LabelledPicture(image, np.zeros(image.shape[:2], np.uint8), um)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Train the bundled model, gland-mini: ``python -m pipelines.gland_mini.train DATA --out FILE``.
 
-DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``gland_mini_data.py``). Training
+DATA holds EBHI-Seg, RINGS and a few pictures without glands (see ``data.py``). Training
 runs on small canvases of these, then on larger ones; position tables are then widened to the tile
-of the model. Killed, it goes on where it was when started again. ``--compare STEPS`` instead trains
+of the model. Killed and started again, it resumes. ``--compare STEPS`` instead trains
 gland-mini, its ablations and a plain U-Net of the same size, all alike, and leaves FILE alone.
 ``--json FILE`` stores every figure of the model card (docs/gland-mini.md).
 """
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from pipelines.gland_mini.baselines import PlainUNet, parameters, without_class_prompts
-from pipelines.gland_mini.canvas_run import Plan, Stage, train
+from pipelines.gland_mini.canvas_run import Curriculum, Stage, train_on_canvases
 from pipelines.gland_mini.data import (
     EBHI_SHARE,
     RINGS_SHARE,
@@ -31,7 +31,7 @@ from pipelines.gland_mini.data import (
     read_rings,
 )
 from pipelines.gland_mini.figures import in_small_squares, judge, judge_all, lead, packaged
-from pipelines.gland_mini.mosaic import Patch, Source
+from pipelines.gland_mini.mosaic import Collection, LabelledPicture
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.checkpoints import (
     PROVENANCE_KEY,
@@ -70,17 +70,17 @@ VARIANTS: dict[str, Callable[[ModelSpec, int], nn.Module]] = {
 
 
 def quick_scores(
-    patches: list[Patch], build: Callable[[int], nn.Module], averaged: nn.Module
+    patches: list[LabelledPicture], build: Callable[[int], nn.Module], averaged: nn.Module
 ) -> dict[str, float]:
     """Return Dice and IoU of gland during training."""
     scores = judge(in_small_squares(averaged, build), patches)
     return {"dice": scores["dice"], "iou": scores["iou"]}
 
 
-def training_sources(glands: Glands, data: Path) -> list[Source]:
+def training_sources(glands: Glands, data: Path) -> list[Collection]:
     """Return everything that is learned from."""
     rings, _ = read_rings(data)
-    both = [Source(glands.train, EBHI_SHARE), Source(rings, RINGS_SHARE)]
+    both = [Collection(glands.train, EBHI_SHARE), Collection(rings, RINGS_SHARE)]
     return [*both, *read_negatives(data)]
 
 
@@ -88,11 +88,11 @@ def train_packaged(options: argparse.Namespace, spec: ModelSpec, glands: Glands)
     """Train gland-mini and write the packaged file."""
     build = partial(sam_path, spec)
     stages = tuple(Stage(*each) for each in zip(SIDES, BATCHES, options.steps, strict=True))
-    plan = Plan(stages, peak=options.peak, seed=options.seed)
+    curriculum = Curriculum(stages, peak=options.peak, seed=options.seed)
     sources = training_sources(glands, options.data)
     report = partial(quick_scores, glands.validation, build)
     state = options.out.with_suffix(".state")
-    trained = train(build(spec.tile), build, plan, sources, state, report)
+    trained = train_on_canvases(build(spec.tile), build, curriculum, sources, state, report)
     run = {"sides": SIDES, "batches": BATCHES, "steps": options.steps, "peak": options.peak}
     save_checkpoint(trained, options.out, provenance=json.dumps({**run, "seed": options.seed}))
 
@@ -118,12 +118,14 @@ def train_variant(
     model = build(COMPARE_SIDE)
     sources = training_sources(glands, options.data)
     report = partial(quick_scores, glands.validation, build)
-    plan = compare_plan(options.compare)
-    return train(model, build, plan, sources, variant_state(options, name), report)
+    curriculum = comparison_curriculum(options.compare)
+    return train_on_canvases(
+        model, build, curriculum, sources, variant_state(options, name), report
+    )
 
 
 def variant_state(options: argparse.Namespace, name: str) -> Path:
-    """Return the file that a training of the comparison goes on from."""
+    """Return the file that a training of the comparison resumes from."""
     path: Path = options.out.with_suffix(f".{name}-{options.compare}.state")
     return path
 
@@ -137,9 +139,9 @@ def leads(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Figur
     return lead(ours, rival, glands.test)
 
 
-def compare_plan(steps: int) -> Plan:
+def comparison_curriculum(steps: int) -> Curriculum:
     """Return how every network of the comparison is trained."""
-    return Plan((Stage(COMPARE_SIDE, COMPARE_BATCH, steps),), peak=COMPARE_PEAK)
+    return Curriculum((Stage(COMPARE_SIDE, COMPARE_BATCH, steps),), peak=COMPARE_PEAK)
 
 
 def save_compared(path: Path, steps: int, found: Figures) -> None:
@@ -151,7 +153,7 @@ def save_compared(path: Path, steps: int, found: Figures) -> None:
 
 
 def figures_of(options: argparse.Namespace, glands: Glands) -> Figures:
-    """Return what the model card tells about the packaged file."""
+    """Return what the model card says about the packaged file."""
     header, _ = read_tensors(options.out)
     model = load_checkpoint(options.out)
     _, rings = read_rings(options.data)

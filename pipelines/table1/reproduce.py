@@ -2,9 +2,8 @@
 
 DATA holds the folders ``bcss`` and ``crag`` that ``wsi-prepare`` made. Every row is trained from
 its file in ``configs/train`` and scored on the test split; vanilla SAM is scored without training.
-A row that is finished has its file in ``OUT/rows`` and is not run again, one that was interrupted
-goes on.
-At the end the table is printed beside the paper's figures, published and corrected.
+A finished row has its file in ``OUT/rows`` and is not run again; an interrupted one resumes. At the
+end the table is printed beside the paper's figures, published and corrected.
 
     python -m pipelines.table1.reproduce DATA --out table1
     python -m pipelines.table1.reproduce DATA --out table1 --rows crag-sam-path --set devices=2
@@ -27,11 +26,11 @@ from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.evaluation.scores import summarise
 from wsi_sampath.evaluation.vanilla import evaluate_vanilla
+from wsi_sampath.models.checkpoints import load_checkpoint
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.importing import load_sam
 from wsi_sampath.models.spec import DecoderSpec, ModelSpec, PathologySpec, SamSpec, VitSpec
-from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.loader import PatchReader, label_table
 from wsi_sampath.training.run_folder import read_json, write_json
@@ -57,11 +56,11 @@ class Row:
     Attributes
     ----------
     name
-        Of its files.
+        Stem of its files.
     data
         ``bcss`` or ``crag``.
     what
-        How the paper calls it.
+        What the paper calls it.
     dice, iou
         The paper's figures, None where it has none.
     true_iou
@@ -126,17 +125,17 @@ def _sweep(name: str) -> str:
 def settings_of(study: Study, row: Row) -> TrainSettings:
     """Return the settings of a row that is trained."""
     found = [*(CONFIGS / "train").rglob(f"{row.name}.yaml")]
-    given = [f"data={study.data / row.data}", f"out={study.out / 'runs' / row.name}"]
-    plain = read_settings(found[0], given)
+    overrides = [f"data={study.data / row.data}", f"out={study.out / 'runs' / row.name}"]
+    plain = read_settings(found[0], overrides)
     if study.small:
         model = study.out / "models" / Path(plain.model).name
         model.parent.mkdir(parents=True, exist_ok=True)
         small_model(ModelSpec.from_yaml(plain.model)).to_yaml(model)
         side = "null" if plain.side is None else str(SMALL_TILE * 3 // 2)
-        given += [f"model={model}", f"side={side}", *SMALL_SETTINGS]
+        overrides += [f"model={model}", f"side={side}", *SMALL_SETTINGS]
     else:
-        given.append(f"weights.sam={study.sam}")
-    return read_settings(found[0], [*given, *study.overrides])
+        overrides.append(f"weights.sam={study.sam}")
+    return read_settings(found[0], [*overrides, *study.overrides])
 
 
 def small_model(spec: ModelSpec) -> ModelSpec:
@@ -157,7 +156,7 @@ def run_trained(study: Study, row: Row) -> None:
     """Train a row and score it on the test split."""
     settings = settings_of(study, row)
     trained = train(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    model = load_model(trained.model).module
+    model = load_checkpoint(trained.model)
     patches = study.patches(row)
     side = settings.side or model.spec.tile
     read = PatchReader(patches, label_table(model.spec, patches), side)
@@ -165,8 +164,8 @@ def run_trained(study: Study, row: Row) -> None:
     counts = count_stretched(
         model, read, test, device=_device(settings.device), batch_size=settings.batch_size
     )
-    names = [one.name for one in model.spec.classes]
-    scores = summarise([*counts], [one.case for one in test], names)
+    names = [spec.name for spec in model.spec.classes]
+    scores = summarise([*counts], [patch.case for patch in test], names)
     write_json(study.result(row), {"row": row.name, "training": trained.result, **scores})
 
 
@@ -176,11 +175,11 @@ def run_vanilla(study: Study, row: Row) -> None:
     test = patches.split("test")
     sam = _small_sam() if study.small else load_sam(weights_file(study.sam))
     found = [*evaluate_vanilla(sam.to(_device("auto")), patches, test)]
-    names = [one.name for one in patches.classes]
-    rows = [one for one in TABLE if one.data == row.data and one.what in (VANILLA, CLEANED)]
-    for one, counts in zip(rows, zip(*found, strict=True), strict=True):
+    names = [spec.name for spec in patches.classes]
+    rows = [other for other in TABLE if other.data == row.data and other.what in (VANILLA, CLEANED)]
+    for baseline, counts in zip(rows, zip(*found, strict=True), strict=True):
         scores = summarise(counts, [patch.case for patch in test], names)
-        write_json(study.result(one), {"row": one.name, **scores})
+        write_json(study.result(baseline), {"row": baseline.name, **scores})
 
 
 def _small_sam() -> Sam:

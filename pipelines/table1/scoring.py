@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.nn import functional
 
 from wsi_sampath.data.patches import Patch
 from wsi_sampath.evaluation.metrics import Counts, confusion
@@ -35,11 +34,11 @@ def count_stretched(
     read
         Reads patches in the model's labels.
     patches
-        Which.
+        The patches to score.
     device
-        Where to compute, in full precision.
+        Where it is computed, in full precision.
     batch_size, workers
-        Patches at a time, and processes that read them.
+        Patches per batch, and processes that read them.
 
     Yields
     ------
@@ -56,9 +55,6 @@ def count_stretched(
         images, truth = usable(batch)
         with torch.inference_mode():
             ready = resized(model.preprocess(images.to(device)), model.spec.tile)
-            logits = model(ready).logits.float()[:, 1:]
-            size = (truth.shape[-2], truth.shape[-1])
-            full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-            found = (full.argmax(dim=1) + 1).cpu()
-        for one, other in zip(truth.numpy(), found.numpy(), strict=True):
-            yield confusion(one, other, len(model.spec.classes))
+            found = model.labels(model(ready), truth.shape[-1]).cpu()
+        for labels, other in zip(truth.numpy(), found.numpy(), strict=True):
+            yield confusion(labels, other, len(model.spec.classes))

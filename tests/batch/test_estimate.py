@@ -9,7 +9,7 @@ from wsi_sampath.batch.discover import Job, plan_jobs
 from wsi_sampath.batch.estimate import (
     estimate_batch,
     estimate_line,
-    spoken_size,
+    format_size,
     summary_line,
 )
 from wsi_sampath.batch.runner import run_batch
@@ -56,5 +56,5 @@ def test_the_estimate_is_near_what_is_made(tmp_path):
 
 
 def test_sizes_as_people_write_them():
-    sizes = [spoken_size(value) for value in (0, 1234, 999_900, 5e9, 2e12)]
+    sizes = [format_size(value) for value in (0, 1234, 999_900, 5e9, 2e12)]
     assert sizes == ["0 kB", "1.23 kB", "1 MB", "5 GB", "2 TB"]

@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.progress import BatchCounts, spoken
+from wsi_sampath.batch.progress import BatchCounts, format_duration
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.progress import LiveBatch, batch_progress
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.finished import Finished
 
 JOB = Job(Path("a.svs"), Path("a.zarr"))
 
 
 def done(*, reused: bool = False) -> Outcome:
-    return Outcome(JOB, SegmentResult(JOB.zarr, None, {}, reused))
+    return Outcome(JOB, Finished(JOB.zarr, None, {}, reused))
 
 
 def test_counts_and_the_time_left():
@@ -33,13 +33,13 @@ def test_counts_and_the_time_left():
 def test_tiles_of_slides_that_ran_elsewhere():
     counts = BatchCounts(2)
     attributes = {"tiles": {"analysed": 7}}
-    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes)), with_tiles=True)
-    counts.count(Outcome(JOB, SegmentResult(JOB.zarr, None, attributes, True)), with_tiles=True)
+    counts.count(Outcome(JOB, Finished(JOB.zarr, None, attributes)), with_tiles=True)
+    counts.count(Outcome(JOB, Finished(JOB.zarr, None, attributes, True)), with_tiles=True)
     assert counts.tiles == 7
 
 
 def test_spoken_times():
-    assert [spoken(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
+    assert [format_duration(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):

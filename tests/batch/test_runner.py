@@ -33,6 +33,7 @@ from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.record import page
 from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.runner import run_batch
+from wsi_sampath.inference import segmenter as segmenter_module
 from wsi_sampath.inference.durable.claim import Claim
 from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.slides.slide import Slide
@@ -321,8 +322,13 @@ def test_stopped_while_waiting_for_files(cohort, tmp_path, monkeypatch):
 
 def test_one_predictor_serves_all_slides(cohort, tmp_path, monkeypatch):
     made = []
-    original = runner_module.make_predictor
-    monkeypatch.setattr(runner_module, "make_predictor", lambda *a: made.append(1) or original(*a))
+    original = segmenter_module.Predictor
+
+    def counted(*arguments, **options):
+        made.append(1)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(segmenter_module, "Predictor", counted)
     batch(cohort, tmp_path, report=False)
     assert made == [1]
 

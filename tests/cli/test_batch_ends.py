@@ -15,7 +15,7 @@ from wsi_sampath.cli import ended as ended_module
 from wsi_sampath.cli.ended import Ended, print_json
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.finished import Finished
 
 JOB = Job(Path("in/a.svs"), Path("out/a.zarr"))
 RUN = {
@@ -35,7 +35,7 @@ RUN = {
 
 
 def done(*, reused: bool = False) -> Outcome:
-    return Outcome(JOB, SegmentResult(JOB.zarr, Path("out/a.geojson"), RUN, reused))
+    return Outcome(JOB, Finished(JOB.zarr, Path("out/a.geojson"), RUN, reused))
 
 
 def failed(reason: str = "unreadable") -> Outcome:

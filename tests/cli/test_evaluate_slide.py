@@ -7,17 +7,19 @@ import json
 import numpy as np
 import pytest
 import shapely
-from made_result import make_attributes
+from made_result import append_both, class_images, make_attributes
 from stub_network import make_stub
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.cli import evaluate
 from wsi_sampath.evaluation import slides as slide_scores
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.outputs.omezarr.images import PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 
-CLASSES = (("other", "#9aa0a6"), ("gland", "#c83264"))
+CLASSES = (ClassSpec(name="other", color="#9aa0a6"), ClassSpec(name="gland", color="#c83264"))
 HEIGHT, WIDTH = 150, 130
 
 
@@ -42,12 +44,13 @@ def result(tmp_path, plane):
         slide={"name": "case 7.mrxs", "fingerprint": "cd"},
         slide_size=[WIDTH * 8, HEIGHT * 4],
         bounds_offset=[80, 40],
-        area_mm2=dict.fromkeys((name for name, _ in CLASSES), 0.1),
+        area_mm2=dict.fromkeys((one.name for one in CLASSES), 0.1),
         geojson=None,
     )
-    spec = PyramidSpec("s", HEIGHT, WIDTH, PlaneScale(4.0, 3.0, 0.5, 0.75), CLASSES)
+    images = class_images(CLASSES)
+    spec = PyramidSpec("s", HEIGHT, WIDTH, PlaneScale(4.0, 3.0, 0.5, 0.75), images)
     writer = PyramidWriter(tmp_path / "s.zarr", spec)
-    writer.append(0, plane, np.zeros((2, HEIGHT, WIDTH), np.uint8))
+    append_both(writer, 0, plane, np.zeros((2, HEIGHT, WIDTH), np.uint8))
     writer.finish(attributes)
     return tmp_path / "s.zarr"
 

@@ -181,7 +181,7 @@ def test_a_slide_that_is_not_the_annotated_one_is_told(run, painted, drawn, tmp_
     code, _, told = run(painted.path, drawn, tmp_path / "other.svs", far, "--out", tmp_path / "o")
     assert code == 0, told
     assert "other.svs: no tile with enough annotations" in told
-    assert "far.geojson: 1 of 1 areas lies outside of the slide" in told
+    assert "far.geojson: 1 of 1 areas lies outside the slide" in told
 
 
 def test_annotations_in_microns_or_far_from_tissue_are_told(run, painted, tmp_path):

@@ -14,6 +14,8 @@ from wsi_sampath.data.bcss import (
     SCANNED_AT_20X,
     SIDE_PX,
     TEST_INSTITUTIONS,
+    differs,
+    measured_mpp,
     parse_region,
     plan_bcss,
     region_patches,
@@ -21,7 +23,6 @@ from wsi_sampath.data.bcss import (
     tile_offsets,
     warnings_about,
 )
-from wsi_sampath.data.bcss_scale import differs, measured_mpp
 from wsi_sampath.data.patches import open_patches
 from wsi_sampath.data.prepare import prepare
 from wsi_sampath.errors import UsageError, WsiError

@@ -196,7 +196,7 @@ def test_a_guess_says_what_became_what():
         "with --classes (tumor, or a file)"
     )
     (told,) = why([[0, 1]])
-    assert "other (0), gland (1), because the masks hold 0 and 1 alone" in told
+    assert "other (0), gland (1), because the masks hold only 0 and 1" in told
     assert "tumor" not in told
     assert why([[255, 255]])[1] == "no mask has any black: every pixel is gland"
     assert len(why([[255, 255]], [[0, 0]])) == 1

@@ -187,7 +187,7 @@ def test_several_folders_keep_their_names_apart(tmp_path):
     [
         ({"case": "("}, "not a regular expression"),
         ({"case": "z"}, "finds no case"),
-        ({"test_cases": "z"}, "is found in no case"),
+        ({"test_cases": "z"}, "matches no case"),
         ({"folds": 1}, "--folds"),
         ({"test": 1.0}, "--test"),
         ({"mpp": -1.0}, "--mpp"),

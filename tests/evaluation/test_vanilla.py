@@ -45,12 +45,12 @@ class Flood:
     def parameters(self):
         return iter([torch.zeros(1)])
 
-    def embed(self, images):
-        self.seen = images
-        return images
+    def embed(self, views):
+        (self.seen,) = views
+        return tuple(views)
 
-    def masks(self, embedding, *, points):
-        where, inside = points
+    def masks(self, embedding, prompts):
+        where, inside = prompts.points, prompts.labels
         assert (inside == 1).all()
         self.asked += where[:, 0].tolist()
         grid = torch.arange(self.tile) + 0.0

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pytest
 import zarr
+from made_result import class_images
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath import open_result
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference import run as run_module
+from wsi_sampath.inference import segmenter as run_module
 from wsi_sampath.inference.durable import work as work_module
 from wsi_sampath.inference.durable.work import WorkFolder
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.belonging import report_run
+from wsi_sampath.outputs.omezarr.images import PyramidSpec
+from wsi_sampath.outputs.omezarr.ngff import PlaneScale
 from wsi_sampath.outputs.omezarr.stored_rows import StoredRows
 from wsi_sampath.outputs.qupath.packing import run_of
 from wsi_sampath.outputs.qupath.rules import check_geojson
@@ -477,11 +480,13 @@ def test_torn_state_is_done_again(painted, tmp_path, stopped, tear):
 
 def test_stored_rows_are_the_same_in_one_pass_or_many(stopped):
     maps = stopped / "whole" / "a.zarr"
-    sizes = {"n_levels": 3, "channels": 3, "zarr_format": 2}
+    images = class_images(make_stub().spec.classes)
+    height, width = open_result(maps).read_labels().shape
+    spec = PyramidSpec("s", height, width, PlaneScale(1, 1, 1, 1), images)
     known = StoredRows()
     for rows in (0, 1024, 2048):
-        known = known.upto(rows, maps, **sizes)
-    assert known == StoredRows().upto(2048, maps, **sizes)
+        known = known.upto(rows, maps, spec)
+    assert known == StoredRows().upto(2048, maps, spec)
     assert known.digest
 
 
@@ -518,5 +523,5 @@ def test_a_resumed_run_says_how_much_is_there(painted, tmp_path):
     assert fresh.notes == []
     (note,) = resumed.notes
     assert re.search(r"resumes, \d+ of \d+ tiles are there already", note)
-    assert repr(made).startswith("SegmentResult(")
+    assert repr(made).startswith("Result(")
     assert len(repr(made)) < 300

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_sampath.inference.blend import StripBlender
+from wsi_sampath.inference.semantic import ClassReading
 from wsi_sampath.slides.grid import Box, TileGrid, blend_profile, tile_starts
 
 
@@ -30,7 +31,7 @@ def grids(draw):
 
 def blend(grid, answers, shuffle=None):
     """Blend answers; return uint8 probabilities and labels of the window."""
-    blender = StripBlender(grid, 3)
+    blender = StripBlender(grid, ClassReading(3))
     strips = []
     for row in range(len(grid.ys)):
         columns = list(grid.strip_columns(row))
@@ -42,8 +43,8 @@ def blend(grid, answers, shuffle=None):
         everything = np.ones((last - first, grid.window.width), bool)
         strips.append(blender.finish_row(row, everything))
     assert [strip.y for strip in strips] == list(grid.ys)
-    probabilities = np.concatenate([strip.probabilities for strip in strips], 1)
-    return probabilities, np.concatenate([strip.labels for strip in strips])
+    probabilities = np.concatenate([strip.planes["probabilities"] for strip in strips], 1)
+    return probabilities, np.concatenate([strip.planes["labels"] for strip in strips])
 
 
 def answer_at_random(grid, seed):
@@ -109,15 +110,15 @@ def test_order_within_a_row_changes_nothing(grid, seed):
 
 def test_only_tissue_is_kept():
     grid = TileGrid(8, 4, Box(0, 0, 8, 4), 4, 4, 1, (0, 4), (0,), np.array([[True, True]]))
-    blender = StripBlender(grid, 2)
+    blender = StripBlender(grid, ClassReading(2))
     for column in range(2):
         blender.add(0, column, torch.full((2, 4, 4), 0.5))
     tissue = np.zeros((4, 8), bool)
     tissue[1:3, 2:6] = True
     rows = blender.finish_row(0, tissue)
-    assert np.array_equal(rows.labels > 0, tissue)
-    assert np.array_equal(rows.score > 0, tissue)
-    assert np.array_equal(rows.probabilities[1] > 0, tissue)
+    assert np.array_equal(rows.planes["labels"] > 0, tissue)
+    assert np.array_equal(rows.planes["score"] > 0, tissue)
+    assert np.array_equal(rows.planes["probabilities"][1] > 0, tissue)
 
 
 def test_memory_is_one_tile_high():
@@ -125,4 +126,4 @@ def test_memory_is_one_tile_high():
     grid = TileGrid(
         100, 10**6, Box(0, 0, 100, 10**6), 16, 12, 1, (0,), ys, np.zeros((len(ys), 1), bool)
     )
-    assert StripBlender(replace(grid), 2)._sums.shape == (2, 16, 100)
+    assert StripBlender(replace(grid), ClassReading(2))._sums.shape == (2, 16, 100)

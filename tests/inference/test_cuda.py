@@ -9,7 +9,7 @@ import zarr
 from stub_network import make_stub
 
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.slides.slide import Slide

@@ -15,7 +15,7 @@ from shapely.geometry import shape
 from stub_network import make_stub
 
 from wsi_sampath.inference.plan import plan_run
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import level0_box
 from wsi_sampath.slides.slide import Slide

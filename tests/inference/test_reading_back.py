@@ -10,7 +10,7 @@ from stub_network import make_stub
 from wsi_sampath import open_result
 from wsi_sampath.inference import reporting
 from wsi_sampath.inference.durable.work import WorkFolder
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.qupath import geojson
 from wsi_sampath.outputs.qupath.rules import check_geojson

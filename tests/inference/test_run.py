@@ -14,8 +14,8 @@ from ome_zarr_models.v04.image_label import ImageLabel as ImageLabel04
 from stub_network import FailingNetwork, StubNetwork, dense_reference, make_stub
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference import run as run_module
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference import segmenter as run_module
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.qupath.rules import check_geojson
@@ -346,8 +346,8 @@ def test_bad_tiles_are_counted_located_and_left_out(painted, tmp_path, monkeypat
 
 def test_a_network_that_answers_nan_is_counted(painted, tmp_path):
     class Sick(StubNetwork):
-        def class_probabilities(self, logits):
-            answer = super().class_probabilities(logits)
+        def maps(self, images, side):
+            answer = super().maps(images, side)
             if len(self.calls) == 5:
                 answer[0, 0, 0, 0] = float("nan")
             return answer
@@ -363,7 +363,7 @@ def test_a_network_that_answers_nan_is_counted(painted, tmp_path):
 
 
 def test_full_disk_while_writing(painted, tmp_path, monkeypatch):
-    def full(self, y, labels, probabilities):
+    def full(self, image, y, rows):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PyramidWriter, "append", full)

@@ -14,7 +14,7 @@ from stub_network import StubNetwork, make_stub
 from wsi_sampath.batch.discover import Job
 from wsi_sampath.batch.record.outcome import attempt_key
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import deciding

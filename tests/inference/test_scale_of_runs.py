@@ -10,7 +10,7 @@ from stub_network import make_stub
 
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.plan import plan_run
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.synthetic.svs_writer import write_svs

@@ -2,29 +2,45 @@
 
 import numpy as np
 import pytest
-from made_result import CLASSES, HEIGHT, WIDTH, make_attributes, make_labels
+from made_result import (
+    CLASSES,
+    HEIGHT,
+    WIDTH,
+    append_both,
+    class_images,
+    make_attributes,
+    make_labels,
+)
 
+from wsi_sampath.outputs.omezarr.images import PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.polygons.tracer import PolygonTracer
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject, PlaneToSlide
 
 
 def write_result(folder, *, suffix=".geojson", zarr_format=2, probabilities=True, **changes):
     labels = make_labels()
     planes = np.stack([np.where(labels == value, 204, 25) for value in (1, 2, 3)]).astype(np.uint8)
     scale = PlaneScale(2.0, 3.0, 0.5, 0.75)
-    spec = PyramidSpec("s.svs", HEIGHT, WIDTH, scale, CLASSES, zarr_format, probabilities)
+    images = class_images(CLASSES, probabilities=probabilities)
+    spec = PyramidSpec("s.svs", HEIGHT, WIDTH, scale, images, zarr_format)
     writer = PyramidWriter(folder / "s.zarr", spec)
-    writer.append(0, labels, planes)
+    append_both(writer, 0, labels, planes)
     writer.finish(make_attributes(**changes))
     tracer = PolygonTracer(WIDTH, n_classes=3)
     transform = PlaneToSlide(4, 4, 0, 0, 0.5, 0.75)
+    regions = tracer.append(labels, np.where(labels, 204, 0).astype(np.uint8)) + tracer.finish()
     with GeoJSONWriter(
-        folder / f"s{suffix}", classes=CLASSES, transform=transform, namespace="s"
+        folder / f"s{suffix}",
+        classes=CLASSES,
+        transform=transform,
+        namespace="s",
+        measurements=("Mean probability",),
     ) as geojson:
-        geojson.write(tracer.append(labels, np.where(labels, 204, 0).astype(np.uint8)))
-        geojson.write(tracer.finish())
+        geojson.write(
+            PlaneObject(one.label, one.polygon, (one.mean_score / 255,)) for one in regions
+        )
     return folder / "s.zarr"
 
 

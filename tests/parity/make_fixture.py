@@ -22,7 +22,7 @@ from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
 from wsi_sampath.models.sam_path.names import from_published
 from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
-from wsi_sampath.training.schedule import learning_rate
+from wsi_sampath.training.task import learning_rate
 
 GIVEN = Path(__file__).parent / "fixtures"
 SALT, CHANNELS, SIZE, SEED = "other ", 4, (640, 896), 977

@@ -6,7 +6,7 @@ import torch
 
 from wsi_sampath.evaluation.metrics import class_scores, confusion, paper_scores
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
-from wsi_sampath.training.schedule import learning_rate
+from wsi_sampath.training.task import learning_rate
 
 VALUE_LIMIT, GRADIENT_LIMIT, METRIC_LIMIT = 1e-6, 1e-8, 1e-6
 WEIGHTS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from wsi_sampath.models.network import Prompts
 from wsi_sampath.models.parts.attention import set_attention
 from wsi_sampath.models.parts.frame import image_in_frame, points_in_frame, size_in_frame
 from wsi_sampath.models.sam_path.importing import load_sam
@@ -48,7 +49,7 @@ def encoder_stages(sam, image, mode):
         encoder.blocks[i].register_forward_hook(lambda _m, _i, out, i=i: seen.update({i: out}))
         for i in (0, 2, len(encoder.blocks) - 1)
     ]
-    seen["embedding"] = sam.embed(image)
+    seen["embedding"] = sam.embed([image])[0]
     for hook in hooks:
         hook.remove()
     return seen
@@ -82,12 +83,12 @@ def prompts_of(parity, recorded, prompt):
         name = f"{prompt}/{part}"
         return torch.from_numpy(recorded[name]).float() if name in recorded.files else None
 
-    points = get("points")
-    out = {"points": None if points is None else (points, get("labels")), "boxes": get("boxes")}
+    masks = None
     if f"{prompt}/mask_seed" in recorded.files:
         grey = parity.image(recorded[f"{prompt}/mask_seed"], 256, 256)[:, :, 0] / 255
-        out["masks"] = torch.from_numpy(20 * (grey - 0.6)).float()[None, None]
-    return out
+        masks = torch.from_numpy(20 * (grey - 0.6)).float()[None, None]
+    labels = get("labels") if get("points") is not None else None
+    return Prompts(get("points"), labels, get("boxes"), masks)
 
 
 def prompt_names(recorded):
@@ -98,12 +99,13 @@ def test_prompts(parity, recorded, sam, stages):
     assert prompt_names(recorded)
     for prompt in prompt_names(recorded):
         given = prompts_of(parity, recorded, prompt)
-        sparse, dense = sam.prompt_encoder(given["points"], given["boxes"], given.get("masks"))
+        points = None if given.points is None else (given.points, given.labels)
+        sparse, dense = sam.prompt_encoder(points, given.boxes, given.masks)
         parity.check(recorded, f"{prompt}/sparse", sparse)
-        if "masks" in given:
+        if given.masks is not None:
             parity.check(recorded, f"{prompt}/dense", dense)
         for multimask, name in ((True, "multi"), (False, "single")):
-            logits, iou = sam.masks(stages["fused"]["embedding"], **given, multimask=multimask)
+            logits, iou = sam.masks((stages["fused"]["embedding"],), given, multimask=multimask)
             parity.check(recorded, f"{prompt}/logits_{name}", logits)
             parity.check(recorded, f"{prompt}/iou_{name}", iou)
 
@@ -113,7 +115,7 @@ def test_masks_at_image_size(parity, recorded, sam, stages):
     original = tuple(map(int, name.removeprefix("points/post_").split("x")))
     used = size_in_frame(original, sam.tile)
     given = prompts_of(parity, recorded, "points")
-    logits, _ = sam.masks(stages["fused"]["embedding"], **given, multimask=False)
+    logits, _ = sam.masks((stages["fused"]["embedding"],), given, multimask=False)
     parity.check(recorded, name, sam.at_image_size(logits[:1], used, original))
 
 

@@ -5,18 +5,18 @@ from torch import nn
 
 from pipelines.gland_mini.baselines import PlainUNet, parameters, without_class_prompts
 from pipelines.gland_mini.canvas_run import (
-    Plan,
+    Curriculum,
     Stage,
     canvas_loss,
-    learning_rate,
+    cosine_rate,
     move_towards,
-    train,
+    train_on_canvases,
     with_exact_depthwise,
 )
-from pipelines.gland_mini.mosaic import Patch, Source
+from pipelines.gland_mini.mosaic import Collection, LabelledPicture
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.retile import with_tile
+from wsi_sampath.training.initial_weights import with_tile
 
 TILE = 64
 VALUES = {
@@ -50,7 +50,7 @@ def sources():
     rng = np.random.default_rng(0)
     mask = np.repeat([1, 2], 30).astype(np.uint8)[:, None].repeat(60, axis=1)
     image = rng.integers(0, 80, (60, 60, 3), dtype=np.uint8) + mask[..., None] * np.uint8(80)
-    return [Source([Patch(image, mask, 1.0)], 1.0)]
+    return [Collection([LabelledPicture(image, mask, 1.0)], 1.0)]
 
 
 class Killed(Exception):
@@ -58,8 +58,8 @@ class Killed(Exception):
 
 
 def test_killed_and_resumed_gives_the_same_weights(model, sources, tmp_path):
-    plan = Plan(STAGES, warm_up=2, save_every=0, validate_every=3)
-    whole = train(model, build, plan, sources, tmp_path / "whole", lambda _: {})
+    curriculum = Curriculum(STAGES, warm_up=2, save_every=0, validate_every=3)
+    whole = train_on_canvases(model, build, curriculum, sources, tmp_path / "whole", lambda _: {})
     asked = []
 
     def killer(_):
@@ -70,9 +70,9 @@ def test_killed_and_resumed_gives_the_same_weights(model, sources, tmp_path):
 
     for _ in range(2):
         with pytest.raises(Killed):
-            train(model, build, plan, sources, tmp_path / "killed", killer)
-    resumed = train(model, build, plan, sources, tmp_path / "killed", killer)
-    again = train(model, build, plan, sources, tmp_path / "killed", killer)
+            train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
+    resumed = train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
+    again = train_on_canvases(model, build, curriculum, sources, tmp_path / "killed", killer)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
         assert torch.equal(weight, again.state_dict()[name]), name
@@ -93,8 +93,8 @@ def test_widened_position_tables_keep_known_distances():
 def test_distances_beyond_the_small_tile_keep_their_positions(model, sources, tmp_path):
     table = "sam_encoder.blocks.0.attn.rel_pos_h"
     nn.init.normal_(model.state_dict()[table])
-    plan = Plan((Stage(32, 2, 6),), warm_up=1)
-    trained = train(model, build, plan, sources, tmp_path / "state", lambda _: {})
+    curriculum = Curriculum((Stage(32, 2, 6),), warm_up=1)
+    trained = train_on_canvases(model, build, curriculum, sources, tmp_path / "state", lambda _: {})
     before, after = model.state_dict()[table], trained.state_dict()[table]
     assert torch.equal(before[[0, 1, 5, 6]], after[[0, 1, 5, 6]])
     assert not torch.equal(before[2:5], after[2:5])
@@ -112,7 +112,7 @@ def test_unlabelled_pixels_cost_nothing(model):
 
 
 def test_learning_rate_falls_to_zero():
-    rates = [learning_rate(step, 100, 2.0) for step in range(101)]
+    rates = [cosine_rate(step, 100, 2.0) for step in range(101)]
     assert rates[0] == 2
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(0)

@@ -10,7 +10,7 @@ import torch
 import pipelines.gland_mini.data as gland_mini_data
 import pipelines.gland_mini.figures as gland_mini_figures
 from pipelines.gland_mini.card import tables
-from pipelines.gland_mini.mosaic import Mosaics, Patch, Source, paste
+from pipelines.gland_mini.mosaic import Collection, LabelledPicture, Mosaics, paste
 from wsi_sampath.models.checkpoints import build_model, file_sha256
 from wsi_sampath.models.zoo import bundled_models, load_model
 
@@ -36,7 +36,7 @@ def source():
     rng = np.random.default_rng(0)
     mask = np.repeat([1, 2], 20).astype(np.uint8)[:, None].repeat(40, axis=1)
     image = rng.integers(0, 80, (40, 40, 3), dtype=np.uint8) + mask[..., None] * np.uint8(80)
-    return Source([Patch(image, mask, 1.3)], 0.3)
+    return Collection([LabelledPicture(image, mask, 1.3)], 0.3)
 
 
 @pytest.mark.parametrize("side", [96, 512])
@@ -59,7 +59,9 @@ def test_a_canvas_depends_on_its_number_alone(source):
 
 
 def test_rare_sources_are_drawn_rarely(source):
-    other = Source([Patch(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8), 1.0)], 0.1)
+    other = Collection(
+        [LabelledPicture(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8), 1.0)], 0.1
+    )
     data = Mosaics([source, other], 64, 0, 300)
     share = np.mean([not data[i][1].all() for i in range(len(data))])
     assert 0.15 < share < 0.45

@@ -127,7 +127,7 @@ def test_sixteen_bits_a_channel_are_scaled_or_refused_but_never_black(tmp_path, 
 
     rgb, notes = read_rgb(stored("full", RGB.astype(np.uint16) * 257))
     assert np.array_equal(rgb, RGB)
-    assert notes == ("brought from 16 to 8 bits a channel",)
+    assert notes == ("brought from 16 to 8 bits per channel",)
     with pytest.raises(WsiError, match="only the lower ones seem to be used"):
         read_rgb(stored("twelve", RGB.astype(np.uint16) * 16))
 

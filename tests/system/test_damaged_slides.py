@@ -11,7 +11,7 @@ import zarr
 from stub_network import make_stub
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 
 

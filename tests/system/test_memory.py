@@ -17,7 +17,7 @@ RUN = """
 import json, sys
 sys.path.insert(0, {tests!r})
 from stub_network import make_stub
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 
 settings = SegmentSettings(tissue="none", device="cpu", workers=2, batch_size=4, report=False)

@@ -16,9 +16,9 @@ from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.durable.ledger import Ledger
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
+from wsi_sampath.inference.semantic import ClassLayer
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.strips import MapSink
 
 SETTINGS = {
     "workers": 2,
@@ -114,7 +114,7 @@ def test_stopped_inside_any_step_of_a_strip(
     from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter
 
     targets = {
-        "append": (MapSink, "_append", row),
+        "append": (ClassLayer, "append", row),
         "vectorise": (GeoJSONWriter, "write", row),
         "save": (Ledger, "save", row),
         "finish": (GeoJSONWriter, "close", 0),
@@ -137,7 +137,7 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from stub_network import StubNetwork, make_stub
-from wsi_sampath.inference.run import segment_slide
+from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 
 class Slow(StubNetwork):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_sampath.training.schedule import learning_rate
+from wsi_sampath.training.task import learning_rate
 
 counts = st.integers(1, 500)
 

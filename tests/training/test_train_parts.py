@@ -9,11 +9,11 @@ from wsi_sampath.data.patches import open_patches
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.augment import augmenter, to_side, version_seed
 from wsi_sampath.training.features import FeatureStore
 from wsi_sampath.training.loader import PLAIN, PatchReader, label_table, share_of, shuffled, stacked
 from wsi_sampath.training.settings import Augmentation, Optimiser, TrainSettings
 from wsi_sampath.training.task import SegmentationTask, schedule_of
-from wsi_sampath.training.transforms import augmenter, to_side, version_seed
 
 
 @pytest.fixture(scope="module")

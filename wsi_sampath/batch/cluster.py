@@ -28,7 +28,7 @@ from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import ENDING, BatchRunner
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.run import load_from_settings
+from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 

@@ -18,11 +18,12 @@ from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.run import SegmentResult, load_from_settings
+from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.omezarr.pyramid import read_attributes
+from wsi_sampath.outputs.attributes import read_attributes
 
 _STOP_S = 60.0
 
@@ -198,9 +199,7 @@ def outcome_of(record: Record, job: Job, settings: SegmentSettings, *, since: fl
     attributes = read_attributes(files.zarr) if record.status == "done" else None
     if attributes is not None:
         reused = record.time < since
-        return Outcome(
-            job, SegmentResult(job.zarr, files.geojson, attributes, reused, files.report)
-        )
+        return Outcome(job, Finished(job.zarr, files.geojson, attributes, reused, files.report))
     reason = record.reason or "interrupted"
     message = record.message or "its result has gone since; run again"
     before = record.time < since

@@ -1,6 +1,6 @@
 """DICOM slides: files of one folder that belong to one series are one slide.
 
-An archive delivers a slide as a folder of files, one a level of the pyramid, beside its label and
+An archive delivers a slide as a folder of files, one per pyramid level, beside its label and
 its overview. OpenSlide opens the series by any of its levels; which files belong together is said
 in their headers (DICOM PS3.3, C.7.3.1 and C.8.12.4), read here up to the sizes and no further.
 """
@@ -19,7 +19,7 @@ from wsi_sampath.batch.found import DICOM_SUFFIXES, Found
 from wsi_sampath.shown import plural
 
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-# All that is asked for lies below this group; pixels and the places of a million tiles above.
+# All that is needed lies below this group; pixels and the offsets of a million tiles lie above.
 _LAST_GROUP = 0x0048
 _LARGEST_VALUE = 1 << 16
 _NOT_THE_SCAN = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"})
@@ -40,7 +40,7 @@ class Instance:
     is_scan
         Whether it is a level of the scan rather than label, overview or thumbnail.
     pixels
-        Of its whole plane.
+        Number of pixels of its whole plane.
     """
 
     path: Path
@@ -58,9 +58,9 @@ class SeriesFound:
     Attributes
     ----------
     slides
-        A series each, and every file that is broken.
+        One per series, and every broken file.
     others
-        Files that belong to no slide.
+        Files that do not belong to a slide.
     notes
         Sentences on what was left out.
     series
@@ -119,12 +119,12 @@ def find_series(paths: Sequence[Path], relative: Path) -> SeriesFound:
     paths
         The files.
     relative
-        The folder, seen from what names it; see `Found.relative`.
+        The folder, relative to what names it; see `Found.relative`.
 
     Returns
     -------
     SeriesFound
-        A slide is its series' largest level.
+        Each series as a slide, which is its largest level.
     """
     found = SeriesFound()
     by_series = defaultdict[str, list[Instance]](list)
@@ -172,7 +172,7 @@ def scattered(series: Sequence[tuple[str, Found, frozenset[str]]]) -> dict[Path,
     Returns
     -------
     dict
-        Slide to fault, for all parts but the largest. Copies of a series are whole, and no parts.
+        Fault by slide, for all parts but the largest. Complete copies of a series are not parts.
     """
     by_uid = defaultdict[str, list[tuple[Found, frozenset[str]]]](list)
     for uid, slide, files in series:
@@ -192,7 +192,7 @@ def scattered(series: Sequence[tuple[str, Found, frozenset[str]]]) -> dict[Path,
 
 
 def one_per_series(found: Sequence[Found]) -> list[Found]:
-    """Leave of the DICOM files that were named one by one a single one of each series."""
+    """Keep one of the DICOM files of each series among those that were named one at a time."""
     named = [one for one in found if not one.fault and _is_dicom(one.slide)]
     if len(named) < 2:
         return list(found)

@@ -28,7 +28,7 @@ class Plan:
     Attributes
     ----------
     jobs
-        A slide each.
+        One per slide.
     is_single
         Whether it is one slide, with no batch around it.
     notes
@@ -60,10 +60,10 @@ def plan_batch(inputs: Sequence[Path], out: Path, *, into_folder: bool = False) 
     inputs
         Slides, folders (searched recursively) and lists (see `read_list`).
     out
-        ``NAME.zarr`` for a single slide, or a folder that is there, which gets ``NAME.zarr``; for
+        ``NAME.zarr`` for a single slide, or an existing folder, which gets ``NAME.zarr``; for
         several a folder that mirrors the inputs' relative paths.
     into_folder
-        Whether `out` is a folder, there or not: it was written with a slash at its end.
+        Whether `out` is a folder, existing or not: it was written with a slash at its end.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def plan_batch(inputs: Sequence[Path], out: Path, *, into_folder: bool = False) 
 
 
 def is_single(inputs: Sequence[Path]) -> bool:
-    """Tell whether a command line names one slide rather than a batch."""
+    """Return whether a command line names one slide rather than a batch."""
     return len(inputs) == 1 and not os.path.isdir(inputs[0]) and not is_list(inputs[0])
 
 
 def with_mpp(jobs: Sequence[Job], table: dict[str, tuple[float, float]]) -> list[Job]:
-    """Give the jobs the mpp that an mpp table has for them, over that of their lists."""
+    """Give the jobs their mpp from an mpp table, which overrides that of lists."""
     return [replace(job, mpp=lookup_mpp(table, job.slide) or job.mpp) for job in jobs]
 
 
@@ -171,7 +171,7 @@ def _linked(found: Sequence[Found]) -> list[str]:
 
 
 def _is_one_series(inputs: Sequence[Path], found: Sequence[Found]) -> bool:
-    """Tell whether a folder of DICOM files is all that was given, and is one slide."""
+    """Return whether a folder of DICOM files is all that was given, and is one slide."""
     return (
         len(inputs) == len(found) == 1
         and not found[0].fault

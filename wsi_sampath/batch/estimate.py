@@ -1,4 +1,4 @@
-"""What a batch would cost, before anything is written: tiles, tissue, hours, gigabytes."""
+"""The cost of a batch, before anything is written: tiles, tissue, hours, gigabytes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.progress import spoken
+from wsi_sampath.batch.progress import format_duration
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.plan import RunPlan
-from wsi_sampath.inference.run import PreparedSlide, prepare_slide, segment_slide
+from wsi_sampath.inference.segmenter import PreparedSlide, Segmenter, segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.mpp import Mpp
 
-# Tiles of the trial runs; the longer one only where the first was quick.
+# Tiles of the trial runs; the longer one runs only if the first was quick.
 _TRIALS = (2, 16)
 _QUICK_S = 4.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a tile costs on this machine: wall seconds, and bytes of zarr and polygons."""
+    """The cost of a tile on this machine: wall seconds, and bytes of zarr and polygons."""
 
     seconds_per_tile: float
     bytes_per_tile: float
@@ -36,7 +36,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one slide would cost.
+    """The cost of one slide.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Estimate:
     state
         ``"to do"``, ``"done already"``, or the reason why it would fail.
     message
-        Of the failure.
+        Message of the failure.
     """
 
     job: Job
@@ -99,9 +99,7 @@ def estimate_batch(
             yield Estimate(job, state="unreadable", message=job.fault)
             continue
         try:
-            prepared = prepare_slide(
-                job.slide, job.zarr, settings=settings, model=model, csv_mpp=job.mpp
-            )
+            prepared = Segmenter(model, settings).prepare(job.slide, job.zarr, csv_mpp=job.mpp)
             with prepared.slide:
                 if measured is None and prepared.plan is not None:
                     measured = calibrate(job, prepared.plan, settings, model)
@@ -165,7 +163,7 @@ def _estimate(job: Job, prepared: PreparedSlide, measured: Calibration | None) -
     return Estimate(
         job,
         tiles,
-        coverage(slide, plan, {})["tissue_mm2"],
+        coverage(slide, plan, 0.0)["tissue_mm2"],
         slide.mpp,
         prepared.seconds + tiles * measured.seconds_per_tile,
         tiles * measured.bytes_per_tile,
@@ -181,13 +179,13 @@ def estimate_line(one: Estimate) -> str:
         return f"{slide}: {one.state}"
     return (
         f"{slide}: {plural(one.tiles, 'tile')}, {one.tissue_mm2:.4g} mm2 tissue, "
-        f"{one.mpp.x:.4g} x {one.mpp.y:.4g} um/px, about {spoken(one.seconds)}, "
-        f"{spoken_size(one.size_bytes)}"
+        f"{one.mpp.x:.4g} x {one.mpp.y:.4g} um/px, about {format_duration(one.seconds)}, "
+        f"{format_size(one.size_bytes)}"
     )
 
 
 def summary_line(estimates: Sequence[Estimate], *, n_devices: int = 1) -> str:
-    """Return what the whole batch would cost, as one line."""
+    """Return the cost of the whole batch, as one line."""
     todo = [one for one in estimates if one.state == "to do"]
     failing = sum(one.fails for one in estimates)
     seconds = sum(one.seconds for one in todo) / n_devices
@@ -196,13 +194,14 @@ def summary_line(estimates: Sequence[Estimate], *, n_devices: int = 1) -> str:
         f"{plural(len(todo), 'slide')} to do, {failing} would fail, "
         f"{len(estimates) - len(todo) - failing} done already; "
         f"{plural(sum(one.tiles for one in todo), 'tile')}, "
-        f"{sum(one.tissue_mm2 for one in todo):.4g} mm2 tissue; about {spoken(seconds)} and "
-        f"{spoken_size(size)} (measured on a few tiles of the first slide; nothing was written)"
+        f"{sum(one.tissue_mm2 for one in todo):.4g} mm2 tissue; about "
+        f"{format_duration(seconds)} and {format_size(size)} (measured on a few tiles of the "
+        "first slide; nothing was written)"
     )
 
 
-def spoken_size(size_bytes: float) -> str:
-    """Write a file size as a person would: ``"3.2 MB"``."""
+def format_size(size_bytes: float) -> str:
+    """Return a file size as a person would write it: ``"3.2 MB"``."""
     for unit in ("kB", "MB", "GB"):
         size_bytes /= 1000
         if size_bytes < 999.5:

@@ -1,4 +1,4 @@
-"""What a command line, a folder or a list names as a slide, and what can be no slide."""
+"""What a command line, a folder or a list names as a slide, and what cannot be a slide."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLIDE_SUFFIXES = frozenset(
         ".vmu",
         ".bif",
         ".qptiff",
-        # Slides too, if of scanners whose files no reader here may take: they fail by name.
+        # Slides too, of scanners whose files no reader here may support: they fail by name.
         ".czi",
         ".vsi",
         ".isyntax",
@@ -49,9 +49,9 @@ class Found:
     relative
         Its path below the folder or list that named it; the output mirrors it.
     mpp
-        True (x, y) um per level-0 pixel, where a list tells.
+        True (x, y) um per level-0 pixel, where a list states it.
     output
-        The zarr below the output folder, where a list tells.
+        The zarr below the output folder, where a list names it.
     fault
         Why it cannot be a slide, one sentence; empty where opening it is worth a try.
     """
@@ -64,7 +64,7 @@ class Found:
 
 
 def fault_of(path: Path) -> str:
-    """Return why a path leads to no file that could be read; empty where it may.
+    """Return why a path does not lead to a readable file; empty where it may.
 
     A plain path to nothing is left to the reader, which may find the file when its turn comes.
     """
@@ -94,7 +94,7 @@ def _unreachable(error: OSError) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """Tell what a regular file is: ``"slide"``, ``"dicom"`` or ``"other"``.
+    """Return what a regular file is: ``"slide"``, ``"dicom"`` or ``"other"``.
 
     By its suffix, else by being a tiled TIFF or a DICOM file. A broken file with the suffix of a
     slide counts as one, so that the batch names it as failed.
@@ -108,7 +108,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_slide(path: Path) -> bool:
-    """Tell whether a file is a slide of one file; see `kind_of`."""
+    """Return whether a file is a slide of one file; see `kind_of`."""
     return path.is_file() and kind_of(path) == "slide"
 
 

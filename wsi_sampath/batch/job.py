@@ -15,7 +15,7 @@ class Job:
     slide, zarr
         The files.
     mpp
-        True (x, y) um per level-0 pixel, where a list told; weaker than a flag.
+        True (x, y) um per level-0 pixel, where a list stated it; weaker than a flag.
     fault
         Why the slide need not be opened at all, one sentence: it fails by this.
     """

@@ -12,8 +12,8 @@ from wsi_sampath.batch.cells import unquoted
 from wsi_sampath.batch.dicom import find_series
 from wsi_sampath.batch.found import DICOM_SUFFIXES, SLIDE_SUFFIXES, Found, fault_of, kind_of
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.csv_tables import parse_table
 from wsi_sampath.slides.mpp import parse_mpp
-from wsi_sampath.slides.tables import parse_table
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
 _PATH_COLUMNS = ("slide", "wsi", "path", "filename", "file")

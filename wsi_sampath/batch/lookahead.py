@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.inference.run import PreparedSlide
+from wsi_sampath.inference.segmenter import PreparedSlide
 
 
 class LookAhead:
@@ -44,7 +44,7 @@ class LookAhead:
         return future.result()
 
     def drop(self, job: Job) -> None:
-        """Let go of a slide that was prepared in advance and is not wanted any more."""
+        """Release a slide that was prepared in advance and is no longer wanted."""
         if self._next is not None and self._next[0] == job:
             self._close()
 

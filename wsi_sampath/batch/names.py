@@ -83,7 +83,7 @@ class Owners:
 
 def _finished(zarr: Path) -> str | None:
     # Slow to import, and seldom needed: most of what is there is in the journal.
-    from wsi_sampath.outputs.omezarr.pyramid import read_attributes
+    from wsi_sampath.outputs.attributes import read_attributes
 
     return _slide_name(read_attributes(zarr))
 
@@ -209,7 +209,7 @@ def _is_same_path(owner: str, slide: Path) -> bool:
 
 
 def _may_be(owner: str, slide: Path) -> bool:
-    """Tell whether a slide of this name may be the owner: not where that one is another file."""
+    """Return whether a slide of this name may be the owner: not where that one is another file."""
     if Path(owner).name != slide.name:
         return False
     if os.sep not in owner:

@@ -1,4 +1,4 @@
-"""What a batch tells while it runs."""
+"""What a batch reports while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_sampath.shown import plural
 
 
 class BatchProgress(Progress, Protocol):
-    """Receives the course of a batch, and of each of its slides."""
+    """Receives the events of a batch, and of each of its slides."""
 
     def begin_batch(self, n_slides: int) -> None:
         """Start a batch."""
@@ -29,7 +29,7 @@ class BatchProgress(Progress, Protocol):
 
 
 class SilentBatch(Silent):
-    """A progress that tells nothing."""
+    """Progress that reports nothing."""
 
     def begin_batch(self, n_slides: int) -> None:
         """See `BatchProgress`."""
@@ -99,12 +99,12 @@ class BatchCounts:
             parts.append(f"{self.failed} failed")
         parts += [f"{self.left} left", f"{self.tiles_per_s:.1f} tiles/s"]
         if self.left and self.seconds_left is not None:
-            parts.append(f"about {spoken(self.seconds_left)} to go")
+            parts.append(f"about {format_duration(self.seconds_left)} to go")
         return "batch: " + ", ".join(parts)
 
 
-def spoken(seconds: float) -> str:
-    """Write a time as a person would: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
+def format_duration(seconds: float) -> str:
+    """Return a time as a person would write it: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

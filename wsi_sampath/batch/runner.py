@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,17 +22,10 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.explained import explained
 from wsi_sampath.inference.cuda import blending_thread
 from wsi_sampath.inference.durable.claim import Claim
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.run import (
-    Finish,
-    PreparedSlide,
-    SegmentResult,
-    analyse_prepared,
-    prepare_slide,
-)
+from wsi_sampath.inference.segmenter import Finish, PreparedSlide, Segmenter
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.inference.slide_run import make_predictor
 from wsi_sampath.models.network import LoadedModel
 
 # After these no other slide could be done either.
@@ -105,13 +97,10 @@ class BatchRunner:
         tell: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         self._settings, self._model, self._options = settings, model, options
+        self._segmenter = Segmenter(model, settings)
         self._progress = progress or SilentBatch()
         self._tell = tell
         self._folder = folder
-
-    @cached_property
-    def _predictor(self) -> Predictor:
-        return make_predictor(self._model, self._settings)
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run some slides; returns and errors are those of `run_batch`."""
@@ -204,27 +193,20 @@ class BatchRunner:
         following = next(filter(self._is_free, self._waiting), None)
         if following is not None:
             self._ahead.start(following)
-        return analyse_prepared(
-            prepared,
-            settings=self._settings,
-            model=self._model,
-            progress=self._folder.log(job, self._progress) if self._folder else self._progress,
-            predictor=self._predictor,
-        )
+        progress = self._folder.log(job, self._progress) if self._folder else self._progress
+        return self._segmenter.analyse(prepared, progress=progress)
 
     def _prepare_finisher(self) -> None:
-        blending_thread(self._predictor.device)()
+        blending_thread(self._segmenter.predictor.device)()
 
-    def _finish(self, job: Job, finish: Finish) -> SegmentResult:
+    def _finish(self, job: Job, finish: Finish) -> Finished:
         result = finish()
         if self._folder is not None:
             self._folder.draw(job, result)
         return result
 
     def _prepare(self, job: Job) -> PreparedSlide:
-        return prepare_slide(
-            job.slide, job.zarr, settings=self._settings, model=self._model, csv_mpp=job.mpp
-        )
+        return self._segmenter.prepare(job.slide, job.zarr, csv_mpp=job.mpp)
 
     def _is_held(self, job: Job) -> bool:
         with explained(str(job.slide)):

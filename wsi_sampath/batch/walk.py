@@ -1,4 +1,4 @@
-"""Search a folder for slides: links are followed, nothing is dropped without a word."""
+"""Search a folder for slides: links are followed, nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsi_sampath.shown import plural
 
 _FOLDERS_OF_OTHERS = frozenset({"logs", "__MACOSX"})
 _OURS = (".zarr", ".zarr.partial")
-# What a link of such a name led to was no slide.
+# A link of such a name did not lead to a slide.
 _TEXTS = frozenset(
     {".txt", ".csv", ".tsv", ".md", ".pdf", ".json", ".geojson", ".xml", ".log", ".html", ".htm"}
     | {".xls", ".xlsx", ".doc", ".docx", ".md5", ".yaml", ".yml", ".py", ".r", ".sh", ".qpproj"}
@@ -23,18 +23,18 @@ _TEXTS = frozenset(
 
 @dataclass
 class Searched:
-    """What a folder holds.
+    """The slides and other files of a folder.
 
     Attributes
     ----------
     found
-        Slides, and what should be one and cannot be read, by path.
+        Slides, readable or not, by path.
     others
-        Files that are no slides, counted by suffix.
+        Files that are not slides, counted by suffix.
     notes
         Sentences on links and folders that were left out.
     series
-        Of the slides that are DICOM: see `SeriesFound.series`.
+        The DICOM series among the slides; see `SeriesFound.series`.
     """
 
     found: list[Found] = field(default_factory=list)
@@ -52,9 +52,9 @@ def search(folder: Path, out: Path | None = None) -> Searched:
     Parameters
     ----------
     folder
-        Where to look; hidden files and folders, and zarrs, are passed over.
+        Where to look; hidden files and folders, and zarrs, are skipped.
     out
-        Files of ours below it are not counted among the others.
+        Our own files below it are not counted among the others.
     """
     search = _Search(folder, out)
     search.enter(folder)

@@ -14,7 +14,7 @@ from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.entry import of_stdout
 from wsi_sampath.cli.progress import say
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.shown import json_line, plural, shown
 
 
@@ -121,7 +121,7 @@ def put(text: str, *, instead: bool = False) -> None:
         print(text, flush=True)
 
 
-def _result_lines(job: Job, result: SegmentResult, *, in_batch: bool) -> list[str]:
+def _result_lines(job: Job, result: Finished, *, in_batch: bool) -> list[str]:
     run = result.attributes
     if result.reused and in_batch:
         return [f"{job.slide.name}: done (complete already, nothing to do): {result.zarr}"]

@@ -15,7 +15,7 @@ from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
     from wsi_sampath.data.grouping import Grouping
-    from wsi_sampath.data.plan import ImageFormat, Plan
+    from wsi_sampath.data.patch_plan import ImageFormat, PatchPlan
 
 app = new_app("Turn data sets into labelled patches: patches, slide, bcss, crag.")
 
@@ -120,13 +120,13 @@ def slide(
 ) -> None:
     """Slides annotated in QuPath; what nobody annotated is ignored."""
     from wsi_sampath.data.annotated import plan_slides
-    from wsi_sampath.data.slides import Tiling, cut_slides, listed, paired
+    from wsi_sampath.data.slides import CutSettings, cut_slides, listed, paired
 
     if bool(files) == bool(pairs):
         raise UsageError("give either SLIDE FILE.geojson ... or --list CSV")
     drawn = listed(pairs, case) if pairs else paired(files or [], case)
-    tiling = Tiling(mpp, tile, min_labelled, slide_mpp)
-    slides, named, warnings = cut_slides(drawn, classes, tiling)
+    cutting = CutSettings(mpp, tile, min_labelled, slide_mpp)
+    slides, named, warnings = cut_slides(drawn, classes, cutting)
     for warning in warnings:
         _warn(warning)
     plan = plan_slides(
@@ -218,7 +218,7 @@ def _at_least_two(folds: int) -> int:
     return folds
 
 
-def _write(plan: Plan, hint: str = "", test_cases: str = "") -> None:
+def _write(plan: PatchPlan, hint: str = "", test_cases: str = "") -> None:
     from wsi_sampath.data.prepare import prepare, unseen_classes
     from wsi_sampath.progress import counted
 
@@ -248,7 +248,7 @@ def _few(names: list[str]) -> str:
     return names[0] if not more else f"{names[0]} and {plural(more, 'more image')}"
 
 
-def _tell_splits(plan: Plan, hint: str, test_cases: str) -> None:
+def _tell_splits(plan: PatchPlan, hint: str, test_cases: str) -> None:
     from wsi_sampath.shown import plural
 
     found = Counter(patch.split for patch in plan.patches)

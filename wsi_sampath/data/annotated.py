@@ -1,4 +1,4 @@
-"""Slides on which somebody drew to labelled patches: classes by name, tiles, folds by case."""
+"""Annotated slides to labelled patches: classes by name, tiles, folds by case."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names, name_key
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.folds import draw_folds
 from wsi_sampath.data.pairing import check_name
+from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import Patch, several
-from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
 BLOCK_TILES = 3
-"""Side of the blocks that stand for cases where a slide is split within itself."""
+"""Side, in tiles, of the blocks that act as cases where slides are split within themselves."""
 _PALETTE = ("#c83232", "#6ab04c", "#3264c8", "#c8a032", "#8e44ad", "#16a085", "#d35400", "#7f8c8d")
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class NamedClass(ClassSpec):
-    """A class and the annotation classes that mean it; the one of its own name if none is given."""
+    """A class and the annotation classes that mean it; by default the one of its own name."""
 
     values: tuple[str, ...] = ()
 
@@ -40,16 +40,16 @@ class NamedClass(ClassSpec):
 
 
 class NamedClasses(Frozen):
-    """What the names of annotations mean; capitals do not matter.
+    """Classes by the names of annotations, whatever their capitals.
 
     Attributes
     ----------
     classes
         In the order of the labels 1..k.
     ignored
-        Annotations that nobody trains on or scores, whatever they cover.
+        Annotations that are neither trained on nor scored, whatever they cover.
     mpp
-        As in ``classes.yaml``, so that the file of an earlier folder can be taken; without effect.
+        Accepted so that the ``classes.yaml`` of an earlier folder can be used; without effect.
     """
 
     classes: Annotated[tuple[NamedClass, ...], Field(min_length=1, max_length=254)]
@@ -58,8 +58,8 @@ class NamedClasses(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_class_names(one.name for one in self.classes)
-        taken = [name_key(name) for one in self.classes for name in one.names]
+        check_class_names(spec.name for spec in self.classes)
+        taken = [name_key(name) for spec in self.classes for name in spec.names]
         taken += [name_key(name) for name in self.ignored]
         twice = sorted({name for name in taken if taken.count(name) > 1})
         if twice:
@@ -69,7 +69,7 @@ class NamedClasses(Frozen):
     @property
     def plain_classes(self) -> tuple[ClassSpec, ...]:
         """Names and colours alone."""
-        return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
+        return tuple(ClassSpec(name=spec.name, color=spec.color) for spec in self.classes)
 
     def labels(self, names: Iterable[str], *, subject: str = "") -> dict[str, int]:
         """Return the label of every annotation name, 0 for those that are ignored.
@@ -77,11 +77,11 @@ class NamedClasses(Frozen):
         Raises
         ------
         WsiError
-            ``bad-input`` for names that mean nothing.
+            ``bad-input`` for unknown names.
         """
         known = {name_key(name): 0 for name in self.ignored}
-        for label, one in enumerate(self.classes, start=1):
-            known |= {name_key(name): label for name in one.names}
+        for label, spec in enumerate(self.classes, start=1):
+            known |= {name_key(name): label for name in spec.names}
         names = list(names)
         unknown = sorted({name for name in names if name_key(name) not in known})
         if unknown:
@@ -91,15 +91,15 @@ class NamedClasses(Frozen):
 
 
 def classes_as_found(colors: Iterable[Mapping[str, str | None]]) -> NamedClasses:
-    """Make one class of every annotation name, in the order in which they come first.
+    """Make a class of every annotation name, in order of first appearance.
 
     Parameters
     ----------
     colors
-        For every slide its annotation names with "#rrggbb", or None where none is known.
+        Per slide its annotation names with "#rrggbb", or None where the colour is unknown.
     """
     first: dict[str, tuple[str, str | None]] = {}
-    for name, color in itertools.chain.from_iterable(one.items() for one in colors):
+    for name, color in itertools.chain.from_iterable(named.items() for named in colors):
         known = first.get(name_key(name), (name, None))
         first[name_key(name)] = (known[0], known[1] or color)
     spare = itertools.cycle(_PALETTE)
@@ -139,7 +139,7 @@ class AnnotatedSlide:
     case
         The patient.
     tiles
-        Where patches are taken.
+        Where its patches lie.
     read
         Yields image (uint8 (h, w, 3)) and labels (uint8 (h, w)) of every tile, in their order.
     """
@@ -164,13 +164,13 @@ def plan_slides(
     folds: int = 5,
     seed: int = 0,
     image_format: ImageFormat = "png",
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from annotated slides; their ids end in row and column of level 0, row first.
 
     Parameters
     ----------
     slides
-        With their tiles.
+        The slides with their tiles.
     out
         Folder to write.
     classes
@@ -178,7 +178,7 @@ def plan_slides(
     mpp
         Microns per pixel of the tiles.
     options
-        What else decides the content of the tiles; a folder begun with others is refused.
+        Other settings that decide the tiles' content; a folder begun with others is refused.
     blocks
         Split by blocks of `BLOCK_TILES` x `BLOCK_TILES` tiles of a slide, not by case.
     test_cases, test, folds, seed
@@ -189,7 +189,7 @@ def plan_slides(
     Raises
     ------
     WsiError
-        ``bad-input`` where no slide has a tile, or two have one name.
+        ``bad-input`` where no slide has a tile, or two slides share a name.
     """
     _check_stems(slides)
     cases = {
@@ -200,21 +200,21 @@ def plan_slides(
     if not cases:
         raise UsageError("no tile has enough labelled pixels; lower --min-labelled or --tile")
     drawn = draw_folds([*cases.values()], test_cases, test, folds, seed)
-    found = {one: Patch(one, drawn[case], case) for one, case in cases.items()}
+    found = {img_id: Patch(img_id, drawn[case], case) for img_id, case in cases.items()}
     sources = tuple(
         _source(slide, tuple(found[_patch_id(slide, tile)] for tile in slide.tiles))
         for slide in slides
         if slide.tiles
     )
-    return Plan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
+    return PatchPlan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
 
 
-def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> Source:
+def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> LabelledImage:
     def cut() -> Iterator[Piece]:
         for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
             yield Piece(patch.img_id, rgb, labels)
 
-    return Source(slide.image, slide.annotations, patches, cut)
+    return LabelledImage(slide.image, slide.annotations, patches, cut)
 
 
 def _patch_id(slide: AnnotatedSlide, tile: SlideTile) -> str:
@@ -231,6 +231,6 @@ def _check_stems(slides: Sequence[AnnotatedSlide]) -> None:
     for slide in slides:
         check_name(slide.image)
     stems = [slide.image.stem for slide in slides]
-    twice = sorted({one for one in stems if stems.count(one) > 1})
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise UsageError(f"two slides have the name {several(twice)}; rename one of them")

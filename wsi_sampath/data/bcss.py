@@ -1,22 +1,29 @@
-"""BCSS as released (one image and mask a region) to patches, tiled and split as SAM-Path's were."""
+"""BCSS as released (one image and mask per region) to patches, tiled and split as SAM-Path's.
+
+Images of the release are named ``MPP-0.2500``, but the server that cut them seems to have rounded
+0.00025 mm to 0.0003: against the extent of the regions in slide pixels they come out at 0.30 um.
+"""
 
 from __future__ import annotations
 
+import csv
 import math
 import re
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from wsi_sampath.data.bcss_scale import differs, measured_mpp
 from wsi_sampath.data.folds import case_folds
 from wsi_sampath.data.grouping import Grouping, read_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
+from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import TEST_FOLD, Patch
-from wsi_sampath.data.plan import ImageFormat, Piece, Plan, Source
-from wsi_sampath.data.prepare import paired
+from wsi_sampath.data.prepare import labelled_pixels
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.pictures import picture_size, read_picture
 from wsi_sampath.slides.regions.mask_image import read_mask
@@ -33,6 +40,9 @@ SCANNED_AT_20X = frozenset(
 )
 """Their regions of 0.25 um per pixel are enlarged from 0.5 um."""
 
+_UM_AT_1X = 10.0
+_AXES_AGREE = 0.01
+_SAME = 0.02
 _IMAGE_FOLDERS = ("rgbs_colorNormalized", "images", "rgbs")
 _NAME = re.compile(r"(TCGA-(\w\w)-\w{4})\S*_xmin\d+_ymin\d+_MPP-(\d+\.?\d*)")
 
@@ -50,7 +60,7 @@ class Region:
 def tile_offsets(length: int, side: int = SIDE_PX) -> tuple[int, ...]:
     """Place the fewest tiles that cover an axis, their overlap spread evenly: the authors' rule.
 
-    An axis shorter than a tile has one, as short as the axis.
+    An axis shorter than a tile gets one tile, as short as the axis.
 
     Examples
     --------
@@ -98,13 +108,15 @@ def split_patches(
     folds, seed
         As in `case_folds`; the test split is the official one, by institution.
     paper_compatible
-        Draw the validation split by patch, as the authors did: of the size of theirs, not the very
-        patches. It then shares patients, and by overlap even pixels, with training.
+        Draw the validation split by patch, as the authors did: the same size, not the same patches.
+        It then shares patients, and by overlap even pixels, with training.
     """
-    tested = {one for one, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
-    group = {one: one if paper_compatible else case for one, case in cases.items()}
-    drawn = case_folds([group[one] for one in cases if one not in tested], folds=folds, seed=seed)
-    return {one: TEST_FOLD if one in tested else drawn[group[one]] for one in cases}
+    tested = {patch for patch, case in cases.items() if case.split("-")[1] in TEST_INSTITUTIONS}
+    group = {patch: patch if paper_compatible else case for patch, case in cases.items()}
+    drawn = case_folds(
+        [group[patch] for patch in cases if patch not in tested], folds=folds, seed=seed
+    )
+    return {patch: TEST_FOLD if patch in tested else drawn[group[patch]] for patch in cases}
 
 
 def plan_bcss(
@@ -118,7 +130,7 @@ def plan_bcss(
     seed: int = 0,
     paper_compatible: bool = False,
     image_format: ImageFormat = "png",
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from a download of BCSS.
 
     Parameters
@@ -128,7 +140,7 @@ def plan_bcss(
     out
         Folder to write.
     images, masks
-        Where they lie, if elsewhere.
+        Their folders, if elsewhere.
     grouping
         Codes to classes; by default the five classes of the paper.
     folds, seed, paper_compatible
@@ -139,7 +151,7 @@ def plan_bcss(
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half or a name that is no region's.
+        ``bad-input`` for pairs that lack a half, or a name that is not a region's.
     """
     image_folder, mask_folder = images or _image_folder(root), masks or root / "masks"
     check_out(out, [image_folder, mask_folder])
@@ -147,7 +159,7 @@ def plan_bcss(
     regions = {name: parse_region(name) for name in pairs}
     sizes = {name: picture_size(image) for name, (image, _) in pairs.items()}
     tiles = {name: region_patches(regions[name], *size) for name, size in sizes.items()}
-    cases = {one: regions[name].case for name, found in tiles.items() for one in found}
+    cases = {patch: regions[name].case for name, found in tiles.items() for patch in found}
     drawn = split_patches(cases, folds=folds, seed=seed, paper_compatible=paper_compatible)
     chosen = grouping or read_grouping("bcss")
     sources = tuple(
@@ -156,45 +168,47 @@ def plan_bcss(
     )
     measured = measured_mpp(sizes)
     mpp = measured if measured is not None and differs(measured, MPP) else MPP
-    return Plan(out, chosen, sources, mpp, image_format)
+    return PatchPlan(out, chosen, sources, mpp, image_format)
 
 
-def warnings_about(plan: Plan) -> list[str]:
+def warnings_about(plan: PatchPlan) -> list[str]:
     """Return what the user should know about the regions of a plan."""
     regions = [parse_region(source.mask.stem) for source in plan.sources]
-    enlarged = sorted({one.case for one in regions} & SCANNED_AT_20X)
-    other = [one.name for one in regions if one.mpp != MPP]
-    told = []
+    enlarged = sorted({region.case for region in regions} & SCANNED_AT_20X)
+    other = [region.name for region in regions if region.mpp != MPP]
+    warnings = []
     if enlarged:
         count = len(enlarged)
         slides = "1 slide was" if count == 1 else f"{count} slides were"
-        told.append(
+        warnings.append(
             f"{slides} scanned at 20x, so regions are enlarged twofold: " + ", ".join(enlarged)
         )
     if other:
         count = len(other)
         what = "1 region is" if count == 1 else f"{count} regions are"
-        told.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
+        warnings.append(f"{what} not at {MPP} um per pixel, such as {other[0]}")
     if plan.mpp != MPP:
-        told.append(
+        warnings.append(
             f"the regions have about {plan.mpp} um per pixel, by what they cover on their slides, "
             f"not the {MPP} of their names: the patches, and models trained on them, say {plan.mpp}"
         )
-    return told
+    return warnings
 
 
 def _source(
     pair: tuple[Path, Path], tiles: dict[Patch, tuple[int, int]], grouping: Grouping
-) -> Source:
+) -> LabelledImage:
     image, mask = pair
 
     def cut() -> Iterator[Piece]:
-        rgb, labels, notes = paired(read_picture(image), read_mask(mask), grouping, image, mask)
+        rgb, labels, notes = labelled_pixels(
+            read_picture(image), read_mask(mask), grouping, image, mask
+        )
         for patch, (y, x) in tiles.items():
             box = np.s_[y : y + SIDE_PX, x : x + SIDE_PX]
             yield Piece(patch.img_id, rgb[box], labels[box], notes=notes)
 
-    return Source(image, mask, tuple(tiles), cut)
+    return LabelledImage(image, mask, tuple(tiles), cut)
 
 
 def _image_folder(root: Path) -> Path:
@@ -204,3 +218,51 @@ def _image_folder(root: Path) -> Path:
     raise UsageError(
         f"has no folder {', '.join(_IMAGE_FOLDERS)}; name it by --images", subject=str(root)
     )
+
+
+def measured_mpp(sizes: Mapping[str, tuple[int, int]]) -> float | None:
+    """Return the um per pixel of region images, to two decimals.
+
+    Parameters
+    ----------
+    sizes
+        Width and height in px by name (``TCGA-.._xmin.._ymin.._MPP-0.2500``).
+
+    Returns
+    -------
+    float or None
+        The median over the regions of the release, with 0.25 um per slide pixel at 40x and 0.5 at
+        20x (true within 2 %); None where no image is one of them with its shape.
+    """
+    found = [_mpp(name, *size) for name, size in sizes.items()]
+    known = [mpp for mpp in found if mpp is not None]
+    return round(statistics.median(known), 2) if known else None
+
+
+def differs(measured: float | None, named: float) -> bool:
+    """Return whether a measured pixel size contradicts the named one."""
+    return measured is not None and abs(measured - named) > _SAME
+
+
+def _mpp(name: str, width: int, height: int) -> float | None:
+    extent = _extents().get(name.split("_MPP-")[0])
+    if extent is None:
+        return None
+    across, down, magnification = extent
+    zooms = across / width, down / height
+    if abs(zooms[0] / zooms[1] - 1) > _AXES_AGREE:
+        return None
+    return _UM_AT_1X / magnification * sum(zooms) / 2
+
+
+@cache
+def _extents() -> dict[str, tuple[int, int, int]]:
+    """Return width and height in slide px and the magnification of all 151 regions.
+
+    From ``roiBounds.csv`` and ``slide_magnifications.csv`` of the BCSS repository (CC0).
+    """
+    text = (resources.files(__package__) / "bcss_regions.csv").read_text(encoding="utf-8")
+    return {
+        row["region"]: (int(row["width_px"]), int(row["height_px"]), int(row["magnification"]))
+        for row in csv.DictReader(text.splitlines())
+    }

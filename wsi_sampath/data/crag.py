@@ -7,8 +7,8 @@ from pathlib import Path
 from wsi_sampath.data.folds import case_folds
 from wsi_sampath.data.grouping import Grouping, read_grouping
 from wsi_sampath.data.pairing import pair_up
+from wsi_sampath.data.patch_plan import LabelledImage, PatchPlan
 from wsi_sampath.data.patches import TEST_FOLD, Patch
-from wsi_sampath.data.plan import Plan, Source
 from wsi_sampath.data.prepare import whole
 from wsi_sampath.errors import UsageError
 
@@ -18,11 +18,11 @@ _TRAIN, _TEST = "train", "valid"
 
 def plan_crag(
     root: Path, out: Path, *, grouping: Grouping | None = None, folds: int = 5, seed: int = 0
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from a download of CRAG.
 
-    Its ``valid`` folder is the official test split. Its files name no patients, so every image is a
-    case of its own, and validation images are drawn from ``train``.
+    Its ``valid`` folder is the official test split. Its files do not name patients, so every image
+    is its own case, and validation images are drawn from ``train``.
 
     Parameters
     ----------
@@ -38,18 +38,18 @@ def plan_crag(
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half.
+        ``bad-input`` for pairs that lack a half.
     """
     pairs = {split: _pairs(root, split) for split in (_TRAIN, _TEST)}
     drawn = case_folds([*pairs[_TRAIN]], folds=folds, seed=seed)
     drawn |= dict.fromkeys(pairs[_TEST], TEST_FOLD)
     chosen = grouping or read_grouping("crag")
-    sources: list[Source] = [
+    sources: list[LabelledImage] = [
         whole(*files, Patch(name, drawn[name], name), chosen)
         for split in pairs.values()
         for name, files in split.items()
     ]
-    return Plan(out, chosen, tuple(sources), MPP)
+    return PatchPlan(out, chosen, tuple(sources), MPP)
 
 
 def _pairs(root: Path, split: str) -> dict[str, tuple[Path, Path]]:

@@ -1,4 +1,4 @@
-"""Splits drawn by case, so that no patient is on two sides."""
+"""Splits drawn by case, so that no patient is in two of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def case_folds(
     test
         Share of the patches that become the test split (-1).
     seed
-        Another seed, another draw; the order of `cases` changes nothing.
+        Seed of the draw; the order of `cases` changes nothing.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def draw_folds(
     kept = [case for case in cases if not pattern.search(case)]
     fixed = {case: TEST_FOLD for case in cases if pattern.search(case)}
     if not fixed:
-        raise UsageError(f"--test-cases {test_cases!r} is found in no case (as {cases[0]!r})")
+        raise UsageError(f"--test-cases {test_cases!r} matches no case (such as {cases[0]!r})")
     return fixed | case_folds(kept, folds=folds, seed=seed)
 
 
@@ -66,7 +66,7 @@ def find_case(pattern: str, name: str) -> str:
     Raises
     ------
     UsageError
-        If there is none.
+        If it is not found.
     """
     if not pattern:
         return name
@@ -77,16 +77,16 @@ def find_case(pattern: str, name: str) -> str:
 
 
 def spread(sizes: Mapping[str, int], shares: Mapping[int, float], seed: int) -> dict[str, int]:
-    """Put every case into the bin that lacks most to its share; no bin stays empty without need.
+    """Put every case into the bin farthest below its share; no bin stays empty without need.
 
     Parameters
     ----------
     sizes
-        Patches of every case.
+        Number of patches per case.
     shares
-        Relative size wanted of every bin; bins of share 0 stay empty.
+        Wanted relative size of every bin; bins of share 0 stay empty.
     seed
-        Decides among cases of equal size.
+        Orders cases of equal size.
     """
     bins = {name: share for name, share in shares.items() if share > 0}
     scale = sum(sizes.values()) / sum(bins.values())

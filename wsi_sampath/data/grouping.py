@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
+from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.patches import several
-from wsi_sampath.data.tables import read_table
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 from wsi_sampath.slides.regions.mask_image import (
@@ -33,7 +33,7 @@ _UNKNOWN = 255
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 _WIDE = 32
-"""Numbers in a row that mean one class, so that lossy compression does not change it much."""
+"""Least length of a range of values that survives lossy compression."""
 
 Value = int | str
 
@@ -45,16 +45,16 @@ class MaskClass(ClassSpec):
 
 
 class Grouping(Frozen):
-    """Mask values to classes; what is neither in a class nor ignored is an error.
+    """Mask values to classes; a value neither in a class nor ignored is an error.
 
     Attributes
     ----------
     classes
         In the order of the labels 1..k.
     ignored
-        Values that become 0, which nobody trains on or scores.
+        Values that become 0, which is neither trained on nor scored.
     tolerance
-        How far each channel of a colour may be off.
+        How far each channel of a colour may deviate.
     """
 
     classes: Annotated[tuple[MaskClass, ...], Field(min_length=1, max_length=254)]
@@ -70,11 +70,11 @@ class Grouping(Frozen):
         if any(coloured):
             taken = [_colour(value) for value in values]
         else:
-            taken = [str(one) for value in values for one in numbers(value)]
-        twice = [one for one, count in Counter(taken).items() if count > 1]
+            taken = [str(number) for value in values for number in numbers(value)]
+        twice = [number for number, count in Counter(taken).items() if count > 1]
         if twice:
             raise ValueError(f"mask values in two classes: {several(twice)}")
-        check_class_names(one.name for one in self.classes)
+        check_class_names(spec.name for spec in self.classes)
         return self
 
     @property
@@ -85,7 +85,7 @@ class Grouping(Frozen):
     @property
     def plain_classes(self) -> tuple[ClassSpec, ...]:
         """Names and colours alone."""
-        return tuple(ClassSpec(name=one.name, color=one.color) for one in self.classes)
+        return tuple(ClassSpec(name=spec.name, color=spec.color) for spec in self.classes)
 
     def labels(self, mask: Mask, *, subject: str = "") -> NDArray[np.uint8]:
         """Return uint8 (height, width): 0 ignored, 1..k.
@@ -103,24 +103,24 @@ class Grouping(Frozen):
             values, found = self._from_numbers(self._numbers(mask, subject))
         unknown = found == _UNKNOWN
         if unknown.any():
-            names = [_name(one) for one in np.unique(values[unknown], axis=0)]
+            names = [_name(value) for value in np.unique(values[unknown], axis=0)]
             message = f"mask holds {several(names)}, which no class or 'ignored' of the table has"
             raise WsiError("bad-input", message, subject=subject)
         return found
 
     def notes(self, mask: Mask) -> tuple[str, ...]:
         """Return what the user should know about how a mask is read."""
-        told = [f"mask: {one}" for one in mask.notes]
+        notes = [f"mask: {note}" for note in mask.notes]
         if not self.coloured and mask.numbering:
-            told.append(f"mask: {mask.numbering}")
+            notes.append(f"mask: {mask.numbering}")
         if not self.coloured and mask.lossy and not self._is_wide():
-            told.append(f"mask: {CUT}")
-        return tuple(told)
+            notes.append(f"mask: {CUT}")
+        return tuple(notes)
 
     def _numbers(self, mask: Mask, subject: str) -> Numbers:
         """Return the numbers of a mask, those of lossy compression as black and white.
 
-        Ranges so wide that they hold what compression does to a value are taken at their word.
+        Ranges wide enough to absorb what compression does to a value are used as they are.
         """
         if mask.numbers is None:
             raise WsiError("bad-input", "mask is coloured, not grey or labels", subject=subject)
@@ -167,8 +167,8 @@ class Grouping(Frozen):
 
     def _pairs(self) -> Iterator[tuple[int, Value]]:
         yield from ((0, value) for value in self.ignored)
-        for label, one in enumerate(self.classes, start=1):
-            yield from ((label, value) for value in one.values)
+        for label, spec in enumerate(self.classes, start=1):
+            yield from ((label, value) for value in spec.values)
 
 
 def read_grouping(name_or_file: str | Path) -> Grouping:
@@ -177,7 +177,7 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
     Raises
     ------
     UsageError
-        If there is none, or it cannot be used.
+        If it does not exist or cannot be used.
     """
     ours = _FOLDER / f"{name_or_file}.yaml"
     if ours.is_file():
@@ -188,24 +188,24 @@ def read_grouping(name_or_file: str | Path) -> Grouping:
 
 def known_groupings() -> list[str]:
     """Return the names of the groupings that come with the package."""
-    return sorted(one.stem for one in _FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A grouping that nobody named, and the sentences that say why it was taken."""
+    """A grouping that was guessed, and sentences that say why."""
 
     grouping: Grouping
     notes: tuple[str, ...]
 
 
 def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
-    """Recognise grey masks that all show one thing, bright against dark; every one is looked at.
+    """Recognise grey masks that all show one thing, bright against dark; every mask is checked.
 
     Raises
     ------
     UsageError
-        If one could mean anything else, or means it in another way: the user must say.
+        If a mask could mean something else, or the same in another way: the user must say.
     """
     hint = f"say what the masks mean with --classes FILE (or {', '.join(known_groupings())})"
     first: dict[str, Path] = {}
@@ -230,11 +230,11 @@ def guess_grouping(masks: Iterator[tuple[Path, Mask]]) -> Guess:
 def _guess(kind: str, *, seen_black: bool) -> Guess:
     if kind == "ones":
         grouping, meanings = read_grouping("instances"), ("0", "1")
-        why, way = "hold 0 and 1 alone", "--classes FILE"
+        why, way = "hold only 0 and 1", "--classes FILE"
     else:
         grouping, meanings = read_grouping("glands"), ("black", "white")
         why, way = "are black and white", "--classes (tumor, or a file)"
-    names = [f"{one.name} ({what})" for one, what in zip(grouping.classes, meanings, strict=True)]
+    names = [f"{spec.name} ({what})" for spec, what in zip(grouping.classes, meanings, strict=True)]
     notes = [f"classes: {', '.join(names)}, because the masks {why}; name them with {way}"]
     if not seen_black:
         notes.append(f"no mask has any {meanings[0]}: every pixel is {grouping.classes[1].name}")
@@ -265,4 +265,4 @@ def _colour(value: Value) -> str:
 
 
 def _name(value: NDArray[np.integer]) -> str:
-    return str(value) if value.ndim == 0 else "#" + "".join(f"{one:02x}" for one in value)
+    return str(value) if value.ndim == 0 else "#" + "".join(f"{channel:02x}" for channel in value)

@@ -19,20 +19,20 @@ _UNREAD_SUFFIXES = (
     *(".npy", ".npz", ".mat", ".heic", ".heif", ".psd", ".xcf", ".dcm", ".nii", ".exr", ".jpe"),
     *(".jxl", ".j2k"),
 )
-"""What people keep images and masks in, too."""
+"""Formats that people also keep images and masks in."""
 
 
 def pair_up(
     images: Sequence[Path], masks: Sequence[Path], mask_suffix: str = ""
 ) -> dict[str, tuple[Path, Path]]:
-    """Return image and mask by id: the name, with the folders below (and, for several, above).
+    """Return image and mask by id: the name with the folders below (and, for several, above) it.
 
     Raises
     ------
     WsiError
-        ``bad-input`` naming what has no partner, or more than one.
+        ``bad-input``, naming files with no partner or more than one.
     UsageError
-        For folders that are missing, overlap, or hold images and masks alike.
+        For folders that are missing, overlap, or hold both images and masks.
     """
     for folder in (*images, *masks):
         if not folder.is_dir():
@@ -85,7 +85,7 @@ def _read_folders(
     if images.resolve() != masks.resolve():
         return pictures, found
     if not mask_suffix:
-        message = "holds images and masks alike; tell the masks by the end of their names"
+        message = "holds both images and masks; name the masks by the end of their names"
         raise UsageError(f"{message}, --mask-suffix", subject=str(images))
     return {k: v for k, v in pictures.items() if not k.endswith(mask_suffix)}, found
 
@@ -116,7 +116,7 @@ def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Find files, but for those that macOS and editors put beside them under the same names."""
+    """Find files, except those that macOS and editors put beside them under the same names."""
     found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
     return sorted(p for p in found if not _is_hidden(p.relative_to(folder)))
 
@@ -138,11 +138,11 @@ def _check_unread(folder: Path, read: Collection[Path]) -> None:
 def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
     alone = sorted(images.keys() - masks.keys())
     if alone:
-        message = f"no mask for {several([images[one].name for one in alone])}"
+        message = f"no mask for {several([images[name].name for name in alone])}"
         raise WsiError("bad-input", message, subject=str(folder))
     spare = sorted(masks.keys() - images.keys())
     if spare:
-        message = f"no image for mask {several([masks[one].name for one in spare])}"
+        message = f"no image for mask {several([masks[name].name for name in spare])}"
         raise WsiError("bad-input", message, subject=str(folder))
     if not images:
         kinds = ", ".join(SOURCE_SUFFIXES)
@@ -150,7 +150,7 @@ def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) 
 
 
 def _prefixes(folders: Sequence[Path]) -> list[str]:
-    """Return for each of several folders what its path has between the parts that all share."""
+    """Return for each folder the part of its path between what all of them share."""
     if len(folders) == 1:
         return [""]
     paths = [folder.resolve().parts for folder in folders]

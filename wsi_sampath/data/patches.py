@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
-from wsi_sampath.data.tables import explained
+from wsi_sampath.data.class_tables import table_error
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.settings import Frozen
@@ -34,7 +34,7 @@ TEST_FOLD, VALIDATION_FOLD = -1, 0
 IMAGE_SUFFIXES = (".png", ".jpg")
 _COLUMNS = ("img_id", "fold", "case")
 _NAMED = 3
-"""How many of many faults one line of error names."""
+"""How many faults one line of an error names at most."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ClassList(Frozen):
     @field_validator("classes")
     @classmethod
     def _check(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
-        check_class_names(one.name for one in classes)
+        check_class_names(spec.name for spec in classes)
         return classes
 
 
@@ -77,7 +77,7 @@ class PatchSet:
     classes
         Label value i + 1 is ``classes[i]``.
     mpp
-        Microns per pixel of the images, or None where nobody said.
+        Microns per pixel of the images, or None where unknown.
     patches
         All of them, in the order of the table.
     """
@@ -89,7 +89,7 @@ class PatchSet:
 
     def split(self, name: Split) -> tuple[Patch, ...]:
         """Return the patches of one split."""
-        return tuple(one for one in self.patches if name in ("all", one.split))
+        return tuple(patch for patch in self.patches if name in ("all", patch.split))
 
     def image_path(self, img_id: str) -> Path:
         """Return the file of an image.
@@ -106,7 +106,7 @@ class PatchSet:
         raise _bad(self.root, f"img/{img_id}.png (or .jpg) of patches.csv is missing")
 
     def mask_path(self, img_id: str) -> Path:
-        """Return the file of a mask, there or not."""
+        """Return the path of a mask, whether it exists or not."""
         return self.root / "mask" / f"{img_id}.png"
 
     def read(self, patch: Patch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -123,7 +123,7 @@ class PatchSet:
         ------
         WsiError
             ``bad-input`` if a file is missing or unreadable, if the sizes differ, or if a label
-            stands for no class.
+            does not stand for a class.
         """
         image = read_rgb(self.image_path(patch.img_id))
         mask = _read_labels(self.mask_path(patch.img_id))
@@ -148,9 +148,9 @@ def open_patches(root: str | Path) -> PatchSet:
     listed = _read_classes(root / "classes.yaml")
     found = PatchSet(root, listed.classes, listed.mpp, tuple(_read_table(root / "patches.csv")))
     missing = [
-        f"mask/{one.img_id}.png"
-        for one in found.patches
-        if found.image_path(one.img_id) and not found.mask_path(one.img_id).is_file()
+        f"mask/{patch.img_id}.png"
+        for patch in found.patches
+        if found.image_path(patch.img_id) and not found.mask_path(patch.img_id).is_file()
     ]
     if missing:
         raise _bad(root, f"{several(missing)} of patches.csv missing")
@@ -158,12 +158,12 @@ def open_patches(root: str | Path) -> PatchSet:
 
 
 def check_patches(patches: PatchSet) -> Iterator[Patch]:
-    """Read every image and mask, yielding each once it is found good.
+    """Read every image and mask, yielding each patch that is good.
 
     Raises
     ------
     WsiError
-        At the first that is not, as `PatchSet.read` does.
+        At the first bad one, as `PatchSet.read` does.
     """
     for patch in patches.patches:
         patches.read(patch)
@@ -185,27 +185,27 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 def write_classes(root: Path, classes: Iterable[ClassSpec], mpp: float | None = None) -> None:
     """Write ``classes.yaml``."""
     values = ClassList(classes=tuple(classes), mpp=mpp).model_dump(exclude_none=True)
-    values["classes"] = [dict(one) for one in values["classes"]]
+    values["classes"] = [dict(spec) for spec in values["classes"]]
     write_atomically(root / "classes.yaml", yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def write_table(root: Path, patches: Iterable[Patch]) -> None:
-    """Write ``patches.csv``, whose presence says that the folder is complete."""
+    """Write ``patches.csv``, whose presence marks the folder as complete."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
-    rows.writerows((one.img_id, one.fold, one.case) for one in patches)
+    rows.writerows((patch.img_id, patch.fold, patch.case) for patch in patches)
     write_atomically(root / "patches.csv", text.getvalue().encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as growing:
         growing.write_bytes(content)
 
 
 def several(names: list[str]) -> str:
-    """Return a few of many names, and how many more there are."""
+    """Return a few of the names, and how many more there are."""
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
@@ -214,7 +214,7 @@ def _read_classes(path: Path) -> ClassList:
     try:
         return ClassList.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise _bad(path, explained(error, ClassList)) from error
+        raise _bad(path, table_error(error, ClassList)) from error
 
 
 def _read_table(path: Path) -> Iterator[Patch]:
@@ -228,8 +228,12 @@ def _read_table(path: Path) -> Iterator[Patch]:
             patches = [_row(row, path, rows.line_num) for row in rows]
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, f"cannot be read: {error}") from error
-    ids = [one.img_id for one in patches]
-    twice = sorted({one for one in ids if ids.count(one) > 1}) if len(set(ids)) < len(ids) else []
+    ids = [patch.img_id for patch in patches]
+    twice = (
+        sorted({img_id for img_id in ids if ids.count(img_id) > 1})
+        if len(set(ids)) < len(ids)
+        else []
+    )
     if twice or not patches:
         raise _bad(path, f"names {several(twice)} twice" if twice else "names no patch")
     yield from patches

@@ -18,6 +18,7 @@ from PIL import Image
 from wsi_sampath.data.folds import draw_folds, find_case
 from wsi_sampath.data.grouping import Grouping, guess_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
+from wsi_sampath.data.patch_plan import LabelledImage, PatchPlan, Piece
 from wsi_sampath.data.patches import (
     IMAGE_SUFFIXES,
     Patch,
@@ -26,7 +27,6 @@ from wsi_sampath.data.patches import (
     write_classes,
     write_table,
 )
-from wsi_sampath.data.plan import Piece, Plan, Source
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.pictures import Picture, read_picture, rgb_of
 from wsi_sampath.slides.regions.mask_image import Mask, read_mask
@@ -36,20 +36,20 @@ _BEGUN = "preparing.json"
 
 
 Tell = Callable[[Path, str], None]
-"""Takes an image and what the user should know about how it was read."""
+"""Called with an image and what the user should know about how it was read."""
 
 
-def prepare(plan: Plan, tell: Tell = lambda _image, _note: None) -> Iterator[Source]:
+def prepare(plan: PatchPlan, tell: Tell = lambda _image, _note: None) -> Iterator[LabelledImage]:
     """Write the folder, yielding every source once its patches are there.
 
-    What an earlier, interrupted run has written is kept unless its source is another by now; of it
-    `tell` hears nothing.
+    What an interrupted run has written is kept unless its source was replaced since; `tell` is not
+    called for it.
 
     Raises
     ------
     WsiError
         ``bad-input`` naming the file for unreadable images, sizes that differ, and mask values
-        outside of the grouping; ``disk-full``.
+        outside the grouping; ``disk-full``.
     UsageError
         If the folder has patches of other settings, other patches, or the sources themselves.
     """
@@ -81,19 +81,19 @@ def plan_patches(
     folds: int = 5,
     seed: int = 0,
     mpp: float | None = None,
-) -> Plan:
+) -> PatchPlan:
     """Plan patches from folders of images and of masks with equal names.
 
     Parameters
     ----------
     images, masks
-        Folders, searched with all below; the first of one belongs to the first of the other.
+        Folders, searched recursively; the first of `images` belongs to the first of `masks`.
     out
         Folder to write.
     grouping
         What mask values mean; guessed for plain black-and-white masks.
     mask_suffix
-        What the names of masks have after those of images, such as ``_anno``.
+        What the names of masks append to those of images, such as ``_anno``.
     case
         Regular expression: its first group (or all of it) found in an id is the case; without it
         every image is a case of its own.
@@ -102,12 +102,12 @@ def plan_patches(
     test, folds, seed
         As in `case_folds`; `test` only matters without `test_cases`.
     mpp
-        Microns per pixel, to be noted in ``classes.yaml``.
+        Microns per pixel, recorded in ``classes.yaml``.
 
     Raises
     ------
     WsiError
-        ``bad-input`` for pairs that miss a half, or a case that cannot be told.
+        ``bad-input`` for pairs that lack a half, or a case that cannot be found.
     """
     if len(images) != len(masks):
         raise UsageError("give as many --masks as --images: one belongs to the other")
@@ -125,21 +125,21 @@ def plan_patches(
         whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), grouping)
         for img_id, (image, mask) in pairs.items()
     ]
-    return Plan(out, grouping, tuple(sources), mpp, notes=notes)
+    return PatchPlan(out, grouping, tuple(sources), mpp, notes=notes)
 
 
-def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Source:
+def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> LabelledImage:
     """Return a source that becomes one patch of the same size."""
 
     def cut() -> Iterator[Piece]:
         picture, painted = read_picture(image), read_mask(mask)
-        rgb, labels, notes = paired(picture, painted, grouping, image, mask)
+        rgb, labels, notes = labelled_pixels(picture, painted, grouping, image, mask)
         yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
 
-    return Source(image, mask, (patch,), cut)
+    return LabelledImage(image, mask, (patch,), cut)
 
 
-def paired(
+def labelled_pixels(
     picture: Picture, painted: Mask, grouping: Grouping, image: Path, mask: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
     """Return the pixels of an image, the labels of its mask, and notes on how both were read.
@@ -147,7 +147,7 @@ def paired(
     Raises
     ------
     WsiError
-        ``bad-input`` for sizes that differ, and for what cannot be used of either.
+        ``bad-input`` for sizes that differ, or if either cannot be used.
     """
     rgb, seen = rgb_of(picture, subject=str(image))
     labels = grouping.labels(painted, subject=str(mask))
@@ -156,9 +156,9 @@ def paired(
     return rgb, labels, (*turned, *seen, *grouping.notes(painted))
 
 
-def unseen_classes(plan: Plan) -> list[str]:
-    """Return the classes of which no patch of a finished folder has a pixel."""
-    unseen = dict(enumerate((one.name for one in plan.grouping.plain_classes), start=1))
+def unseen_classes(plan: PatchPlan) -> list[str]:
+    """Return the classes that have no pixel in any patch of a finished folder."""
+    unseen = dict(enumerate((spec.name for spec in plan.grouping.plain_classes), start=1))
     for patch in plan.patches:
         if not unseen:
             break
@@ -168,7 +168,7 @@ def unseen_classes(plan: Plan) -> list[str]:
 
 
 def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
-    """Say what was turned upright: a mask without a tag was drawn on what the image shows."""
+    """Return what was turned upright: a mask without a tag was drawn on the upright image."""
     if picture.turned and painted.turned:
         return ("turned upright, as the orientation tags of image and mask say",)
     if picture.turned:
@@ -188,18 +188,18 @@ def _passes_on(picture: Picture, image: Path) -> bool:
 def _check_sizes(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path, turned: Sequence[str]
 ) -> None:
-    """Refuse a mask of another size than its image."""
+    """Refuse a mask whose size differs from its image's."""
     if rgb.shape[:2] != labels.shape:
-        sizes = [f"{one.shape[1]} x {one.shape[0]} px" for one in (labels, rgb)]
+        sizes = [f"{pixels.shape[1]} x {pixels.shape[0]} px" for pixels in (labels, rgb)]
         how = f" (image {turned[0]})" if turned else ""
         message = f"mask is {sizes[0]}, its image {sizes[1]}{how}"
         raise WsiError("bad-input", message, subject=str(mask))
 
 
-def _check_plan(plan: Plan) -> None:
-    twice = len(plan.patches) - len({one.img_id for one in plan.patches})
+def _check_plan(plan: PatchPlan) -> None:
+    twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
-        raise UsageError(f"{twice} patches would have the name of another", subject=str(plan.out))
+        raise UsageError(f"{twice} patches would share their names", subject=str(plan.out))
     own = [(plan.out / name).resolve() for name in ("img", "mask")]
     for path in (path for source in plan.sources for path in (source.image, source.mask)):
         if any(path.resolve().is_relative_to(folder) for folder in own):
@@ -207,7 +207,7 @@ def _check_plan(plan: Plan) -> None:
             raise UsageError(message, subject=str(plan.out))
 
 
-def _begin(plan: Plan) -> None:
+def _begin(plan: PatchPlan) -> None:
     begun = plan.out / _BEGUN
     settings, known_sources = _read_begun(begun)
     finished = {path.stem for path in (plan.out / "mask").glob("*.png")}
@@ -216,13 +216,13 @@ def _begin(plan: Plan) -> None:
         raise UsageError(message, subject=str(plan.out))
     for name in ("img", "mask"):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
-    stray = sorted(finished - {one.img_id for one in plan.patches})
+    stray = sorted(finished - {patch.img_id for patch in plan.patches})
     if stray:
         message = f"holds patches of another source ({several(stray)}); take another folder"
         raise UsageError(message, subject=str(plan.out))
-    # Until the table is written again the folder must not pass for complete.
+    # Until the table is written again, the folder must not look complete.
     (plan.out / "patches.csv").unlink(missing_ok=True)
-    sources = {one.patches[0].img_id: _identity(one) for one in plan.sources}
+    sources = {source.patches[0].img_id: _identity(source) for source in plan.sources}
     for source in plan.sources:
         first = source.patches[0].img_id
         if known_sources.get(first) != sources[first]:
@@ -233,7 +233,7 @@ def _begin(plan: Plan) -> None:
 
 
 def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return settings and sources of an earlier run, as far as they can be told."""
+    """Return settings and sources of an earlier run, as far as they can be read."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return state["settings"], state["sources"]
@@ -241,7 +241,7 @@ def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
 
 
-def _identity(source: Source) -> list[list[str | int]]:
+def _identity(source: LabelledImage) -> list[list[str | int]]:
     """Return what changes when an image or mask is replaced."""
     return [
         [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
@@ -249,11 +249,11 @@ def _identity(source: Source) -> list[list[str | int]]:
     ]
 
 
-def _is_done(out: Path, source: Source) -> bool:
-    """Return whether image and mask of every patch are there and not empty."""
+def _is_done(out: Path, source: LabelledImage) -> bool:
+    """Return whether image and mask of every patch exist and are not empty."""
     return all(
         _has_content(out / "mask" / f"{patch.img_id}.png")
-        and any(_has_content(out / "img" / f"{patch.img_id}{one}") for one in IMAGE_SUFFIXES)
+        and any(_has_content(out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES)
         for patch in source.patches
     )
 
@@ -262,7 +262,7 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _write(plan: Plan, piece: Piece) -> None:
+def _write(plan: PatchPlan, piece: Piece) -> None:
     suffix = plan.image_format
     if piece.encoded is not None:
         suffix = "png" if piece.encoded.suffix.lower() == ".png" else "jpg"

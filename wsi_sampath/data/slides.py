@@ -32,8 +32,7 @@ from wsi_sampath.slides.regions.annotations import (
     read_annotations,
     within,
 )
-from wsi_sampath.slides.regions.drawn import paint_tissue
-from wsi_sampath.slides.regions.drawn_place import outside_notes
+from wsi_sampath.slides.regions.drawn import outside_notes, paint_tissue
 from wsi_sampath.slides.regions.find import MASK_MPP, place_doubts
 from wsi_sampath.slides.regions.rasterise import Placement
 from wsi_sampath.slides.sampling import Sampling
@@ -41,7 +40,7 @@ from wsi_sampath.slides.slide import Slide
 
 
 @dataclass(frozen=True)
-class Tiling:
+class CutSettings:
     """How slides are cut: um per pixel, side in px, and the least share of labelled pixels."""
 
     mpp: float
@@ -58,23 +57,23 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One slide, what was drawn on it, and whose it is."""
+class SlideAnnotations:
+    """One slide, the annotations of it, and its case."""
 
     slide: Path
     annotations: Path
     case: str
 
 
-def paired(files: Sequence[Path], case: str) -> list[Drawn]:
-    """Pair the words of the command line: slide, annotations, slide, annotations, ..."""
+def paired(files: Sequence[Path], case: str) -> list[SlideAnnotations]:
+    """Pair the arguments of the command line: slide, annotations, slide, annotations, ..."""
     if len(files) % 2:
         raise UsageError("give every slide with its annotations: SLIDE FILE.geojson ...")
     pairs = zip(files[::2], files[1::2], strict=True)
-    return [Drawn(slide, drawn, find_case(case, slide.stem)) for slide, drawn in pairs]
+    return [SlideAnnotations(slide, drawn, find_case(case, slide.stem)) for slide, drawn in pairs]
 
 
-def listed(path: Path, case: str) -> list[Drawn]:
+def listed(path: Path, case: str) -> list[SlideAnnotations]:
     """Read a CSV with the columns slide, annotations and, if wanted, case.
 
     Raises
@@ -90,9 +89,9 @@ def listed(path: Path, case: str) -> list[Drawn]:
     lacking = [number for number, row in enumerate(rows, 2) if not _is_complete(row)]
     if lacking or not rows:
         where = f"line {lacking[0]} has" if lacking else "has"
-        raise UsageError(f"{where} no slide and annotations in columns so named", subject=str(path))
+        raise UsageError(f"{where} nothing in column slide or annotations", subject=str(path))
     return [
-        Drawn(
+        SlideAnnotations(
             path.parent / row["slide"],
             path.parent / row["annotations"],
             row.get("case") or find_case(case, Path(row["slide"]).stem),
@@ -106,12 +105,12 @@ def _is_complete(row: dict[str, str]) -> bool:
 
 
 def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClasses:
-    """Return the classes of a file, or one for every annotation name in the order they come."""
-    return read_named_classes(path) if path else classes_as_found(one.colors() for one in drawn)
+    """Return the classes of a file, or one per annotation name in order of appearance."""
+    return read_named_classes(path) if path else classes_as_found(named.colors() for named in drawn)
 
 
 def cut_slides(
-    drawn: Sequence[Drawn], classes_file: Path | None, tiling: Tiling
+    drawn: Sequence[SlideAnnotations], classes_file: Path | None, cutting: CutSettings
 ) -> tuple[list[AnnotatedSlide], NamedClasses, list[str]]:
     """Find the tiles of every slide.
 
@@ -125,65 +124,69 @@ def cut_slides(
     WsiError
         For slides and annotations that cannot be read.
     """
-    found = [read_annotations(one.annotations) for one in drawn]
+    found = [read_annotations(slide.annotations) for slide in drawn]
     classes = choose_classes(found, classes_file)
-    told: list[str] = []
+    notes: list[str] = []
     slides = []
-    for one, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
-        file = one.annotations.name
-        told += [f"{file}: {note}" for note in areas.notes()]
-        slides.append(_cut(one, areas, classes, tiling, told))
-    return slides, classes, told
+    for slide, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
+        file = slide.annotations.name
+        notes += [f"{file}: {note}" for note in areas.notes()]
+        slides.append(_cut(slide, areas, classes, cutting, notes))
+    return slides, classes, notes
 
 
 def _cut(
-    one: Drawn, drawn: Annotations, classes: NamedClasses, tiling: Tiling, told: list[str]
+    source: SlideAnnotations,
+    drawn: Annotations,
+    classes: NamedClasses,
+    cutting: CutSettings,
+    notes: list[str],
 ) -> AnnotatedSlide:
     names = {area.name for area in drawn.areas if not area.is_ignored}
-    labels = classes.labels(names, subject=str(one.annotations))
-    with Slide.open(one.slide, slide_mpp=tiling.slide_mpp) as slide:
-        plan, offset = slide.sampling(tiling.mpp), slide.bounds_offset
-        told += slide.warnings
+    labels = classes.labels(names, subject=str(source.annotations))
+    with Slide.open(source.slide, slide_mpp=cutting.slide_mpp) as slide:
+        sampling, offset = slide.sampling(cutting.mpp), slide.bounds_offset
+        notes += slide.warnings
         beside = [
             *outside_notes(drawn.areas, slide.size, offset),
             *place_doubts(slide, _covered(drawn.areas, slide)),
         ]
-        told += [f"{one.annotations.name}: {note}" for note in beside]
-        if max(slide.mpp.x, slide.mpp.y) > 1.02 * tiling.mpp:
-            told.append(f"{one.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
-    placement = Placement(plan.zoom_x, plan.zoom_y, *offset)
+        notes += [f"{source.annotations.name}: {note}" for note in beside]
+        if max(slide.mpp.x, slide.mpp.y) > 1.02 * cutting.mpp:
+            notes.append(f"{source.slide.name}: enlarged, it has {slide.mpp.x:.4g} um per pixel")
+    placement = Placement(sampling.zoom_x, sampling.zoom_y, *offset)
     painter = LabelPainter(drawn.painted(classes.ignored), labels, placement)
-    size = plan.width, plan.height
-    boxes = tuple(labelled_boxes(painter, size, tiling.tile, tiling.least))
+    size = sampling.width, sampling.height
+    boxes = tuple(labelled_boxes(painter, size, cutting.tile, cutting.least))
     if not boxes:
-        told.append(f"{one.slide.name}: no tile with enough annotations")
-    tiles = _tiles(boxes, plan)
+        notes.append(f"{source.slide.name}: no tile with enough annotations")
+    tiles = _tiles(boxes, sampling)
     return AnnotatedSlide(
-        one.slide,
-        one.annotations,
-        one.case,
+        source.slide,
+        source.annotations,
+        source.case,
         tiles,
-        lambda: _read(one.slide, tiling, plan, painter, boxes),
+        lambda: _read(source.slide, cutting, sampling, painter, boxes),
     )
 
 
 def _covered(areas: tuple[Annotation, ...], slide: Slide) -> NDArray[np.bool_]:
-    plan = slide.sampling(MASK_MPP)
+    sampling = slide.sampling(MASK_MPP)
     return paint_tissue(
         areas,
         slide_size=slide.size,
-        mask_size=(plan.width, plan.height),
+        mask_size=(sampling.width, sampling.height),
         bounds_offset=slide.bounds_offset,
     )
 
 
-def _tiles(boxes: Sequence[Box], plan: Sampling) -> tuple[SlideTile, ...]:
+def _tiles(boxes: Sequence[Box], sampling: Sampling) -> tuple[SlideTile, ...]:
     left = min((box.x for box in boxes), default=0)
     top = min((box.y for box in boxes), default=0)
     return tuple(
         SlideTile(
-            round(box.x * plan.zoom_x),
-            round(box.y * plan.zoom_y),
+            round(box.x * sampling.zoom_x),
+            round(box.y * sampling.zoom_y),
             (box.x - left) // box.width,
             (box.y - top) // box.height,
         )
@@ -192,14 +195,18 @@ def _tiles(boxes: Sequence[Box], plan: Sampling) -> tuple[SlideTile, ...]:
 
 
 def _read(
-    path: Path, tiling: Tiling, plan: Sampling, painter: LabelPainter, boxes: Sequence[Box]
+    path: Path,
+    cutting: CutSettings,
+    sampling: Sampling,
+    painter: LabelPainter,
+    boxes: Sequence[Box],
 ) -> Iterator[Pair]:
-    with Slide.open(path, slide_mpp=tiling.slide_mpp) as slide:
+    with Slide.open(path, slide_mpp=cutting.slide_mpp) as slide:
         for box in boxes:
             try:
-                rgb = slide.read_sampled(plan, box.x, box.y, box.width, box.height)
+                rgb = slide.read_sampled(sampling, box.x, box.y, box.width, box.height)
             except TileError as error:
-                where = f"at {round(box.x * plan.zoom_x)}, {round(box.y * plan.zoom_y)}"
+                where = f"at {round(box.x * sampling.zoom_x)}, {round(box.y * sampling.zoom_y)}"
                 message = f"cannot be decoded {where}: {error}"
                 raise WsiError("unreadable", message, subject=str(path)) from error
-            yield rgb, painter.paint(box) * within(box, (plan.width, plan.height))
+            yield rgb, painter.paint(box) * within(box, (sampling.width, sampling.height))

@@ -13,7 +13,7 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.settings import nearest_name
 
 Pairs = Sequence[tuple[str, str]]
-"""Of ``--same``: a class of the model, and a name that means it."""
+"""A pair of ``--same``: a class of the model, and a name that means it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Matched:
     Attributes
     ----------
     names
-        Those of the data; what one class of the model means together is one class.
+        Names of the scored classes: those of the data, several as one where one class of the model
+        means them all.
     of_data, of_model
         uint8, the scored label of every label of the data and of the model; 0 stays 0.
     """
@@ -39,7 +40,7 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     Raises
     ------
     UsageError
-        If two names differ by nothing but capitals.
+        If two names differ only in capitals.
     """
     pair = alike(names)
     if pair:
@@ -48,12 +49,12 @@ def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, 
     return {name_key(name): label for label, name in enumerate(names, start=1)}
 
 
-def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
+def check_known(names: Iterable[str], known: Sequence[str], where: str) -> None:
     """Refuse a name that is not among the known ones.
 
     Parameters
     ----------
-    given, known
+    names, known
         Names, capitals or not.
     where
         The option, and what has the known names.
@@ -64,7 +65,7 @@ def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
         With the nearest known name.
     """
     lower = {name_key(name): name for name in known}
-    for name in given:
+    for name in names:
         if name_key(name) not in lower:
             near = nearest_name(name_key(name), lower, least=0.0)
             hint = f"; did you mean {lower[near]!r}?" if near else ""
@@ -74,8 +75,8 @@ def check_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
 def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str) -> Matched:
     """Match the classes of a model with those of labelled patches.
 
-    A class of the model means those that `pairs` say, and the one of its own name, unless `pairs`
-    speak of both.
+    A class of the model means the names that `pairs` give it, and its own name unless `pairs`
+    mention both.
 
     Parameters
     ----------
@@ -89,14 +90,14 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
     Raises
     ------
     UsageError
-        For an unknown name, for names alike, or if a class of the model has no counterpart.
+        For an unknown name, for equal names, or if a class of the model has no counterpart.
     """
     check_known([name for name, _ in pairs], ours, "--same: the model has")
     check_known([name for _, name in pairs], theirs, "--same: the data have")
     our = labels_by_name(ours, "the model has", subject)
     their = labels_by_name(theirs, "classes.yaml has", subject)
-    said = {(our[name_key(one)], their[name_key(other)]) for one, other in pairs}
-    means = _meanings(our, their, said)
+    stated = {(our[name_key(ours)], their[name_key(other)]) for ours, other in pairs}
+    means = _meanings(our, their, stated)
     lacking = [name for name, meant in zip(ours, means, strict=True) if not meant]
     if lacking:
         raise UsageError(
@@ -108,17 +109,19 @@ def match(ours: Sequence[str], theirs: Sequence[str], pairs: Pairs, subject: str
 
 
 def _meanings(
-    our: dict[str, int], their: dict[str, int], said: set[tuple[int, int]]
+    our: dict[str, int], their: dict[str, int], stated: set[tuple[int, int]]
 ) -> list[set[int]]:
     """Return the labels of the data that every class of the model means, in its order."""
-    named, taken = {one for one, _ in said}, {other for _, other in said}
+    named, taken = {label for label, _ in stated}, {other for _, other in stated}
     own = {(label, their[name]) for name, label in our.items() if name in their}
-    kept = said | {(one, other) for one, other in own if one not in named or other not in taken}
-    return [{other for one, other in kept if one == label} for label in our.values()]
+    kept = stated | {
+        (label, other) for label, other in own if label not in named or other not in taken
+    }
+    return [{other for first, other in kept if first == label} for label in our.values()]
 
 
 def _joined(theirs: Sequence[str], means: Sequence[set[int]]) -> Matched:
-    """Make one class of all labels that a class of the model means."""
+    """Merge all labels that a class of the model means into one class."""
     lowest = np.arange(len(theirs) + 1)
     for meant in means:
         together = lowest[sorted(meant)]

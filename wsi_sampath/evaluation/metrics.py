@@ -29,14 +29,14 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], classe
     predicted
         Labels of the same shape; 0 = not analysed, which counts as a miss.
     classes
-        k.
+        Number of classes, k.
 
     Returns
     -------
     ndarray
         (k, k + 1) int64: row i is true class i + 1, column j is predicted label j.
     """
-    # Small codes: whole slides pass here, and memory traffic is all it costs.
+    # Small codes: whole slides pass through here, and memory traffic is the whole cost.
     kind = np.dtype(np.uint16 if classes < 255 else np.int64)
     codes = np.multiply(truth, classes + 1, dtype=kind, casting="unsafe")
     codes += predicted.astype(kind)
@@ -67,7 +67,7 @@ def paper_scores(
     channels: int,
     background: int | None = None,
 ) -> PaperScores:
-    """Compute what SAM-Path's code computes, for comparison with the paper and for nothing else.
+    """Compute what SAM-Path's code computes, only for comparison with the paper.
 
     Its F1 is the share of right pixels; where every pixel has a prediction its Dice is the same and
     its IOU follows from that. Labelled pixels that were not analysed are misses in all of them and

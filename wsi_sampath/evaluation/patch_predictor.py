@@ -65,7 +65,7 @@ class PatchPredictor:
         self._weight = (profile[:, None] * profile[None, :]).to(self._predict.device)
 
     def how(self, shape: tuple[int, int]) -> str:
-        """Say what is done to a patch of (height, width) px."""
+        """Return in words what is done to a patch of (height, width) px."""
         if self._stretched(shape):
             return "stretched to the tile"
         if self._may_stretch:
@@ -73,7 +73,7 @@ class PatchPredictor:
         return f"scaled by {self.factor:.4g} to the model's mpp"
 
     def __call__(self, images: Sequence[Rgb]) -> list[NDArray[np.uint8]]:
-        """Label some patches.
+        """Label patches.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
     Returns
     -------
     dict
-        Scores as of `summarise`, with where they come from.
+        Scores (see `summarise`) and where they come from.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
     )
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    ours, theirs = ([one.name for one in part] for part in (loaded.spec.classes, opened.classes))
+    ours, theirs = ([spec.name for spec in part] for part in (loaded.spec.classes, opened.classes))
     matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
         loaded,

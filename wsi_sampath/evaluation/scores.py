@@ -60,7 +60,7 @@ def summarise(
     names
         Names of the k classes.
     draws, seed
-        Of the bootstrap, which draws whole cases with replacement.
+        Number of draws and seed of the bootstrap, which draws whole cases with replacement.
 
     Returns
     -------
@@ -129,7 +129,7 @@ Intervals = dict[str, NDArray[np.float64]]
 
 
 def draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
-    """Return (draws, cases), how often each is drawn; None where they are too few to tell."""
+    """Return (draws, cases), how often each case is drawn; None where there are too few."""
     if cases < 2 or draws < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the last axis without the NaN, NaN where there is nothing else."""
+    """Return the mean over the last axis without NaN; NaN where all are NaN."""
     known = (~np.isnan(scores)).sum(axis=-1)
     mean: NDArray[np.float64] = np.nansum(scores, axis=-1) / np.where(known > 0, known, np.nan)
     return mean
@@ -258,4 +258,4 @@ def _interval(ci: Intervals | None, name: str, index: int | None = None) -> list
     if ci is None:
         return None
     bounds = ci[name] if index is None else ci[name][:, index]
-    return None if np.isnan(bounds).any() else [float(one) for one in bounds]
+    return None if np.isnan(bounds).any() else [float(bound) for bound in bounds]

@@ -1,4 +1,4 @@
-"""A finished slide against what somebody drew on it, block by block."""
+"""A finished slide scored against annotations of it, block by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.progress import counted
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.regions.annotations import Annotations, LabelPainter, read_annotations
-from wsi_sampath.slides.regions.drawn_place import outside_notes
+from wsi_sampath.slides.regions.drawn import outside_notes
 from wsi_sampath.slides.regions.rasterise import Placement
 
 _BLOCK = 1024, 4096
@@ -32,7 +32,7 @@ def score_slide(
     Parameters
     ----------
     zarr, drawn
-        A result of ours, and QuPath's GeoJSON of the same slide.
+        A result, and QuPath's GeoJSON of the same slide.
     renamed
         Pairs of a class of the result and an annotation name that means it.
     left_out
@@ -41,15 +41,15 @@ def score_slide(
     Returns
     -------
     dict, list of str
-        Scores as of `summarise`, with where they come from; and what the user should know.
+        Scores (see `summarise`) and where they come from; what the user should know.
 
     Raises
     ------
     WsiError
-        ``bad-input`` for files that cannot be used, or annotations that lie beside the slide.
+        ``bad-input`` for files that cannot be used, or annotations outside the slide.
     """
     result, annotations = open_result(zarr), read_annotations(drawn)
-    names = [one.name for one in result.classes]
+    names = [spec.name for spec in result.classes]
     painter = LabelPainter(
         annotations.painted(left_out),
         _labels(annotations, names, renamed, left_out, str(drawn)),
@@ -101,8 +101,8 @@ def _labels(
 ) -> dict[str, int]:
     """Return the class of the result for every annotation name; 0 where it is not scored."""
     drawn, value = [*annotations.colors()], labels_by_name(names, "the result has", subject)
-    # What QuPath itself ignores may be left out by name, too.
-    areas = [*dict.fromkeys(one.name for one in annotations.areas)]
+    # Names that QuPath itself ignores may be left out as well.
+    areas = [*dict.fromkeys(area.name for area in annotations.areas)]
     check_known([ours for ours, _ in renamed], names, "--same: the result has")
     check_known([theirs for _, theirs in renamed], drawn, "--same: the annotations have")
     check_known(left_out, areas, "--leave-out: the annotations have")

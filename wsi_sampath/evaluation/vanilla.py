@@ -1,4 +1,4 @@
-"""The paper's baselines without training: SAM as published, told by the truth where to look."""
+"""The paper's baselines without training: SAM as published, prompted from the truth."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from wsi_sampath.data.patches import Patch, PatchSet
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.metrics import Counts, confusion
+from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.frame import image_in_frame, points_in_frame, size_in_frame
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.spec import IMAGENET_MEAN, IMAGENET_STD
@@ -52,9 +53,9 @@ def evaluate_vanilla(
 ) -> Iterator[tuple[Counts, ...]]:
     """Score SAM, prompted with one dot for every component of the truth.
 
-    Touching objects of one class share a dot, since labels do not tell them apart. Every class but
-    ``background`` or ``other`` gets dots; what no mask covers is that class, or counts as not found
-    where there is none.
+    Touching objects of one class share a dot, since labels do not separate them. Every class but
+    ``background`` or ``other`` gets dots; pixels without a mask are that class, or count as not
+    found where it does not exist.
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ def evaluate_vanilla(
     patches, chosen
         Labelled patches and those of them to score, such as ``patches.split("test")``.
     largest
-        Masks that cover a larger share of the image than this are dropped; scored once for each.
+        Masks that cover a larger share of the image are dropped; SAM is scored once per value.
     least_px
         Components with fewer pixels get no dot.
 
     Yields
     ------
     tuple of ndarray
-        For every patch one `confusion` matrix (k, k + 1) for each of `largest`.
+        Per patch one `confusion` matrix (k, k + 1) for each of `largest`.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def evaluate_vanilla(
     Notes
     -----
     The paper gives neither the place of its dots nor the choice among SAM's three masks. Here a dot
-    lies as deep inside its component as possible and SAM takes the mask it expects most of.
+    lies as deep inside its component as possible, and of the masks the highest expected IoU wins.
 
     Examples
     --------
@@ -91,7 +92,7 @@ def evaluate_vanilla(
     >>> sam = load_sam("sam_vit_b_01ec64.pth").to("cuda")               # doctest: +SKIP
     >>> plain, cleaned = zip(*evaluate_vanilla(sam, found, test))       # doctest: +SKIP
     """
-    names = [one.name.casefold() for one in patches.classes]
+    names = [spec.name.casefold() for spec in patches.classes]
     rest = next((names.index(name) + 1 for name in REST if name in names), 0)
     prompted = [label for label in range(1, len(names) + 1) if label != rest]
     if not prompted:
@@ -115,13 +116,13 @@ def component_dots(
     prompted
         The labels that get dots, in this order.
     least_px
-        Smaller components get none.
+        Smaller components get no dot.
 
     Returns
     -------
     list of Dot
-        At the pixel farthest from all that is not the component (the image's edge included), of
-        several the one nearest to the component's centre of mass.
+        At the pixel farthest from the component's outside (and the image's edge); of several, the
+        one nearest to the component's centre of mass.
     """
     return [
         Dot(*_deepest(part), label)
@@ -166,19 +167,19 @@ def propose(sam: Sam, image: NDArray[np.uint8], dots: Sequence[Dot]) -> Iterator
         uint8 (height, width, 3), brought into SAM's frame as its authors do: the longer side
         fills it, the rest is empty.
     dots
-        Where to look.
+        Dots to prompt with.
 
     Yields
     ------
     Proposal
-        One a dot, in their order, of the image's size: of SAM's three masks the one of which it
-        expects the highest IoU, where its logits are above 0.
+        One per dot, in their order, of the image's size: of SAM's three masks the one with the
+        highest expected IoU, where its logits are above 0.
     """
     if not dots:
         return
     size = (image.shape[0], image.shape[1])
     with torch.inference_mode():
-        embedding = sam.embed(_framed(sam, image))
+        embedding = sam.embed([_framed(sam, image)])
     for start in range(0, len(dots), _DOTS_AT_ONCE):
         some = dots[start : start + _DOTS_AT_ONCE]
         masks, scores = _best_masks(sam, embedding, some, size)
@@ -197,14 +198,14 @@ def _framed(sam: Sam, image: NDArray[np.uint8]) -> Tensor:
 
 @torch.inference_mode()
 def _best_masks(
-    sam: Sam, embedding: Tensor, dots: Sequence[Dot], size: tuple[int, int]
+    sam: Sam, embedding: Embedding, dots: Sequence[Dot], size: tuple[int, int]
 ) -> tuple[NDArray[np.bool_], list[float]]:
     # The centre of a pixel stays a centre: SAM adds the half again.
     centres = np.array([[(dot.x + 0.5, dot.y + 0.5)] for dot in dots])
     points = torch.from_numpy(points_in_frame(centres, size, sam.tile) - 0.5).float()
     inside = torch.ones(points.shape[:2], dtype=torch.int)
-    device = embedding.device
-    logits, scores = sam.masks(embedding, points=(points.to(device), inside.to(device)))
+    device = _device(sam)
+    logits, scores = sam.masks(embedding, Prompts(points.to(device), inside.to(device)))
     best = scores.argmax(dim=1)
     rows = torch.arange(len(best), device=device)
     used = size_in_frame(size, sam.tile)
@@ -223,14 +224,14 @@ def assemble(
     rest: int = 0,
     largest: Sequence[float] = (WITHOUT_POST_PROCESSING,),
 ) -> list[NDArray[np.uint8]]:
-    """Unite masks to labels; where several lie, the one with the highest expected IoU decides.
+    """Combine masks into labels; where masks overlap, the highest expected IoU decides.
 
     Parameters
     ----------
     shape
         Height and width.
     proposals
-        Taken one at a time, so that many large masks need no memory.
+        Consumed one at a time, so that many large masks need no memory.
     rest
         Label of pixels without a mask.
     largest
@@ -243,10 +244,10 @@ def assemble(
     """
     labels = [np.full(shape, rest, np.uint8) for _ in largest]
     scores = [np.full(shape, -np.inf) for _ in largest]
-    for one in proposals:
-        share = one.mask.mean()
+    for proposal in proposals:
+        share = proposal.mask.mean()
         for limit, label, score in zip(largest, labels, scores, strict=True):
             if share <= limit:
-                wins = one.mask & (one.score > score)
-                label[wins], score[wins] = one.label, one.score
+                wins = proposal.mask & (proposal.score > score)
+                label[wins], score[wins] = proposal.label, proposal.score
     return labels

@@ -1,14 +1,14 @@
 """Overlap blending in rolling strips: out = sum(w p) / sum(w), with w > 0 everywhere in a tile.
 
 Only one tile height of sums is held, on the device of the network. Once all tiles of a row are in,
-the rows above the next row of tiles can change no more: they are divided, decided and handed out
-as bytes, and forgotten.
+the rows above the next row of tiles can change no more: a `Reading` turns them into the planes that
+are kept, block by block, and they are forgotten.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,26 +22,66 @@ _BLOCK_VALUES = {"cpu": 1 << 18, "cuda": 1 << 27, "mps": 1 << 24}
 
 
 @dataclass(frozen=True)
-class ClassRows:
-    """Finished rows of the maps that are stored.
+class Plane:
+    """A plane that a reading keeps.
+
+    Attributes
+    ----------
+    name
+        Its key in `Rows.planes`.
+    dtype
+        Of its values; 0 stands where nothing was analysed.
+    lead
+        Axes before (rows, columns), such as ``(n_classes,)``.
+    """
+
+    name: str
+    dtype: type[np.generic] = np.uint8
+    lead: tuple[int, ...] = ()
+
+
+class Reading(Protocol):
+    """What is kept of blended maps, pixel by pixel, on the device."""
+
+    @property
+    def n_maps(self) -> int:
+        """Channels of the network's answers."""
+        ...
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes that a call returns, in order."""
+        ...
+
+    def __call__(self, sums: Tensor, weights: Tensor, analysed: Tensor) -> tuple[Tensor, ...]:
+        """Read a block of rows.
+
+        Parameters
+        ----------
+        sums
+            float32 (maps, rows, columns): sum(w p); 0 where there is no weight.
+        weights
+            float32 (rows, columns): sum(w), above 0 everywhere.
+        analysed
+            bool (rows, columns): elsewhere the answer is to be 0.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of the planes.
 
     Attributes
     ----------
     y
         First row, in output pixels of the plane.
-    labels
-        uint8 (rows, columns): 0 not analysed, 1..k the class of highest probability, decided from
-        the unrounded probabilities.
-    probabilities
-        uint8 (classes, rows, columns): round(255 p), 0 where not analysed.
-    score
-        uint8 (rows, columns): the winning class's probability.
+    planes
+        Arrays (*lead, rows, columns of the grid's window) by the name of the plane.
     """
 
     y: int
-    labels: NDArray[np.uint8]
-    probabilities: NDArray[np.uint8]
-    score: NDArray[np.uint8]
+    planes: dict[str, NDArray[Any]]
 
 
 class StripBlender:
@@ -51,39 +91,36 @@ class StripBlender:
     ----------
     grid
         The tiles; columns of the strips are those of ``grid.window``.
-    n_classes
-        Channels of every answer.
+    reading
+        Makes of the blended maps what is kept.
     device
         Where the answers are.
-    probabilities
-        Whether the rows handed out hold probabilities; without them they hold none (0 classes).
     """
 
     def __init__(
         self,
         grid: TileGrid,
-        n_classes: int,
+        reading: Reading,
         *,
         device: str | torch.device = "cpu",
-        probabilities: bool = True,
     ) -> None:
         self._grid = grid
-        self._planes = n_classes if probabilities else 0
+        self._reading = reading
         profile = torch.from_numpy(blend_profile(grid.tile, grid.tile - grid.step)).to(device)
         self._weight = profile[:, None] * profile[None, :]
         width = grid.window.width
-        self._sums = torch.zeros((n_classes, grid.tile, width), device=device)
+        self._sums = torch.zeros((reading.n_maps, grid.tile, width), device=device)
         self._weights = torch.zeros((grid.tile, width), device=device)
 
-    def add(self, row: int, column: int, probabilities: Tensor) -> None:
+    def add(self, row: int, column: int, maps: Tensor) -> None:
         """Add one tile's answer.
 
         Parameters
         ----------
         row, column
             The tile. Rows must come in order; within a row any order will do.
-        probabilities
-            float32 (classes, tile, tile).
+        maps
+            float32 (maps, tile, tile).
         """
         grid = self._grid
         x = grid.xs[column] - grid.window.x
@@ -91,10 +128,10 @@ class StripBlender:
         width = min(grid.tile, grid.window.width - x)
         weight = self._weight[:height, :width]
         sums = self._sums[:, :height, x : x + width]
-        sums.addcmul_(weight, probabilities[:, :height, :width])
+        sums.addcmul_(weight, maps[:, :height, :width])
         self._weights[:height, x : x + width] += weight
 
-    def finish_row(self, row: int, tissue: NDArray[np.bool_]) -> ClassRows:
+    def finish_row(self, row: int, tissue: NDArray[np.bool_]) -> Rows:
         """Hand out the rows that are final once every tile of `row` has been added.
 
         Parameters
@@ -106,18 +143,20 @@ class StripBlender:
         """
         first, last = self._grid.strip_rows(row)
         height, width = last - first, self._sums.shape[-1]
-        labels = np.zeros((height, width), np.uint8)
-        score = np.zeros((height, width), np.uint8)
-        probabilities = np.zeros((self._planes, height, width), np.uint8)
+        planes: dict[str, NDArray[Any]] = {
+            plane.name: np.zeros((*plane.lead, height, width), plane.dtype)
+            for plane in self._reading.planes
+        }
         if float(self._weights[:height].max()):
             values = _BLOCK_VALUES[self._sums.device.type]
             step = max(1, values // (width * len(self._sums)))
             for top in range(0, height, step):
                 rows = slice(top, min(top + step, height))
-                block = self._decide(rows, torch.from_numpy(tissue[rows]))
-                labels[rows], probabilities[:, rows], score[rows] = block
+                block = self._read(rows, torch.from_numpy(tissue[rows]))
+                for target, made in zip(planes.values(), block, strict=True):
+                    target[..., rows, :] = made.cpu().numpy()
         self._roll(height)
-        return ClassRows(first, labels, probabilities, score)
+        return Rows(first, planes)
 
     def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the sums and weights that reach into the next row, after `finish_row`."""
@@ -125,22 +164,15 @@ class StripBlender:
         return self._sums[:, :rows].cpu().numpy(), self._weights[:rows].cpu().numpy()
 
     def restore(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
-        """Go on from what `carry` returned."""
+        """Continue from what `carry` returned."""
         self._sums[:, : sums.shape[1]] = torch.from_numpy(sums)
         self._weights[: len(weights)] = torch.from_numpy(weights)
 
-    def _decide(self, rows: slice, tissue: Tensor) -> tuple[NDArray[np.uint8], ...]:
+    def _read(self, rows: slice, tissue: Tensor) -> tuple[Tensor, ...]:
         sums, weights = self._sums[:, rows], self._weights[rows]
         analysed = (weights > 0) & tissue.to(weights.device)
         # Where there is no weight the sums are 0, and so is what comes out.
-        weights = weights.clamp_min(torch.finfo(torch.float32).tiny)
-        labels, best = winners(sums)
-        planes = sums[: self._planes]
-        answers = (labels, _to_bytes(planes / weights), _to_bytes(best / weights))
-        if not bool(analysed.all()):
-            for answer in answers:
-                answer.mul_(analysed)
-        return tuple(answer.cpu().numpy() for answer in answers)
+        return self._reading(sums, weights.clamp_min(torch.finfo(torch.float32).tiny), analysed)
 
     def _roll(self, height: int) -> None:
         keep = self._grid.tile - height
@@ -149,35 +181,3 @@ class StripBlender:
                 stop = min(top + height, keep)
                 sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
             sums[..., keep:, :] = 0
-
-
-def winners(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the best class of every pixel, uint8 from 1, the first of equals, and its score.
-
-    Parameters
-    ----------
-    scores
-        float32 (classes, rows, columns), not negative.
-    """
-    if scores.device.type == "cpu":
-        # The same arithmetic: numpy compares several times faster than torch on a processor.
-        labels, best = _winners(scores.numpy(), np)
-        return torch.from_numpy(labels), torch.from_numpy(best)
-    return cast(tuple[Tensor, Tensor], _winners(scores, torch))
-
-
-def _winners(scores: Any, library: Any) -> tuple[Any, Any]:
-    best = scores[0] * 1
-    winner = library.zeros_like(best, dtype=library.uint8)
-    for index, one in enumerate(scores[1:], start=1):
-        # A later winner has a larger index, so that the largest one that ever led is the last.
-        library.maximum(winner, (one > best).view(library.uint8) * index, out=winner)
-        library.maximum(best, one, out=best)
-    winner += 1
-    return winner, best
-
-
-def _to_bytes(probabilities: Tensor) -> Tensor:
-    """Return round(255 p) as uint8."""
-    half = torch.tensor(0.5, device=probabilities.device)
-    return torch.add(half, probabilities, alpha=255).to(torch.uint8)

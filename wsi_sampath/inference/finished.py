@@ -28,6 +28,29 @@ _REFUSED = {
 
 
 @dataclass(frozen=True)
+class Finished:
+    """The files of a finished slide; `open_result` reads them.
+
+    Attributes
+    ----------
+    zarr, geojson
+        The files; `geojson` is None where no polygons were wanted.
+    attributes
+        The ``wsi_sampath`` attribute of the zarr: counts, areas, costs.
+    reused
+        True where an equal, complete result was there already.
+    report
+        The HTML page; None where none was wanted.
+    """
+
+    zarr: Path
+    geojson: Path | None
+    attributes: dict[str, Any]
+    reused: bool = False
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
 class Found:
     """What is there.
 

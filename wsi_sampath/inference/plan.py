@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,11 @@ from wsi_sampath.inference.targets import (
     refuse_foreign_zarr,
     refuse_polygons_of_others,
 )
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
-from wsi_sampath.slides.mpp import spoken_mpp
+from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
@@ -67,7 +69,7 @@ class RunFiles:
         return self.geojson.with_name(self.geojson.name + ".claim")
 
     def are_tidy(self) -> bool:
-        """Tell whether nothing is left of a run that was killed, or is still going on."""
+        """Return whether nothing is left of a run that was killed, or is still going on."""
         return not (self.work.path.exists() or self.claim.exists())
 
     def check(self, *, tissue: str, run_id: str) -> None:
@@ -134,6 +136,37 @@ class RunPlan:
         share_x = self.slide_size[0] / scale_x - (grid.width - 1)
         share_y = self.slide_size[1] / scale_y - (grid.height - 1)
         return min(max(share_x, 0.0), 1.0), min(max(share_y, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that is decided of one slide's run before its first tile.
+
+    Attributes
+    ----------
+    slide
+        The open slide.
+    model, settings
+        What it is analysed with.
+    files
+        Where the results go.
+    identity
+        What decides the results; see `durable.identity`.
+    plan
+        Resolutions, tissue and tiles.
+    """
+
+    slide: Slide
+    model: LoadedModel
+    settings: SegmentSettings
+    files: RunFiles
+    identity: dict[str, Any]
+    plan: RunPlan
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before the first tile."""
+        return (*self.model.warnings, *self.slide.warnings, *self.plan.warnings)
 
 
 def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
@@ -209,7 +242,7 @@ def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
     if factor <= _ENLARGED:
         return ()
     return (
-        f"the slide has {spoken_mpp(slide.mpp.x, slide.mpp.y)} per pixel, the network needs "
+        f"the slide has {format_mpp(slide.mpp.x, slide.mpp.y)} per pixel, the network needs "
         f"{sampling.requested_mpp:.4g} um: the slide is enlarged {factor:.3g} times, without the "
         "detail that the network was trained on",
     )

@@ -1,14 +1,14 @@
-"""Batched forward passes: device, precision, output grid, and retreat when memory runs out."""
+"""Batched forward passes: device, precision, and retreat when memory runs out."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.cuda import Handover, Uploader
@@ -55,14 +55,14 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
 
 
 class Predictor:
-    """Class probabilities of tiles.
+    """Maps of tiles.
 
     Parameters
     ----------
     model
         A loaded model; moved to `device`.
     tile_px, output_px
-        Side of the tiles in model pixels, and of the answers in output pixels.
+        Side of the tiles in model pixels, and of the maps in output pixels.
     device, precision, batch_size, compile
         As in `SegmentSettings`.
     """
@@ -84,7 +84,10 @@ class Predictor:
         self.tile_px, self.output_px = tile_px, output_px
         self.upload = Uploader(self.device)
         self._module = model.module.to(self.device).eval()
-        self._forward = torch.compile(self._module) if compile else self._module
+        if compile:
+            # A copy shares the weights, and leaves the caller's network as it is.
+            self._module = copy(self._module)
+            self._module.compile()
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
         """Predict a batch: `upload`, then `predict`.
@@ -106,9 +109,8 @@ class Predictor:
 
         Returns
         -------
-        float32 (n, classes, output, output), on the device
-            Probabilities that add up to 1 over the classes. On a GPU the call returns before they
-            are computed.
+        float32 (n, maps, output, output), on the device
+            On a GPU the call returns before they are computed.
 
         Raises
         ------
@@ -144,24 +146,12 @@ class Predictor:
     @torch.inference_mode()
     def _predict(self, tiles: Tensor) -> Tensor:
         with self._autocast():
-            logits = self._forward(self._module.preprocess(tiles)).logits
-        # Channels-last answers would cost the softmax and the blending several times their price.
-        return self._on_output_grid(logits.float().contiguous())
+            return self._module.maps(self._module.preprocess(tiles), self.output_px)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
-
-    def _on_output_grid(self, logits: Tensor) -> Tensor:
-        size = (self.output_px, self.output_px)
-        if self.output_px > logits.shape[-1]:
-            # Logits, not probabilities, are interpolated: as the paper evaluates.
-            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        probabilities: Tensor = self._module.class_probabilities(logits)
-        if self.output_px < probabilities.shape[-1]:
-            probabilities = F.adaptive_avg_pool2d(probabilities, size)
-        return probabilities
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from wsi_sampath.inference.plan import RunPlan
-from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
@@ -53,10 +49,9 @@ class Tally:
         return cls(int(grid.selected[: row + 1].sum()) - len(failed), failed)
 
 
-def describe(
-    slide: Slide, model: LoadedModel, plan: RunPlan, settings: SegmentSettings
-) -> dict[str, Any]:
+def describe(run: Run) -> dict[str, Any]:
     """Return what is known of a run before its first tile."""
+    slide, plan, region = run.slide, run.plan, run.settings.region
     sampling = plan.sampling
     um_x, um_y = plan.um_per_px
     return {
@@ -76,8 +71,8 @@ def describe(
         "tile": plan.tile_px,
         "overlap": plan.overlap_px,
         "stride": plan.grid.stride,
-        "region": list(settings.region) if settings.region else None,
-        "model_card": model_card(model),
+        "region": list(region) if region else None,
+        "model_card": model_card(run.model),
     }
 
 
@@ -106,14 +101,14 @@ def level0_box(plan: RunPlan, tile: Tile) -> list[int]:
     return [left, top, right - left, bottom - top]
 
 
-def coverage(slide: Slide, plan: RunPlan, areas: dict[str, float]) -> dict[str, float]:
+def coverage(slide: Slide, plan: RunPlan, analysed_mm2: float) -> dict[str, float]:
     """Return how much there is, how much of it is tissue, how much was analysed, in mm2."""
     width, height = slide.size
     whole = width * slide.mpp.x * height * slide.mpp.y * 1e-6
     return {
         "slide_mm2": whole,
         "tissue_mm2": whole * float(plan.tissue.mean()),
-        "analysed_mm2": sum(areas.values()),
+        "analysed_mm2": analysed_mm2,
     }
 
 
@@ -129,22 +124,6 @@ def model_card(model: LoadedModel) -> dict[str, Any]:
         "licence": spec.licence,
         "cautions": " ".join(f"{one[:1].upper()}{one[1:]}." for one in model.warnings),
     }
-
-
-def areas_mm2(plan: RunPlan, pixels: NDArray[np.float64], names: list[str]) -> dict[str, float]:
-    """Return the area of every class, in mm2."""
-    um_x, um_y = plan.um_per_px
-    return {
-        name: float(count) * um_x * um_y * 1e-6
-        for name, count in zip(names, pixels[1:], strict=True)
-    }
-
-
-def polygon_areas_mm2(geojson: GeoJSONWriter | None) -> dict[str, float] | None:
-    """Return the area of the polygons of every class: less than the map's by what was left out."""
-    if geojson is None:
-        return None
-    return {name: area * 1e-6 for name, area in geojson.areas_um2.items()}
 
 
 def costs(

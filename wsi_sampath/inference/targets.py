@@ -1,4 +1,4 @@
-"""Nothing that is not ours is ever replaced: what lies where a run's files will go."""
+"""Checks of the places where a run will write: nothing that is not ours is ever replaced."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse_polygons_of_others(path: Path, zarr: Path, run_id: str) -> None:
     path, zarr
         Where polygons and maps of the run go.
     run_id
-        Of the run.
+        Id of the run.
 
     Raises
     ------

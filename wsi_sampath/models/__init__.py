@@ -1,1 +1,1 @@
-"""Tiles to logits: the networks, their specifications, checkpoints and the zoo of named models."""
+"""Tiles to maps: networks, their specifications, checkpoints and the zoo of named models."""

@@ -1,15 +1,91 @@
-"""A network with what is known of it: all that the stages above the models need to see."""
+"""What a network is to the stages above it: two ways to be asked, and what is known of one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
 
 from wsi_sampath.models.spec import ModelSpec
 
-if TYPE_CHECKING:
-    # Importing the networks takes seconds, which a caller with one of its own need not wait for.
-    from wsi_sampath.models.sam_path.network import SamPath
+Embedding = tuple[Tensor, ...]
+"""What a network knows of an image before it is prompted: one tensor or more."""
+
+
+class TileNetwork(Protocol):
+    """A torch module that turns tiles into maps."""
+
+    def preprocess(self, tiles: Tensor) -> Tensor:
+        """Return uint8 RGB tiles (n, tile, tile, 3) normalised, float (n, 3, tile, tile)."""
+
+    def maps(self, images: Tensor, side: int) -> Tensor:
+        """Return m maps of every image, ready to be averaged where tiles overlap.
+
+        Parameters
+        ----------
+        images
+            From `preprocess`.
+        side
+            Height and width of the maps, px. The network resizes before or after its activation,
+            whichever it was trained for.
+
+        Returns
+        -------
+        float32 (n, m, side, side)
+            In 0..1.
+        """
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the weights, as every torch module does."""
+
+    def eval(self) -> Self:
+        """Leave training mode, as every torch module does."""
+
+    def compile(self) -> None:
+        """Compile the forward pass in place, as every torch module does."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Where to look in one image, for each of p objects, in px of the network's frame.
+
+    Attributes
+    ----------
+    points, labels
+        (p, n, 2), x before y, and (p, n): 1 inside the object, 0 outside of it.
+    boxes
+        (p, 4): x0, y0, x1, y1.
+    masks
+        (p, 1, tile / 4, tile / 4) logits of an earlier answer.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if (self.points is None) != (self.labels is None):
+            raise ValueError("points need labels, and labels points")
+
+
+class PromptNetwork(Protocol):
+    """A torch module that looks at an image once, and then answers any number of prompts."""
+
+    def embed(self, views: Sequence[Tensor]) -> Embedding:
+        """Look at one place: a float image (1, 3, tile, tile) for each of the spec's `views`."""
+
+    def masks(self, embedding: Embedding, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Return c candidates for every prompt.
+
+        Returns
+        -------
+        tuple of Tensor
+            Logits (p, c, tile / 4, tile / 4) and the predicted IoU (p, c).
+        """
 
 
 @dataclass(frozen=True)
@@ -30,7 +106,7 @@ class LoadedModel:
         Sentences on the model that belong to each of its results.
     """
 
-    module: SamPath
+    module: TileNetwork
     spec: ModelSpec
     weights_sha256: str
     source: str

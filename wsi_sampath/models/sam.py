@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.encoders import SamEncoder, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
@@ -39,32 +41,22 @@ class Sam(nn.Module):
         )
         with_safe_norms(self)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the features of (batch, 3, tile, tile) images, (batch, 256, grid, grid)."""
-        return cast(Tensor, self.image_encoder(images))
+    def embed(self, views: Sequence[Tensor]) -> Embedding:
+        """Return the features of the one view, (1, 3, tile, tile), as (1, 256, grid, grid)."""
+        (image,) = views
+        return (self.image_encoder(image),)
 
     def masks(
-        self,
-        embedding: Tensor,
-        *,
-        points: tuple[Tensor, Tensor] | None = None,
-        boxes: Tensor | None = None,
-        masks: Tensor | None = None,
-        multimask: bool = True,
+        self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Segment what the prompts point at in one image.
 
         Parameters
         ----------
         embedding
-            (1, 256, grid, grid) from `embed`.
-        points
-            Coordinates (prompts, n, 2), x before y, in px of the frame, and labels (prompts, n): 1
-            inside, 0 outside.
-        boxes
-            (prompts, 4): x0, y0, x1, y1.
-        masks
-            (prompts, 1, 4 grid, 4 grid) logits of an earlier answer.
+            From `embed`.
+        prompts
+            In px of the frame.
         multimask
             Three candidates a prompt instead of one.
 
@@ -73,11 +65,13 @@ class Sam(nn.Module):
         tuple of Tensor
             Logits (prompts, 3 or 1, 4 grid, 4 grid) and the predicted IoU (prompts, 3 or 1).
         """
+        (features,) = embedding
+        points = None if prompts.points is None else (prompts.points, prompts.labels)
         # As in `SamPath.decode`: little work, and the first to suffer from half precision.
-        with torch.autocast(embedding.device.type, enabled=False):
-            sparse, dense = self.prompt_encoder(points, boxes, masks)
+        with torch.autocast(features.device.type, enabled=False):
+            sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
             answer = self.mask_decoder(
-                image_embeddings=embedding.to(dense.dtype),
+                image_embeddings=features.to(dense.dtype),
                 image_pe=self.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,

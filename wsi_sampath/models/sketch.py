@@ -1,6 +1,6 @@
-"""Networks on paper: made on torch's meta device, where weights have shapes and take no memory.
+"""Networks on torch's meta device, where weights have shapes and take no memory.
 
-What a specification asks for is known here before anything is allocated.
+So the size of a specified network is known before anything is allocated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from wsi_sampath.errors import WsiError
 
 MAX_WEIGHTS = 4_000_000_000
-"""Twice those of the largest pathology encoder beside the largest SAM."""
+"""Twice those of the largest pathology encoder with the largest SAM."""
 MAX_TENSORS = 20_000
 _BYTES = 4
 
@@ -45,12 +45,12 @@ _bounds: list[_Bound] = []
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Make what is built in this block on the meta device, and stop what grows beyond all measure.
+    """Build networks in this block on the meta device, and stop those that grow without bounds.
 
     Raises
     ------
     WsiError
-        ``bad-model`` where more weights are asked for than any network has.
+        ``bad-model`` where a network would have more weights than any real one.
     """
     bound = _Bound()
     _bounds.append(bound)
@@ -69,7 +69,7 @@ def check_memory(model: nn.Module, subject: str = "") -> None:
     Parameters
     ----------
     model
-        On the meta device.
+        A network on the meta device.
 
     Raises
     ------

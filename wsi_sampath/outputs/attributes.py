@@ -13,6 +13,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
+_ImagePath = Annotated[str, Field(pattern=r"^(labels/[^/]+)?$")]
 
 
 def read_attributes(path: Path) -> dict[str, Any] | None:
@@ -122,6 +123,7 @@ class _Attributes(_Part):
     geojson_content: _Content | None = None
     run_id: str = ""
     chunks: _Count | None = None
+    images: list[_ImagePath] = []
     complete: bool
 
 

@@ -1,6 +1,6 @@
-"""What belongs together: whether a file is ours, of which run, and as that run left it.
+"""Which files belong together: whether a file is ours, of which run, and as that run left it.
 
-A GeoJSON begins with the id of its run, a report bears it in a meta tag, and the zarr knows it as
+A GeoJSON begins with the id of its run, a report has it in a meta tag, and the zarr stores it as
 ``run_id``, with size and digest of its GeoJSON.
 """
 
@@ -25,7 +25,7 @@ def content_of(path: Path) -> dict[str, Any]:
 
 
 def polygons_state(path: Path, attributes: dict[str, Any]) -> State:
-    """Tell how a GeoJSON stands to the zarr with these attributes.
+    """Return how a GeoJSON relates to the zarr with these attributes.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def polygons_state(path: Path, attributes: dict[str, Any]) -> State:
 
 
 def report_state(path: Path, attributes: dict[str, Any]) -> State:
-    """Tell how a report stands to the zarr with these attributes; see `polygons_state`."""
+    """Return how a report relates to the zarr with these attributes; see `polygons_state`."""
     if not os.path.lexists(path):
         return "absent"
     state = state_by_run(path, report_run(path), str(attributes.get("run_id")), whole=_ends)
@@ -54,13 +54,13 @@ def report_state(path: Path, attributes: dict[str, Any]) -> State:
 
 
 def report_run(path: Path) -> str | None:
-    """Return the id of the run that wrote a report; None where none of ours did."""
+    """Return the id of the run that wrote a report; None where no run of ours did."""
     found = _REPORT_RUN.search(_head(path))
     return found[1].decode() if found else None
 
 
 def state_by_run(path: Path, run: str | None, run_id: str, *, whole: Any) -> State:
-    """Tell the state of a file whose content is not known."""
+    """Return the state of a file whose content is unknown."""
     if run is None:
         return "torn" if is_blank(path) else "foreign"
     if run != run_id:
@@ -69,7 +69,7 @@ def state_by_run(path: Path, run: str | None, run_id: str, *, whole: Any) -> Sta
 
 
 def is_blank(path: Path) -> bool:
-    """Tell a file that holds nothing to lose: empty, or the zeros that a power loss leaves."""
+    """Return whether a file holds nothing to lose: empty, or the zeros that a power loss leaves."""
     if path.is_symlink() or not path.is_file():
         return False
     return not _head(path).strip(b"\0")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.belonging import polygons_state, report_state
 from wsi_sampath.outputs.omezarr.layout import (
     LABELS,
     ResultClass,
@@ -68,9 +68,13 @@ class Result:
     levels
         The pyramid, finest first.
     attributes
-        What the run told of itself: areas, mpp and its source, tiles, settings, seconds.
+        What the run recorded: areas, mpp and its source, tiles, settings, seconds.
     geojson
         The polygons' file; None where there is none.
+    report
+        The HTML page of its run; None where there is none.
+    reused
+        True where `segment_slide` found the result complete already.
     """
 
     path: Path
@@ -78,6 +82,18 @@ class Result:
     levels: tuple[ResultLevel, ...]
     attributes: dict[str, Any]
     geojson: Path | None
+    report: Path | None = None
+    reused: bool = False
+
+    def __repr__(self) -> str:
+        # All attributes would be a screenful.
+        areas = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
+        return f"Result({str(self.path)!r}, {areas})"
+
+    @property
+    def zarr(self) -> Path:
+        """The folder of the maps, the same as `path`."""
+        return self.path
 
     def labels(self, level: int = 0) -> da.Array:
         """Return the class map, dask uint8 (h, w): 0 not analysed, 1..k the classes."""
@@ -93,7 +109,7 @@ class Result:
         Raises
         ------
         WsiError
-            ``bad-input`` where they were not stored, or for a level that is not there.
+            ``bad-input`` where they were not stored, or for a level that does not exist.
         """
         one = self.levels[self._checked(level)]
         plane = StoredPlane(self.path, str(level))
@@ -158,7 +174,7 @@ class Result:
         ]
 
     def area_table(self) -> pd.DataFrame:
-        """Return `areas` as a table, a row a class."""
+        """Return `areas` as a table, one row per class."""
         import pandas as pd
 
         return pd.DataFrame(self.areas())
@@ -220,7 +236,9 @@ def _open(path: Path, *, with_polygons: bool) -> Result:
     if missing := missing_chunks(path, attributes):
         damaged(path, missing)
     geojson = _find_geojson(path, attributes) if with_polygons else None
-    return Result(path, classes, levels, attributes, geojson)
+    report = path.with_suffix(".html")
+    belongs = report_state(report, attributes) == "same"
+    return Result(path, classes, levels, attributes, geojson, report if belongs else None)
 
 
 def _check_image(path: Path, n_classes: int, levels: tuple[ResultLevel, ...]) -> None:
@@ -242,7 +260,7 @@ def _is_growing(path: Path) -> bool:
 
 
 def _find_geojson(path: Path, attributes: dict[str, Any]) -> Path | None:
-    """Find the polygons where the run put them, or under the zarr's name; none but the run's."""
+    """Find the polygons where the run put them, or under the zarr's name; only the run's own."""
     recorded: str | None = attributes.get("geojson")
     place = path.parent / recorded if recorded else None
     if place is not None and os.path.lexists(place):

@@ -62,7 +62,7 @@ class TileGrid:
         return int(self.selected.sum())
 
     def strip_rows(self, row: int) -> tuple[int, int]:
-        """Return the rows of the plane that are final once tile row `row` is in: [first, last)."""
+        """Return the rows of the plane that are final after tile row `row`: [first, last)."""
         first = self.ys[row]
         last = self.ys[row + 1] if row + 1 < len(self.ys) else self.window.y + self.window.height
         return first, last
@@ -147,7 +147,7 @@ def _snap(start: float, length: float, zoom: float, limit: int) -> tuple[int, in
 
 
 def select_tiles(grid: TileGrid, tissue: NDArray[np.bool_]) -> TileGrid:
-    """Keep the tiles under which the tissue mask has anything.
+    """Keep the tiles that overlap the tissue mask.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def mask_rows(
     near = mask[low[0] : high[-1] + 1]
     if near.all():
         return np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
-    # Of these rows alone: memory must not depend on the height of the slide.
+    # Only for these rows: memory must not depend on the height of the slide.
     bands, first = near.astype(np.float32), low[0]
     lines = bands[low - first] * (1 - weight)[:, None] + bands[high - first] * weight[:, None]
     low, high, weight = _linear(columns, plane[1], mask.shape[1])

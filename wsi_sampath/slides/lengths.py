@@ -1,4 +1,4 @@
-"""Numbers and lengths as people and files write them: decimal commas, units, their spellings."""
+"""Numbers and lengths as people and files write them: decimal commas, units and spellings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_number(text: object) -> float | None:
     Returns
     -------
     float or None
-        None for anything else, for infinity, and for what is beyond a float.
+        None for anything else, for infinity, and for numbers beyond a float.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def read_number(text: object) -> float | None:
 
 
 def um_per_unit(unit: str) -> float | None:
-    """Return the um in a unit of length, None for what is not one (``pixel``, ``reference frame``).
+    """Return the um in a unit of length, None for other units (``pixel``, ``reference frame``).
 
     Examples
     --------

@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.csv_tables import Row, Table, read_table
 from wsi_sampath.slides.lengths import read_number, um_per_unit
-from wsi_sampath.slides.tables import Row, Table, read_table
 
 MppSource = Literal["flag", "csv", "metadata"]
 PLAUSIBLE_MPP = (0.05, 20.0)
 CONFLICT = 0.01
-# Um per pixel times magnification, of 10 in the usual scanner. A doubler or a finer camera makes
-# less of it (a 20x objective at 0.24 um is common, at 0.17 um possible), hardly anything more.
+# Um per pixel times magnification, 10 in the usual scanner. A doubler or a finer camera makes it
+# smaller (a 20x objective at 0.24 um is common, at 0.17 um possible), hardly anything larger.
 _UM_TIMES_MAGNIFICATION = 10.0
 _FINEST, _COARSEST = 0.33, 1.7
 _PATH_COLUMNS = ("wsi", "slide", "path", "filename", "file")
@@ -39,7 +39,7 @@ class Mpp:
     source
         ``"flag"`` (given by the caller), ``"csv"`` or ``"metadata"`` (read from the slide).
     stated_by
-        What in the file states it, as in ``"OME-XML"``; empty where it came from elsewhere.
+        Where in the file it is stated, such as ``"OME-XML"``; empty if it came from elsewhere.
     """
 
     x: float
@@ -65,14 +65,14 @@ def resolve_mpp(
     flag, table
         (x, y) given by the caller, and by an mpp CSV.
     stated_by
-        What in the file states `metadata`.
+        The place in the file that states `metadata`.
     hint
-        What else the file says about its scale, for the message where it states none.
+        What else the file says about its scale, for the error message.
 
     Returns
     -------
     (Mpp, list of str)
-        The chosen mpp and the warnings it deserves (an override that contradicts the metadata).
+        The chosen mpp, and warnings (for an override that contradicts the metadata).
 
     Raises
     ------
@@ -97,16 +97,16 @@ def resolve_mpp(
 
 
 def differs(first: float, second: float) -> bool:
-    """Tell whether two values of one mpp contradict each other: by more than 1 %."""
+    """Return whether two values of one mpp differ by more than 1 %."""
     return not math.isclose(first, second, rel_tol=CONFLICT)
 
 
-def spoken_mpp(x: float, y: float) -> str:
-    """Write an mpp as people read it, once where the axes are equal.
+def format_mpp(x: float, y: float) -> str:
+    """Return an mpp as people read it, one number where the axes are equal.
 
     Examples
     --------
-    >>> spoken_mpp(0.25, 0.25), spoken_mpp(0.25, 0.5)
+    >>> format_mpp(0.25, 0.25), format_mpp(0.25, 0.5)
     ('0.25 um', '0.25 x 0.5 um')
     """
     return f"{x:.5g} um" if f"{x:.5g}" == f"{y:.5g}" else f"{x:.5g} x {y:.5g} um"
@@ -118,7 +118,7 @@ def objective_doubts(mpp: Mpp, objective: float | None) -> list[str]:
     Parameters
     ----------
     mpp
-        As chosen.
+        The chosen mpp.
     objective
         Magnification as the file states it, None if it does not.
 
@@ -135,7 +135,7 @@ def objective_doubts(mpp: Mpp, objective: float | None) -> list[str]:
     if _FINEST * usual <= min(mpp.x, mpp.y) and max(mpp.x, mpp.y) <= _COARSEST * usual:
         return []
     return [
-        f"a {objective:g}x objective and {spoken_mpp(mpp.x, mpp.y)} per pixel hardly go together "
+        f"a {objective:g}x objective and {format_mpp(mpp.x, mpp.y)} per pixel hardly go together "
         f"(about {usual:.3g} is usual); if areas look wrong, give the true value with --slide-mpp"
     ]
 
@@ -176,15 +176,15 @@ def _conflicts(chosen: Mpp, metadata: tuple[float, float] | None, stated_by: str
 
 
 def parse_mpp(text: str | float, *, decimal_comma: bool = False) -> tuple[float, float]:
-    """Read microns per pixel: one number, or two as X,Y; with a unit or without.
+    """Read microns per pixel: one number, or two as X,Y, with or without a unit.
 
     Parameters
     ----------
     text
         ``0.5``, ``0.5,0.25``, ``0.5 x 0.25``, ``0,5;0,25``, ``0.25 um``, ``250 nm/px``.
     decimal_comma
-        Whether a lone comma is a decimal comma for certain, as in a cell of a table whose cells
-        are parted by semicolons. Else ``0,5`` could be X,Y as well, and is refused.
+        Whether a lone comma is certainly a decimal comma, as in a table whose cells are separated
+        by semicolons. Otherwise ``0,5`` could also be X,Y, and is refused.
 
     Returns
     -------
@@ -230,7 +230,7 @@ def _parts(written: str, *, decimal_comma: bool) -> list[str]:
 
 
 def _um(part: str) -> float | None:
-    """Read a number and its unit, um where none stands there."""
+    """Read a number and its unit, um by default."""
     found = _VALUE.fullmatch(part.strip())
     number = read_number(found[1]) if found else None
     if found is None or number is None:
@@ -248,12 +248,12 @@ def _short(text: str) -> str:
 def read_mpp_csv(path: Path) -> dict[str, tuple[float, float]]:
     """Read a table with the columns ``wsi,mpp`` (other columns are ignored).
 
-    Commas, semicolons and tabs part the cells; see `read_table` and `parse_mpp`.
+    Commas, semicolons or tabs separate the cells; see `read_table` and `parse_mpp`.
 
     Returns
     -------
     dict
-        The ``wsi`` cell, to (x, y) in um per pixel; rows without an mpp are left out.
+        (x, y) in um per pixel by the ``wsi`` cell; rows without an mpp are left out.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def read_mpp_csv(path: Path) -> dict[str, tuple[float, float]]:
 
 
 def row_mpp(row: Row, table: Table, path: Path) -> tuple[float, float]:
-    """Read the column ``mpp`` of a row; `UsageError` with file and line where it is not one."""
+    """Read the column ``mpp`` of a row; a bad one raises `UsageError` with file and line."""
     try:
         return parse_mpp(row.cells["mpp"], decimal_comma=table.decimal_comma)
     except WsiError as error:
@@ -299,7 +299,7 @@ def lookup_mpp(table: dict[str, tuple[float, float]], slide: Path) -> tuple[floa
 
 
 def unmatched_note(table: dict[str, tuple[float, float]], slides: Iterable[Path]) -> str | None:
-    """Return a sentence where a table of pixel sizes knows none of the slides."""
+    """Return a warning where a table of pixel sizes names none of the slides."""
     if any(lookup_mpp(table, slide) is not None for slide in slides):
         return None
     return f"the mpp CSV, with {len(table)} pixel sizes, names none of these slides"

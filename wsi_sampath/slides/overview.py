@@ -1,4 +1,4 @@
-"""A whole slide at low resolution, of which a damaged level spoils nothing that a finer one has."""
+"""A whole slide at low resolution; where a level is damaged, finer levels fill in."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wsi_sampath.slides.sampling import Level, Sampling, read_from
 Box = tuple[int, int, int, int]
 ReadSampled = Callable[[Sampling, int, int, int, int], NDArray[np.uint8]]
 _BAND_PIXELS = 1 << 24
-# In pixels of the overview: what is smaller is read from the next finer level, or given up.
+# In pixels of the overview: smaller parts are read from the next finer level, or given up.
 _SMALLEST_CELL = 32
-# The same at level 0, by the number of its reads that failed so far: a slide of which half is
-# missing would take an hour else, and what is given up here is tried again at full resolution.
+# The same at level 0, by the number of failed reads so far: otherwise a slide with half of it
+# missing would take an hour; parts given up here are tried again at full resolution.
 _SMALLEST_CELLS_OF_LEVEL_0 = ((200, 4), (1000, 32), (2000, 128))
 _LARGEST_CELL = 512
 _LISTED_BOXES = 5
@@ -32,9 +32,9 @@ class Overview:
     image
         uint8 (h, w, 3); background colour where no level could be decoded.
     failed
-        bool (h, w): where that is.
+        bool (h, w): where no level could be decoded.
     mended
-        Levels that could not be decoded in places where a finer one could be tried.
+        Levels that were damaged somewhere and replaced by finer ones there.
     """
 
     image: NDArray[np.uint8]
@@ -44,30 +44,30 @@ class Overview:
 
 def read_overview(
     read: ReadSampled,
-    plan: Sampling,
+    sampling: Sampling,
     levels: Sequence[Level],
     background: tuple[int, int, int],
 ) -> Overview:
-    """Read the whole plane of `plan`, in parts to bound memory.
+    """Read the whole plane of `sampling`, in parts to bound memory.
 
-    What its level cannot give is read from the next finer one, down to level 0.
+    Parts that its level does not have are read from the next finer one, down to level 0.
 
     Parameters
     ----------
     read
-        Reads (plan, x, y, width, height), a box in pixels of the plane; raises `TileError`.
-    plan
+        Reads (sampling, x, y, width, height), a box in pixels of the plane; raises `TileError`.
+    sampling
         The plane.
     levels
         Levels of the slide.
     background
         RGB of empty areas.
     """
-    image = np.empty((plan.height, plan.width, 3), np.uint8)
+    image = np.empty((sampling.height, sampling.width, 3), np.uint8)
     image[:] = background
-    failed = np.zeros((plan.height, plan.width), bool)
+    failed = np.zeros((sampling.height, sampling.width), bool)
     painter = _Painter(read, levels, image, failed)
-    painter.paint(plan, (0, 0, plan.width, plan.height))
+    painter.paint(sampling, (0, 0, sampling.width, sampling.height))
     return Overview(image, failed, tuple(sorted(painter.mended)))
 
 
@@ -80,29 +80,29 @@ class _Painter:
     mended: set[int] = field(default_factory=set)
     failures: int = 0
 
-    def paint(self, plan: Sampling, box: Box) -> None:
-        """Read a box, part by part where it is too large or cannot be read as a whole."""
+    def paint(self, sampling: Sampling, box: Box) -> None:
+        """Read a box, in parts where it is too large or cannot be read as a whole."""
         x, y, width, height = box
-        pixels = width * height * max(1.0, plan.factor_x * plan.factor_y)
+        pixels = width * height * max(1.0, sampling.factor_x * sampling.factor_y)
         if pixels > _BAND_PIXELS and max(width, height) > 1:
-            self._paint_halves(plan, box)
+            self._paint_halves(sampling, box)
             return
         try:
-            self.image[y : y + height, x : x + width] = self.read(plan, x, y, width, height)
+            self.image[y : y + height, x : x + width] = self.read(sampling, x, y, width, height)
         except TileError:
-            self._paint_around(plan, box)
+            self._paint_around(sampling, box)
 
-    def _paint_halves(self, plan: Sampling, box: Box) -> None:
+    def _paint_halves(self, sampling: Sampling, box: Box) -> None:
         for part in _halves(box):
-            self.paint(plan, part)
+            self.paint(sampling, part)
 
-    def _paint_around(self, plan: Sampling, box: Box) -> None:
+    def _paint_around(self, sampling: Sampling, box: Box) -> None:
         x, y, width, height = box
-        if max(width, height) > self._smallest(plan.level):
-            self._paint_halves(plan, box)
-        elif plan.level > 0:
-            self.mended.add(plan.level)
-            self.paint(read_from(plan, self.levels, plan.level - 1), box)
+        if max(width, height) > self._smallest(sampling.level):
+            self._paint_halves(sampling, box)
+        elif sampling.level > 0:
+            self.mended.add(sampling.level)
+            self.paint(read_from(sampling, self.levels, sampling.level - 1), box)
         else:
             self.failures += 1
             self.failed[y : y + height, x : x + width] = True
@@ -129,38 +129,38 @@ def _largest_power_below(length: int) -> int:
     return power
 
 
-def damage_warnings(overview: Overview, plan: Sampling) -> tuple[str, ...]:
-    """Say what could not be decoded, and what came of it."""
-    said = []
+def damage_warnings(overview: Overview, sampling: Sampling) -> tuple[str, ...]:
+    """Return warnings about what could not be decoded, and the consequences."""
+    notes = []
     if overview.mended:
         names = ", ".join(map(str, overview.mended))
-        said.append(
+        notes.append(
             f"parts of level {names} cannot be decoded; tissue was found there on a finer level. "
             "Is the file fully copied?"
         )
     if overview.failed.any():
         share = 100 * float(overview.failed.mean())
-        boxes = _boxes(overview.failed, plan)
+        boxes = _boxes(overview.failed, sampling)
         more = f" and {len(boxes) - _LISTED_BOXES} more" if len(boxes) > _LISTED_BOXES else ""
-        said.append(
+        notes.append(
             f"{max(share, 0.01):.2g} % of the slide cannot be decoded on any level: not analysed "
             f"there (level-0 boxes x, y, width, height: {'; '.join(boxes[:_LISTED_BOXES])}{more})"
         )
-    return tuple(said)
+    return tuple(notes)
 
 
-def _boxes(failed: NDArray[np.bool_], plan: Sampling) -> list[str]:
-    # It takes a while to import, and hardly any slide is damaged.
+def _boxes(failed: NDArray[np.bool_], sampling: Sampling) -> list[str]:
+    # Slow to import, and hardly any slide is damaged.
     from scipy import ndimage
 
     labels, _ = ndimage.label(failed)
     boxes = []
     for rows, columns in ndimage.find_objects(labels):
         edges = (
-            columns.start * plan.zoom_x,
-            rows.start * plan.zoom_y,
-            (columns.stop - columns.start) * plan.zoom_x,
-            (rows.stop - rows.start) * plan.zoom_y,
+            columns.start * sampling.zoom_x,
+            rows.start * sampling.zoom_y,
+            (columns.stop - columns.start) * sampling.zoom_x,
+            (rows.stop - rows.start) * sampling.zoom_y,
         )
         boxes.append(", ".join(str(round(edge)) for edge in edges))
     return boxes

@@ -1,4 +1,4 @@
-"""Image files as people have them, brought to one form: upright pixels, and what else they say.
+"""Image files as people have them, in one form: upright pixels, and what else they state.
 
 The one reader of images and masks. It decides what does not depend on what the pixels mean:
 orientation, number of pages, depth, transparency, palette. What a mask's pixels mean is decided in
@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from wsi_sampath.errors import WsiError
 
 _SWAPPING = (5, 6, 7, 8)
-"""Orientations that exchange width and height."""
+"""Orientations that swap width and height."""
 _UPRIGHT = 1
 _LOSSY_TIFF = {6, 7, 33003, 33005, 34892}
 """TIFF compressions that are JPEG, or may be a lossy JPEG 2000 or DNG."""
@@ -61,7 +61,7 @@ class Picture:
     lossy
         Whether the compression changes values, so that a mask has ringing at its edges.
     deep
-        Whether the file holds more than 8 bits a channel of which `pixels` has the upper 8.
+        Whether the file holds more than 8 bits per channel, of which `pixels` has the upper 8.
     turned
         Whether the file had to be turned or mirrored, as its orientation tag says.
     inverted
@@ -104,7 +104,7 @@ def read_picture(path: Path) -> Picture:
     if path.exists() and not path.is_file():
         raise _bad(path, "cannot be read: it is not a file")
     try:
-        # Regions of BCSS are larger than what Pillow warns of; what it refuses stays refused.
+        # Regions of BCSS are larger than Pillow's warning limit; its hard limit still applies.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -179,7 +179,7 @@ def picture_of(opened: Image.Image, *, subject: str = "") -> Picture:
 
 
 def rgb_of(picture: Picture, *, subject: str = "") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return a picture of tissue as uint8 (height, width, 3), and what had to be done for it.
+    """Return a picture of tissue as uint8 (height, width, 3), and how it was converted.
 
     Colours of a palette are looked up, grey is repeated, transparent parts are laid on white.
 
@@ -197,7 +197,7 @@ def rgb_of(picture: Picture, *, subject: str = "") -> tuple[NDArray[np.uint8], t
     rgb = _coloured(picture, subject)
     if picture.deep:
         _check_depth(rgb, subject)
-        notes.append("brought from 16 to 8 bits a channel")
+        notes.append("brought from 16 to 8 bits per channel")
     if picture.alpha is not None:
         rgb = _on_white(rgb, picture.alpha)
         notes.append("transparent parts laid on white")
@@ -276,16 +276,16 @@ def _is_lossless_webp(opened: Any) -> bool:  # noqa: ANN401 - Pillow's WebP
 
 
 def _is_deep(opened: Image.Image) -> bool:
-    """Return whether Pillow will keep the upper 8 of 16 bits a channel."""
+    """Return whether Pillow will keep the upper 8 of 16 bits per channel."""
     if opened.mode.startswith("I"):
         return False
     return any(";16" in str(part.args) for part in getattr(opened, "tile", ()))
 
 
 def _from_tiff(path: Path) -> Picture:
-    """Read what Pillow does not know but tifffile does, such as numbers of 64 bits."""
+    """Read formats that Pillow does not know but tifffile does, such as 64-bit numbers."""
     with tifffile.TiffFile(path) as opened:
-        pages = [one for one in opened.pages if not _subfile_type(one) & _REDUCED]
+        pages = [page for page in opened.pages if not _subfile_type(page) & _REDUCED]
         if len(pages) > 1:
             raise _bad(path, f"holds {len(pages)} pages; save the one that is meant by itself")
         page = pages[0]
@@ -324,8 +324,8 @@ def _coloured(picture: Picture, subject: str) -> NDArray[np.uint8]:
 def _check_depth(rgb: NDArray[np.uint8], subject: str) -> None:
     if int(rgb.max(initial=0)) < _LEAST_OF_DEEP:
         message = (
-            "has 16 bits a channel of which only the lower ones seem to be used; save it as 8 bits "
-            "a channel"
+            "has 16 bits per channel, of which only the lower ones seem to be used; save it as 8 "
+            "bits per channel"
         )
         raise WsiError("bad-input", message, subject=subject)
 

@@ -1,4 +1,4 @@
-"""How the pixels of a plane at the wanted mpp come from a slide's levels. Pure arithmetic."""
+"""How the pixels of a plane at the wanted mpp come from a slide's levels: pure arithmetic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sampling:
     mpp_x, mpp_y
         Effective um per pixel of the plane.
     requested_mpp
-        What was asked for. Within 2 % the effective mpp may be a whole multiple of the level's own
+        The requested mpp. Within 2 % the effective mpp may be a whole multiple of the level's own
         (pixels are then copied or averaged in whole blocks, never interpolated).
     width, height
         Size of the plane in pixels.
@@ -68,8 +68,8 @@ class Sampling:
 def snap_levels(sizes: Sequence[tuple[int, int]]) -> tuple[Level, ...]:
     """Turn level sizes into levels with their true downsamples.
 
-    Scanners cut the last pixels off when they halve, so that size ratios come out as 4.0003 where
-    the downsample is 4: a whole number is taken where it explains the size to within a pixel.
+    Scanners drop the last pixels when they halve, so that size ratios come out as 4.0003 where the
+    downsample is 4: a whole number is taken where it explains the size to within a pixel.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _downsample(full: int, size: int) -> float:
 
 
 def plan_sampling(levels: Sequence[Level], mpp: tuple[float, float], requested: float) -> Sampling:
-    """Choose the nearest better level and how to come from it to the requested mpp.
+    """Choose the nearest better level, and how to get from it to the requested mpp.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ def plan_sampling(levels: Sequence[Level], mpp: tuple[float, float], requested: 
     )
 
 
-def read_from(plan: Sampling, levels: Sequence[Level], level: int) -> Sampling:
+def read_from(sampling: Sampling, levels: Sequence[Level], level: int) -> Sampling:
     """Return the same plane, read from another level."""
-    factor_x = plan.zoom_x / levels[level].downsample_x
-    factor_y = plan.zoom_y / levels[level].downsample_y
-    return replace(plan, level=level, factor_x=factor_x, factor_y=factor_y)
+    factor_x = sampling.zoom_x / levels[level].downsample_x
+    factor_y = sampling.zoom_y / levels[level].downsample_y
+    return replace(sampling, level=level, factor_x=factor_x, factor_y=factor_y)
 
 
 def _nearest_better(levels: Sequence[Level], mpp: tuple[float, float], requested: float) -> int:

@@ -1,4 +1,4 @@
-"""Slide: one face over every reader; its levels, its mpp, and any box at any mpp."""
+"""Slide: one interface over every reader; its levels, its mpp, and any box at any mpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.companions import slide_fingerprint
 from wsi_sampath.slides.mpp import Mpp, objective_doubts, resolve_mpp
 from wsi_sampath.slides.overview import Overview, read_overview
 from wsi_sampath.slides.readers.base import Reader
@@ -20,6 +19,7 @@ from wsi_sampath.slides.readers.file_checks import missing_data
 from wsi_sampath.slides.readers.open import open_reader
 from wsi_sampath.slides.readers.stated_scale import stated_scale
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
+from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 
 _CUBIC_SUPPORT = 2
 
@@ -39,7 +39,7 @@ class Slide:
     reader
         The reader in use; ``reader.name`` is recorded in every result.
     warnings
-        Sentences for the user: what is doubtful in the file, an mpp that contradicts it.
+        Sentences for the user: doubts about the file, an mpp that contradicts it.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Slide:
         path
             The slide.
         slide_mpp
-            True microns per level-0 pixel (both axes, or x and y), over what the file says.
+            True microns per level-0 pixel (both axes, or x and y), overriding the file.
         csv_mpp
             The same from an mpp table; weaker than `slide_mpp`, stronger than the file.
         reader
@@ -127,7 +127,7 @@ class Slide:
         width, height
             Size of the result in pixels.
         mpp
-            Requested um per pixel of the result; `sampling` tells the effective one.
+            Requested um per pixel of the result; `sampling` has the effective one.
 
         Returns
         -------
@@ -139,60 +139,60 @@ class Slide:
         TileError
             Where the file cannot be decoded there.
         """
-        plan = self.sampling(mpp)
-        x, y = round(x0 / plan.zoom_x), round(y0 / plan.zoom_y)
-        return self.read_sampled(plan, x, y, width, height)
+        sampling = self.sampling(mpp)
+        x, y = round(x0 / sampling.zoom_x), round(y0 / sampling.zoom_y)
+        return self.read_sampled(sampling, x, y, width, height)
 
     def read_sampled(
-        self, plan: Sampling, x: int, y: int, width: int, height: int
+        self, sampling: Sampling, x: int, y: int, width: int, height: int
     ) -> NDArray[np.uint8]:
-        """Read a box given in pixels of `plan`'s plane; see `read`."""
-        if plan.is_integer:
-            return self._read_reduced(plan, x, y, width, height)
-        return self._read_resized(plan, x, y, width, height)
+        """Read a box given in pixels of `sampling`'s plane; see `read`."""
+        if sampling.is_integer:
+            return self._read_reduced(sampling, x, y, width, height)
+        return self._read_resized(sampling, x, y, width, height)
 
     def _read_reduced(
-        self, plan: Sampling, x: int, y: int, width: int, height: int
+        self, sampling: Sampling, x: int, y: int, width: int, height: int
     ) -> NDArray[np.uint8]:
-        fx, fy = round(plan.factor_x), round(plan.factor_y)
-        pixels = self.reader.read(plan.level, x * fx, y * fy, width * fx, height * fy)
+        fx, fy = round(sampling.factor_x), round(sampling.factor_y)
+        pixels = self.reader.read(sampling.level, x * fx, y * fy, width * fx, height * fy)
         if fx == fy == 1:
             return pixels
         return np.asarray(Image.fromarray(pixels).reduce((fx, fy)))
 
     def _read_resized(
-        self, plan: Sampling, x: int, y: int, width: int, height: int
+        self, sampling: Sampling, x: int, y: int, width: int, height: int
     ) -> NDArray[np.uint8]:
         # The margin holds the whole support of the filter, so that a pixel comes out the same
         # whichever box it is read with.
-        left, right, in_x = _with_margin(x, width, plan.factor_x)
-        top, bottom, in_y = _with_margin(y, height, plan.factor_y)
-        pixels = self.reader.read(plan.level, left, top, right - left, bottom - top)
-        box = (in_x, in_y, in_x + width * plan.factor_x, in_y + height * plan.factor_y)
+        left, right, in_x = _with_margin(x, width, sampling.factor_x)
+        top, bottom, in_y = _with_margin(y, height, sampling.factor_y)
+        pixels = self.reader.read(sampling.level, left, top, right - left, bottom - top)
+        box = (in_x, in_y, in_x + width * sampling.factor_x, in_y + height * sampling.factor_y)
         image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, box=box)
         return np.asarray(image)
 
     def thumbnail(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Sampling]:
         """Read the whole slide at about `mpp` um per pixel, in bands to bound memory.
 
-        What a level cannot give is read from the next finer one, down to level 0.
+        Parts that a level does not have are read from the next finer one, down to level 0.
 
         Returns
         -------
         (uint8 (h, w, 3), bool (h, w), Sampling)
-            The image, where no level could be decoded (background colour there), and the plan that
-            says its effective mpp.
+            The image, where no level could be decoded (background colour there), and the
+            sampling, which has the effective mpp.
         """
-        overview, plan = self.overview(mpp)
-        return overview.image, overview.failed, plan
+        overview, sampling = self.overview(mpp)
+        return overview.image, overview.failed, sampling
 
     def overview(self, mpp: float) -> tuple[Overview, Sampling]:
-        """Return what `thumbnail` reads, and from which levels it had to read it."""
-        plan = self.sampling(mpp)
-        return read_overview(self.read_sampled, plan, self.levels, self.background), plan
+        """Return what `thumbnail` reads, and which levels it had to read."""
+        sampling = self.sampling(mpp)
+        return read_overview(self.read_sampled, sampling, self.levels, self.background), sampling
 
     def fingerprint(self) -> str:
-        """Return which slide this is, by its content; see `slide_fingerprint`."""
+        """Return the slide's fingerprint; see `slide_fingerprint`."""
         return slide_fingerprint(self.path)
 
     def close(self) -> None:
@@ -218,7 +218,7 @@ def _scale(
     flag: tuple[float, float] | None,
     table: tuple[float, float] | None,
 ) -> tuple[Mpp, tuple[str, ...]]:
-    """Choose the mpp, and say what is doubtful about it."""
+    """Choose the mpp, and return what is doubtful about it."""
     stated = stated_scale(path, opened.name, opened.metadata)
     mpp, conflicts = resolve_mpp(
         stated.mpp, flag=flag, table=table, stated_by=stated.stated_by, hint=stated.hint

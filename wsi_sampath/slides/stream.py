@@ -1,9 +1,9 @@
 """Tiles of a slide as a stream of batches: read ahead by threads, every pixel decoded once.
 
 The model plane is cut into a lattice of small blocks. A block is read once, whichever tiles it
-lies under, kept while a later tile still needs it, and let go after the last. What is held at a
-time is therefore the overlap between two rows of tiles plus the look-ahead: it grows with the
-slide's width, never with its height.
+lies under, kept while a later tile still needs it, and released after the last. So memory holds
+the overlap between two rows of tiles plus the look-ahead: it grows with the slide's width, never
+with its height.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ class TileBatch:
 
 @dataclass
 class ReadCounts:
-    """What the stream cost so far.
+    """The cost of the stream so far.
 
     Attributes
     ----------
     read_px, needed_px
-        Level pixels that were asked of the reader, and that lie under the tiles.
+        Level pixels that were requested from the reader, and those that lie under the tiles.
     decoded_px
         Source pixels that were decoded for that, where the reader counts them (the direct TIFF
         reader does), else `read_px`.
     seconds
-        Summed over the reading threads.
+        Reading time, summed over the threads.
     """
 
     read_px: int = 0
@@ -82,7 +82,7 @@ class TileStream:
     Parameters
     ----------
     slide, sampling, grid
-        What to read, at which resolution, where.
+        The slide to read, its plane at the model's mpp, and the tiles on it.
     batch_size
         Tiles per batch; the last one may be smaller.
     workers

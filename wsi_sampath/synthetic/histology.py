@@ -50,7 +50,7 @@ class Gland:
 
 @dataclass(frozen=True)
 class Palette:
-    """What a slide is painted with.
+    """The textures and glands that a slide is painted with.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def make_palette(mpp: float, seed: int) -> Palette:
     mpp
         Microns per pixel. Nothing finer than 0.5 um is drawn: below, pixels are interpolated.
     seed
-        Same seed, same pictures.
+        Equal seeds give equal pictures.
     """
     rng = np.random.default_rng(seed)
     drawn_mpp = max(mpp, _FINEST_MPP)
@@ -249,7 +249,7 @@ def _epithelium(
 def _cells(
     x: FloatArray, y: FloatArray, share: FloatArray, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
-    """Cells like petals: whose each pixel is, how far from the wall, how pale the cell is."""
+    """Cells like petals: each pixel's cell, its distance from the wall, the cell's paleness."""
     around = np.arctan2(y, x)
     shape = np.array([_PETAL_ROUND, _PETAL_ROUND, _PETAL_DEEP])
     count = int(rng.integers(44, 64))

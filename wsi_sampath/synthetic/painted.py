@@ -20,7 +20,7 @@ from wsi_sampath.synthetic.histology import (
     UInt8Array,
     make_palette,
 )
-from wsi_sampath.synthetic.painted_plan import ROUGHNESS_UM, Pen, Plan, make_plan
+from wsi_sampath.synthetic.scene import ROUGHNESS_UM, Pen, Scene, lay_out
 from wsi_sampath.synthetic.svs_writer import BAND_PX, write_svs
 
 T = TypeVar("T", bound=np.generic)
@@ -97,7 +97,7 @@ def paint_slide(
     mpp
         Microns per pixel.
     seed
-        Same arguments and seed, same pixels.
+        Equal arguments and seeds give equal pixels.
     pieces
         Pieces of tissue side by side; 0 leaves bare glass.
     pen
@@ -112,10 +112,10 @@ def paint_slide(
     Returns
     -------
     PaintedTruth
-        What is where.
+        The truth of the slide.
     """
-    plan = make_plan(width, height, mpp, seed, pieces, pen, border)
-    painter = _Painter(plan, make_palette(mpp, seed))
+    scene = lay_out(width, height, mpp, seed, pieces, pen, border)
+    painter = _Painter(scene, make_palette(mpp, seed))
     written = write_svs(
         path,
         painter.rgb_bands(),
@@ -125,18 +125,18 @@ def paint_slide(
         levels=levels,
         quality=quality,
     )
-    return PaintedTruth(written, width, height, mpp, len(plan.glands), painter)
+    return PaintedTruth(written, width, height, mpp, len(scene.glands), painter)
 
 
 class _Painter:
-    """Paints bands of 256 rows of a plan, tile by tile."""
+    """Paints bands of 256 rows of a scene, tile by tile."""
 
-    def __init__(self, plan: Plan, palette: Palette) -> None:
-        self._plan, self._palette = plan, palette
+    def __init__(self, scene: Scene, palette: Palette) -> None:
+        self._scene, self._palette = scene, palette
         self._glass = _wrapped(palette.glass)
         self._stroma = _wrapped(palette.stroma)
         self._rough = _wrapped(palette.roughness) * np.float32(ROUGHNESS_UM)
-        self._weights = _interpolation(plan.node_px)
+        self._weights = _interpolation(scene.node_px)
 
     def rgb_bands(self) -> Iterator[UInt8Array]:
         """Yield uint8 (rows, width, 3) from top to bottom."""
@@ -149,9 +149,9 @@ class _Painter:
             yield top, label
 
     def _bands(self, *, colour: bool) -> Iterator[tuple[int, UInt8Array, UInt8Array]]:
-        plan = self._plan
-        wide = -(-plan.width // BAND_PX) * BAND_PX
-        for top in range(0, plan.height, BAND_PX):
+        scene = self._scene
+        wide = -(-scene.width // BAND_PX) * BAND_PX
+        for top in range(0, scene.height, BAND_PX):
             rgb = np.empty((BAND_PX, wide if colour else 0, 3), np.uint8)
             label = np.empty((BAND_PX, wide), np.uint8)
             for left in range(0, wide, BAND_PX):
@@ -162,12 +162,12 @@ class _Painter:
                 here = np.s_[:, left : left + BAND_PX]
                 self._add_pen(top, left, rgb[here], label[here])
             self._add_border(top, rgb, label)
-            rows = min(BAND_PX, plan.height - top)
-            yield top, rgb[:rows, : plan.width], label[:rows, : plan.width]
+            rows = min(BAND_PX, scene.height - top)
+            yield top, rgb[:rows, : scene.width], label[:rows, : scene.width]
 
     def _ground(self, top: int, left: int, rgb: UInt8Array, label: UInt8Array) -> None:
         """Paint glass and stroma."""
-        nodes = self._nodes(self._plan.tissue_um, top, left)
+        nodes = self._nodes(self._scene.tissue_um, top, left)
         reach = 6 * ROUGHNESS_UM
         if nodes.max() < -reach or nodes.min() > reach:
             tissue = nodes.min() > 0
@@ -183,9 +183,9 @@ class _Painter:
 
     def _add_glands(self, top: int, rgb: UInt8Array, label: UInt8Array) -> None:
         half = self._palette.glands[0].rgb.shape[0] // 2 + 1
-        centres = self._plan.glands[:, 0]
+        centres = self._scene.glands[:, 0]
         near = (centres > top - half) & (centres < top + BAND_PX + half)
-        for y, x, kind, turn in self._plan.glands[near]:
+        for y, x, kind, turn in self._scene.glands[near]:
             gland = self._palette.glands[kind % len(self._palette.glands)]
             drawn, inside = _turn(gland.drawn, turn), _turn(gland.inside, turn)
             y0, x0 = y - drawn.shape[0] // 2 - top, x - drawn.shape[1] // 2
@@ -195,18 +195,18 @@ class _Painter:
                 np.copyto(rgb[there], _turn(gland.rgb, turn)[cut], where=drawn[cut][..., None])
 
     def _add_pen(self, top: int, left: int, rgb: UInt8Array, label: UInt8Array) -> None:
-        nodes = self._nodes(self._plan.pen_um, top, left)
-        if self._plan.pen is None or nodes.max() <= 0:
+        nodes = self._nodes(self._scene.pen_um, top, left)
+        if self._scene.pen is None or nodes.max() <= 0:
             return
         under = self._fine(nodes) > 0
         label[under] = GLASS
         if rgb.size:
-            ink = np.asarray(_PEN_RGB[self._plan.pen], np.float32) / 255
+            ink = np.asarray(_PEN_RGB[self._scene.pen], np.float32) / 255
             # Ink covers nearly all; a little of the tissue below shows through.
             rgb[under] = (ink * (200 + 0.22 * rgb[under])).clip(0, 255).astype(np.uint8)
 
     def _add_border(self, top: int, rgb: UInt8Array, label: UInt8Array) -> None:
-        border = self._plan.border_px
+        border = self._scene.border_px
         if not border:
             return
         for dark in (np.s_[: max(0, border - top)], np.s_[:, :border]):
@@ -215,7 +215,7 @@ class _Painter:
                 rgb[dark] = (rgb[dark] & 7) + 2
 
     def _nodes(self, field: FloatArray, top: int, left: int) -> FloatArray:
-        step = self._plan.node_px
+        step = self._scene.node_px
         count = BAND_PX // step + 1
         y, x = top // step, left // step
         return field[y : y + count, x : x + count]

@@ -1,6 +1,6 @@
 """Write any pixels as a pyramidal Aperio SVS, in memory that does not grow with the height.
 
-Demos, tests and benchmarks make their own slides with it; it is no converter: one JPEG setting,
+Demos, tests and benchmarks make their own slides with it; it is not a converter: one JPEG setting,
 no colour profile, no label or macro image.
 """
 
@@ -50,28 +50,21 @@ def write_svs(
     path
         The file to write; an existing one is replaced.
     rows
-        Either bands from top to bottom, uint8 (rows, width, 3), each a multiple of 256 rows but for
-        the last, or a function giving the uint8 pixels of a box (x, y, width, height).
-    width, height
-        Size of level 0 in pixels.
-    mpp
-        Microns per pixel, or None to leave it out of the file. The Aperio description has one
-        number for both axes, so unequal pixels cannot be written.
+        Bands from top to bottom, uint8 (rows, width, 3), each but the last a multiple of 256 rows;
+        or a function that returns the uint8 pixels of a box (x, y, width, height).
+    width, height, mpp
+        Size of level 0 in pixels, and microns per pixel; None leaves them out of the file.
     levels
         Downsamples, from 1 upwards, each dividing the next and 256. Level sizes round down.
     tile, quality
         Side of the JPEG tiles in pixels, a multiple of 16, and their quality, 1..100; chroma is
-        stored at half resolution as scanners do.
+        stored at half resolution, as scanners do.
     app_mag
         Magnification to note; by default 10 / mpp rounded, and none where mpp is None.
-    thumbnail, threads
-        Whether to add a thumbnail as the second page, as scanners do; and encoding threads, all
-        cores by default.
-
-    Returns
-    -------
-    Path
-        The file written.
+    thumbnail
+        Add a thumbnail as the second page, as scanners do.
+    threads
+        Encoding threads; all cores by default.
 
     Raises
     ------
@@ -80,39 +73,30 @@ def write_svs(
     """
     _check(width, height, levels, tile)
     description = _description(width, height, mpp, app_mag, f"({tile}x{tile}) JPEG/RGB Q={quality}")
-    bands = _bands(rows, width, height)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with (
+        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
+        tempfile.TemporaryFile() as spool,
+        tifffile.TiffWriter(path, bigtiff=width * height > _BIGTIFF_ABOVE_PX) as tiff,
+    ):
         encoder = _Encoder(pool, tile, quality)
-        _write(path, bands, width, height, levels, encoder, description, thumbnail=thumbnail)
-    return Path(path)
-
-
-def _write(
-    path: str | Path,
-    bands: Iterator[UInt8Array],
-    width: int,
-    height: int,
-    levels: Sequence[int],
-    encoder: _Encoder,
-    description: str,
-    *,
-    thumbnail: bool,
-) -> None:
-    tile, big = encoder.tile, width * height > _BIGTIFF_ABOVE_PX
-    with tempfile.TemporaryFile() as spool, tifffile.TiffWriter(path, bigtiff=big) as tiff:
         reduced = [_Level(spool, encoder, width // f, height // f, f) for f in levels[1:]]
         small = _Thumbnail(width, height)
-        level0 = _tee(bands, [*reduced, small])
+        level0 = _tee(_bands(rows, width, height), [*reduced, small])
         _write_page(tiff, encoder.tiles(level0), (height, width), tile, description)
         if thumbnail:
-            _write_thumbnail(tiff, small.pixels, width, height)
+            _write_thumbnail(tiff, small.pixels, f"{width}x{height}")
         for level in reduced:
-            shape = (level.height, level.width)
-            _write_page(tiff, level.replay(), shape, tile, description)
+            _write_page(tiff, level.replay(), (level.height, level.width), tile, description)
+    return Path(path)
 
 
 # tifffile would otherwise note its own metadata in the description that marks a file as Aperio.
 _PLAIN = {"metadata": None, "software": False}
+
+
+def _write_thumbnail(tiff: tifffile.TiffWriter, pixels: UInt8Array, size: str) -> None:
+    note = f"{_header()}\n{size} -> {pixels.shape[1]}x{pixels.shape[0]} - |"
+    tiff.write(pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN)
 
 
 def _check(width: int, height: int, levels: Sequence[int], tile: int) -> None:
@@ -162,7 +146,7 @@ class _Encoder:
     """Cuts bands into JPEG tiles, several at once."""
 
     def __init__(self, pool: ThreadPoolExecutor, tile: int, quality: int) -> None:
-        self._pool, self.tile, self._quality = pool, tile, quality
+        self._pool, self._tile, self._quality = pool, tile, quality
 
     def tiles(self, bands: Iterable[UInt8Array]) -> Iterator[bytes]:
         """Encode bands of any height, row of tiles by row of tiles."""
@@ -171,16 +155,16 @@ class _Encoder:
         for band in bands:
             waiting.append(band)
             rows += band.shape[0]
-            if rows >= self.tile:
+            if rows >= self._tile:
                 joined = np.concatenate(waiting) if len(waiting) > 1 else band
-                whole = rows - rows % self.tile
+                whole = rows - rows % self._tile
                 yield from self._encode_rows(joined[:whole])
                 waiting, rows = [joined[whole:].copy()] if whole < rows else [], rows - whole
         if rows:
             yield from self._encode_rows(np.concatenate(waiting))
 
     def _encode_rows(self, pixels: UInt8Array) -> Iterator[bytes]:
-        side = self.tile
+        side = self._tile
         height, width = pixels.shape[:2]
         boxes = (
             pixels[y : y + side, x : x + side]
@@ -190,7 +174,7 @@ class _Encoder:
         yield from self._pool.map(self._encode, boxes)
 
     def _encode(self, pixels: UInt8Array) -> bytes:
-        missing = [(0, self.tile - n) for n in pixels.shape[:2]]
+        missing = [(0, self._tile - n) for n in pixels.shape[:2]]
         if any(after for _, after in missing):
             # Repeated edges keep the ringing of a hard border out of the last pixels.
             pixels = np.pad(pixels, [*missing, (0, 0)], mode="edge")
@@ -225,7 +209,7 @@ class _Level:
         self._rows.append(small)
         self._left -= small.shape[0]
         rows = sum(part.shape[0] for part in self._rows)
-        if rows % self._encoder.tile == 0 or self._left == 0:
+        if rows % self._encoder._tile == 0 or self._left == 0:
             self._flush()
 
     def _flush(self) -> None:
@@ -267,13 +251,6 @@ def _tee(
         for taker in takers:
             taker.add(band)
         yield band
-
-
-def _write_thumbnail(
-    tiff: tifffile.TiffWriter, pixels: UInt8Array, width: int, height: int
-) -> None:
-    note = f"{_header()}\n{width}x{height} -> {pixels.shape[1]}x{pixels.shape[0]} - |"
-    tiff.write(pixels, photometric="rgb", compression="lzw", description=note, **_PLAIN)
 
 
 def _write_page(

@@ -1,17 +1,28 @@
-"""Random changes of labelled H&E patches, as pure functions of a numpy generator."""
+"""Random changes of labelled H&E patches: pure functions of a numpy generator or of a seed."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from skimage.color import hed_from_rgb, rgb_from_hed
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from wsi_sampath.training.settings import Augmentation
 
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 Real = NDArray[np.float32]
+Pair = tuple[Tensor, Tensor]
 
 _WHITE = 256.0
+_ALWAYS = 1.0
 _STAIN_SHARE = np.array([1.0, 1.0, 0.3])
 """The residual stain of H&E turns pictures green when changed as freely as the other two."""
 _HUES = np.log([1.25, 1.25, 2.0])
@@ -98,7 +109,7 @@ def colour_jittered(rng: np.random.Generator, image: Real) -> Real:
 
 
 def noisy(rng: np.random.Generator, image: Rgb, most: float = 5.0) -> Rgb:
-    """Return the picture with noise of the sensor, of a standard deviation of at most `most`."""
+    """Return the picture with sensor noise, its standard deviation at most `most`."""
     noise = rng.standard_normal(image.size // 4 + 1, dtype=np.float32) * rng.uniform(0, most)
     grain = np.resize(np.rint(noise).astype(np.int16), image.shape)
     return np.clip(image + grain, 0, 255).astype(np.uint8)
@@ -114,3 +125,85 @@ def blob(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool_]
     edge = np.maximum(np.abs(x), np.abs(y)) ** 2 + x**2 * y**2
     shape: NDArray[np.bool_] = np.asarray(field) * 0.3 + 0.85 > edge
     return shape
+
+
+def to_side(image: Rgb, mask: Mask, side: int) -> Pair:
+    """Resize to side x side: the image bilinearly (antialiased), the labels to the nearest.
+
+    Returns
+    -------
+    tuple of Tensor
+        uint8 (side, side, 3) and uint8 (side, side).
+    """
+    return _apply(v2.Resize((side, side), antialias=True), image, mask)
+
+
+def augmenter(settings: Augmentation, side: int) -> Callable[[Rgb, Mask, int], Pair]:
+    """Return the function that makes a random version of a patch, as SAM-Path was trained.
+
+    Parameters
+    ----------
+    settings
+        Strength and probability of every change.
+    side
+        Side of the result in px.
+
+    Returns
+    -------
+    callable
+        Takes image, labels and a seed that decides everything; returns what `to_side` does.
+    """
+    change = _transform(settings, side)
+
+    def augmented(image: Rgb, mask: Mask, seed: int) -> Pair:
+        # Its generators are torch's global ones, which must not depend on what ran before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pixels, labels = _apply(change, image, mask)
+        if settings.stain:
+            rng = np.random.default_rng(seed)
+            stained = stain_jittered(rng, pixels.numpy().astype(np.float32), settings.stain)
+            pixels = torch.from_numpy(stained.round().astype(np.uint8))
+        return pixels, labels
+
+    return augmented
+
+
+def version_seed(seed: int, version: int, img_id: str) -> int:
+    """Return the seed of one version of one patch, whatever the order of the patches."""
+    state = np.random.SeedSequence([seed, version, zlib.crc32(img_id.encode())])
+    return int(state.generate_state(1)[0])
+
+
+def _transform(settings: Augmentation, side: int) -> Callable[..., tuple[Tensor, Tensor]]:
+    crop = v2.RandomResizedCrop(
+        side, scale=settings.crop_scale, ratio=settings.crop_ratio, antialias=True
+    )
+    across, down = v2.RandomHorizontalFlip(_ALWAYS), v2.RandomVerticalFlip(_ALWAYS)
+    flip = v2.RandomChoice([across, down, v2.Compose([across, down])])
+    turn = v2.RandomChoice([_quarter_turns(n) for n in range(4)])
+    colour = v2.ColorJitter(*[settings.colour] * 4)
+    parts = [
+        crop,
+        v2.RandomApply([flip], settings.flip),
+        v2.RandomApply([turn], settings.rotate),
+        v2.RandomApply([colour], settings.colour_probability),
+    ]
+    composed: Callable[..., tuple[Tensor, Tensor]] = v2.Compose(parts)
+    return composed
+
+
+def _quarter_turns(count: int) -> v2.Transform:
+    return v2.RandomRotation((90 * count, 90 * count)) if count else v2.Identity()
+
+
+def _apply(change: Callable[..., tuple[Tensor, Tensor]], image: Rgb, mask: Mask) -> Pair:
+    pixels = tv_tensors.Image(_tensor(image).permute(2, 0, 1))
+    labels = tv_tensors.Mask(_tensor(mask))
+    pixels, labels = change(pixels, labels)
+    plain = pixels.as_subclass(Tensor).permute(1, 2, 0).contiguous()
+    return plain, labels.as_subclass(Tensor).contiguous()
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.array(pixels, order="C"))

@@ -1,4 +1,4 @@
-"""Training callbacks: a curve, one line per epoch, pictures of predictions."""
+"""Training callbacks: curve, one line per epoch, pictures of predictions, epochs to keep."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.data.patches import Patch, write_atomically
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.loader import PLAIN, PatchReader, stacked
+from wsi_sampath.training.run_folder import RunFolder, load_state, save_state
 from wsi_sampath.training.task import SCORE, SegmentationTask
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
 
 Rgb = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -30,6 +29,7 @@ _PANEL_PX, _GAP_PX, _LEGEND_PX = 256, 4, 20
 _TINT = 0.45
 _EPOCH_SUFFIX = "_epoch"
 _LINE_EVERY_S = 10.0
+_PATHS_OF_STATE = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class Curve(Callback):
@@ -44,7 +44,7 @@ class Curve(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,31 +63,31 @@ class Curve(Callback):
 
 
 class Lines(Callback):
-    """Tells one line per epoch, and one every ten seconds where there is no progress bar."""
+    """Prints one line per epoch, and one every ten seconds where there is no progress bar."""
 
     def __init__(self, say: Say, *, steps: bool) -> None:
         self.say, self.steps = say, steps
-        self._told = self._began = time.monotonic()
+        self._last = self._began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._told = self._began = time.monotonic()
+        self._last = self._began = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Tell where the epoch is."""
+        """Say how far the epoch is."""
         if not (self.steps and trainer.is_global_zero):
             return
-        if time.monotonic() - self._told >= _LINE_EVERY_S:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last >= _LINE_EVERY_S:
+            self._last = time.monotonic()
             epoch, of = trainer.current_epoch + 1, trainer.max_epochs
             self.say(
                 f"epoch {epoch} of {of}: batch {batch_idx + 1} of {trainer.num_training_batches}"
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the loss and the scores of an epoch."""
+        """Say the loss and the score of the epoch."""
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
@@ -106,7 +106,7 @@ class Pictures(Callback):
         self.folder, self.read, self.patches = folder, read, patches
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the patches one by one: there are few."""
+        """Draw the patches one at a time: there are few."""
         if not (self.patches and trainer.is_global_zero):
             return
         task = cast(SegmentationTask, pl_module)
@@ -126,18 +126,18 @@ class Pictures(Callback):
 
 
 def drawn(rows: Sequence[tuple[Rgb, Rgb, Rgb]], classes: Sequence[ClassSpec]) -> Image.Image:
-    """Draw a row of image, truth and prediction for each of some patches, over a legend.
+    """Draw one row per patch (image, truth, prediction) over a legend.
 
     Parameters
     ----------
     rows
         Images (side, side, 3) and labels (side, side), 0 = not labelled, uint8.
     classes
-        Of the labels 1..k.
+        Names and colours of the labels 1..k.
     """
     step = _PANEL_PX + _GAP_PX
     canvas = Image.new("RGB", (3 * step, len(rows) * step + _LEGEND_PX), "white")
-    colours = np.array([(0, 0, 0), *(_rgb(one.color) for one in classes)], np.float32)
+    colours = np.array([(0, 0, 0), *(_rgb(spec.color) for spec in classes)], np.float32)
     for number, (image, truth, found) in enumerate(rows):
         panels = (image, _tinted(image, truth, colours), _tinted(image, found, colours))
         for column, panel in enumerate(panels):
@@ -150,7 +150,7 @@ def drawn(rows: Sequence[tuple[Rgb, Rgb, Rgb]], classes: Sequence[ClassSpec]) ->
 def _draw_legend(draw: ImageDraw.ImageDraw, classes: Sequence[ClassSpec], top: int) -> None:
     left = _GAP_PX
     for text, color in [("image, truth, prediction", "#000000")] + [
-        (one.name, one.color) for one in classes
+        (spec.name, spec.color) for spec in classes
     ]:
         draw.text((left, top + _GAP_PX), text, fill=color)
         left += round(draw.textlength(text)) + 3 * _GAP_PX
@@ -184,3 +184,68 @@ def _table(rows: Sequence[dict[str, float]]) -> str:
     out.writeheader()
     out.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def keeper(folder: RunFolder, name: str, monitor: str | None) -> ModelCheckpoint:
+    """Return the callback that keeps ``NAME.ckpt``: the best epoch by a score, or the last."""
+    return ModelCheckpoint(
+        dirpath=folder.root.absolute(),
+        filename=name,
+        monitor=monitor,
+        mode="max",
+        save_top_k=1,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+def best_keeper(trainer: Trainer) -> ModelCheckpoint | None:
+    """Return the callback that keeps the best epoch, or None where the last one is kept."""
+    keepers = [kept for kept in trainer.checkpoint_callbacks if isinstance(kept, ModelCheckpoint)]
+    return next((kept for kept in keepers if kept.monitor == SCORE), None)
+
+
+class Patience(EarlyStopping):
+    """Stops after `validations` without improvement; a stopped run stays so when resumed."""
+
+    def __init__(self, validations: int) -> None:
+        super().__init__(SCORE, mode="max", patience=validations, check_on_train_epoch_end=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop again: every `fit` of Lightning clears the flag."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class WholeFiles(CheckpointIO):
+    """Writes checkpoints atomically, and runs no code of theirs when it reads them."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint."""
+        save_state(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, tensors on the CPU."""
+        return _moved_to(Path(path).parent, load_state(Path(path)))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _moved_to(root: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state with its files in `root`: the folder may have moved since."""
+
+    def here(path: str) -> str:
+        return str(root.absolute() / Path(path).name) if path else path
+
+    for saved in state["callbacks"].values():
+        if "best_k_models" in saved:
+            saved |= {name: here(saved[name]) for name in _PATHS_OF_STATE}
+            saved["best_k_models"] = {here(path): v for path, v in saved["best_k_models"].items()}
+            saved["dirpath"] = str(root.absolute())
+    return state

@@ -32,22 +32,22 @@ _KINDS = ("str", PublishedWeights.__name__)
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read settings from a YAML file and ``key=value`` texts, which come last.
 
-    The file may name another one as its ``base`` and then only says what differs. Paths in a file
-    are relative to its folder (``model``, ``data`` and ``weights`` where there is such a file, for
-    they may also be names), those in `overrides` to the current one.
+    The file may name another as its ``base`` and then states only what differs. Paths in a file are
+    relative to its folder (``model``, ``data`` and ``weights`` only where such a file exists, since
+    they may also be names), those in `overrides` to the current folder.
 
     Parameters
     ----------
     path
         The YAML file.
     overrides
-        As ``epochs=3`` or ``loss.iou=0``; values are YAML.
+        Such as ``epochs=3`` or ``loss.iou=0``; values are YAML.
 
     Raises
     ------
     UsageError
         If a file cannot be read or a setting is wrong or missing; for unknown ones the nearest
-        known name is told.
+        known name is given.
     """
     values = _read(path, ())
     for text in overrides:
@@ -56,13 +56,13 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     try:
         return TrainSettings.model_validate(values)
     except ValidationError as error:
-        # Wrong keys of `weights` also make it something else than a text, which helps nobody.
+        # Wrong keys of `weights` also report "not a string", which helps nobody.
         found = sorted(error.errors(), key=_helpfulness)
         raise UsageError(_explained(found[0]), subject=str(path)) from None
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with `changes` put in; mappings are merged, all else is replaced.
+    """Return `values` with `changes` applied; mappings are merged, all else is replaced.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     def beside(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: beside(one) for name, one in value.items()}
+            return {name: beside(path) for name, path in value.items()}
         here = folder / value if isinstance(value, str) else None
         return str(here) if here is not None and here.exists() else value
 
@@ -113,7 +113,7 @@ def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
-        raise UsageError(f"{text!r} is not of the form key=value, as epochs=3 or loss.iou=0")
+        raise UsageError(f"{text!r} is not of the form key=value, such as epochs=3 or loss.iou=0")
     try:
         return key, parse_yaml(value)
     except ValueError:
@@ -151,11 +151,11 @@ _PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
 
 
 def _nearest(where: list[str]) -> str:
-    """Return the setting with the most similar name; of equals the one in the same part."""
+    """Return the setting with the most similar name; of equals, the one in the same part."""
     *parts, name = where
-    fields = [[one] for one in TrainSettings.model_fields]
-    fields += [[part, one] for part, model in _PARTS.items() for one in model.model_fields]
-    fields.sort(key=lambda one: one[:-1] != parts)
+    fields = [[name] for name in TrainSettings.model_fields]
+    fields += [[part, name] for part, model in _PARTS.items() for name in model.model_fields]
+    fields.sort(key=lambda names: names[:-1] != parts)
 
     def similarity(field: list[str]) -> float:
         return difflib.SequenceMatcher(None, field[-1], name).ratio()

@@ -1,4 +1,4 @@
-"""What Lightning feeds the network with: images, or features kept on disk."""
+"""The LightningDataModule of a training: batches of images, or of features kept on disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.training.augment import Pair
 from wsi_sampath.training.features import FeatureStore, embedder, store_key
 from wsi_sampath.training.loader import (
     PLAIN,
@@ -24,24 +25,19 @@ from wsi_sampath.training.loader import (
 )
 from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.task import SegmentationTask
-from wsi_sampath.training.transforms import Pair
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import LightningDataModule  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Feeding(LightningDataModule):
+class PatchData(LightningDataModule):
     """The batches of every epoch.
 
     Parameters
     ----------
     settings
-        Of the training.
+        Settings of the training.
     read
-        Reads patches.
+        Reads a patch as an image and its labels.
     """
 
     def __init__(self, settings: TrainSettings, read: PatchReader) -> None:
@@ -54,19 +50,19 @@ class Feeding(LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Steps of the optimiser in one epoch."""
-        given = self.settings
-        batches_each = math.ceil(math.ceil(len(self.training) / given.devices) / given.batch_size)
-        return math.ceil(batches_each / given.accumulate)
+        settings = self.settings
+        patches = math.ceil(len(self.training) / settings.devices)
+        return math.ceil(math.ceil(patches / settings.batch_size) / settings.accumulate)
 
     def train_dataloader(self) -> DataLoader[Pair | Unusable]:
         """Return the batches of the current epoch, of this device."""
         assert self.trainer is not None
-        given, epoch = self.settings, self.trainer.current_epoch
-        order = shuffled(self.training, given.seed, epoch)
+        settings, epoch = self.settings, self.trainer.current_epoch
+        order = shuffled(self.training, settings.seed, epoch)
         mine = share_of(order, self.trainer.global_rank, self.trainer.world_size)
-        version = version_of(epoch, given.augmentation)
+        version = version_of(epoch, settings.augmentation)
         return batches(
-            self._source, mine, version, batch_size=given.batch_size, workers=given.workers
+            self._source, mine, version, batch_size=settings.batch_size, workers=settings.workers
         )
 
     def val_dataloader(self) -> list[DataLoader[Pair | Unusable]]:
@@ -75,9 +71,11 @@ class Feeding(LightningDataModule):
         mine = self.validation[self.trainer.global_rank :: self.trainer.world_size]
         if not self.validation:
             return []
-        given = self.settings
+        settings = self.settings
         return [
-            batches(self._source, mine, PLAIN, batch_size=given.batch_size, workers=given.workers)
+            batches(
+                self._source, mine, PLAIN, batch_size=settings.batch_size, workers=settings.workers
+            )
         ]
 
     def keep_features(
@@ -87,35 +85,35 @@ class Feeding(LightningDataModule):
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Compute the features that are not on disk yet, and feed these from now on.
+        """Compute the features that are not on disk yet, and serve features from now on.
 
         Parameters
         ----------
         task
-            Whose encoders; it is left on the device.
+            Its encoders compute the features; it is left on the device.
         device
-            Where to compute.
+            Where they are computed.
         folder
-            Where to keep them, unless the settings name a folder.
+            Where they are kept, unless the settings name a folder.
         say
-            Takes lines of progress.
+            Called with lines of progress.
         """
-        given = self.settings
-        folder = Path(given.cache_folder) if given.cache_folder else folder
-        key = store_key(task.model, given, self.read.table.tobytes())
-        store = FeatureStore(folder / key, self.read, DTYPES[given.cache_precision])
-        wanted = store.missing(self.training, versions(given.augmentation))
+        settings = self.settings
+        folder = Path(settings.cache_folder) if settings.cache_folder else folder
+        key = store_key(task.model, settings, self.read.table.tobytes())
+        store = FeatureStore(folder / key, self.read, DTYPES[settings.cache_precision])
+        wanted = store.missing(self.training, versions(settings.augmentation))
         wanted += store.missing(self.validation, [PLAIN])
         task.to(device).eval()
         autocast = torch.autocast(
-            device.type, DTYPES[given.precision], enabled=given.precision != "fp32"
+            device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32"
         )
         embed = embedder(task.features, device, autocast)
         step = max(1, len(wanted) // 10)
-        told = 0
-        for done in store.fill(wanted, embed, given.batch_size):
-            if done - told >= step or done == len(wanted):
-                told = done
+        shown = 0
+        for done in store.fill(wanted, embed, settings.batch_size):
+            if done - shown >= step or done == len(wanted):
+                shown = done
                 say(f"features: {done} of {len(wanted)}")
         task.train()
         self._source = store

@@ -1,4 +1,4 @@
-"""Where a training runs."""
+"""The devices of a training: Lightning's accelerator and strategy, checked in advance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_hardware(settings: TrainSettings) -> None:
     Raises
     ------
     UsageError
-        Naming them.
+        Names the devices.
     """
     kind, colon, index = settings.device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not index.isdecimal()):
@@ -42,7 +42,7 @@ def _times(count: int) -> str:
 
 
 def strategy_of(settings: TrainSettings) -> str:
-    """Return Lightning's strategy: one process a device where there are several."""
+    """Return Lightning's strategy: one process per device where there are several."""
     if settings.devices == 1:
         return "auto"
     # SAM's embeddings of points and boxes belong to the model but have no part in it.

@@ -17,27 +17,27 @@ from torch import Tensor, nn
 
 from wsi_sampath.data.patches import Patch, write_atomically
 from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.training.augment import Pair
 from wsi_sampath.training.loader import PatchReader, stacked
 from wsi_sampath.training.settings import TrainSettings
-from wsi_sampath.training.transforms import Pair
 
 Embed = Callable[[Tensor], Tensor]
 _FEATURES, _LABELS = "features", "labels"
 
 
 class FeatureStore:
-    """Features and labels of patches by content: one file a version of a patch.
+    """Features and labels of patches by content: one file per version of a patch.
 
     Reads as a `PatchReader` does, with features (channels, grid, grid) in place of the image.
 
     Parameters
     ----------
     folder
-        Where they are kept; may be shared.
+        Where the features are kept; trainings may share it.
     read
-        Reads what the features are made of.
+        Reads the patches that the features are computed from.
     dtype
-        Of the kept features.
+        Precision of the stored features.
     """
 
     def __init__(self, folder: Path, read: PatchReader, dtype: torch.dtype) -> None:
@@ -50,28 +50,28 @@ class FeatureStore:
         return kept[_FEATURES].float(), kept[_LABELS]
 
     def path(self, patch: Patch, version: int) -> Path:
-        """Return the file of one version of a patch, there or not."""
+        """Return the path of one version of a patch, whether it exists or not."""
         if patch.img_id not in self._contents:
             self._contents[patch.img_id] = self._content(patch)
         name = f"{patch.img_id}.{self._contents[patch.img_id]}.{version}.safetensors"
         return self.folder / name
 
     def missing(self, patches: Sequence[Patch], versions: Sequence[int]) -> list[tuple[Patch, int]]:
-        """Return the versions of patches whose features are not there."""
+        """Return the versions of patches that have no features yet."""
         every = itertools.product(patches, versions)
         return [(patch, version) for patch, version in every if not self._is_good(patch, version)]
 
     def fill(
         self, wanted: Sequence[tuple[Patch, int]], embed: Embed, batch_size: int
     ) -> Iterator[int]:
-        """Make the features that are missing, yielding how many of them are there now."""
+        """Compute the missing features, yielding how many are done."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(wanted), batch_size):
             part = wanted[start : start + batch_size]
             images, labels = stacked([self.read(patch, version) for patch, version in part])
             features = embed(images).to(self.dtype).cpu()
-            for (patch, version), one, label in zip(part, features, labels, strict=True):
-                tensors = {_FEATURES: one.contiguous(), _LABELS: label.contiguous()}
+            for (patch, version), kept, label in zip(part, features, labels, strict=True):
+                tensors = {_FEATURES: kept.contiguous(), _LABELS: label.contiguous()}
                 write_atomically(self.path(patch, version), save(tensors))
             yield start + len(part)
 
@@ -99,9 +99,9 @@ def store_key(model: SamPath, settings: TrainSettings, table: bytes) -> str:
     Parameters
     ----------
     model
-        Whose encoders.
+        The model whose encoders compute the features.
     settings
-        Of the training.
+        Settings of the training.
     table
         The model's label for every label of the data.
     """

@@ -1,13 +1,14 @@
-"""The network a training starts from."""
+"""The network that a training starts from, fitted to its tile and classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import UsageError, WsiError
@@ -20,8 +21,9 @@ from wsi_sampath.models.sam_path.importing import start_sam_path
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
-from wsi_sampath.training.retile import with_tile
 from wsi_sampath.training.settings import PublishedWeights, TrainSettings
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _SPECIFICATIONS = (".yaml", ".yml")
 _TOKENS = "decoder.mask_tokens.weight"
@@ -42,7 +44,7 @@ class Start:
     model
         Its specification says what it is trained from and on.
     digests
-        Of the weights' files, by role; empty where they are random.
+        Digests of the weights' files, by role; empty where the weights are random.
     steps
         How many steps ago the weights were random, where that is known.
     """
@@ -107,15 +109,15 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> ModelSpec:
 
 
 def claims_of(settings: TrainSettings, base: ModelSpec, patches: PatchSet) -> dict[str, object]:
-    """Return what the trained model says of itself: nothing of it is taken over from `base`."""
-    names = [one.name for one in patches.classes]
+    """Return what the trained model says of itself; nothing is copied from `base`."""
+    names = [spec.name for spec in patches.classes]
     more = ", ..." if len(names) > _NAMED else ""
-    told = (
+    description = (
         f"{_origin(settings, base)} on {patches.root.resolve().name} "
         f"(classes {', '.join(names[:_NAMED])}{more})"
     )
     return {
-        "description": settings.description or told[:MAX_TEXT],
+        "description": settings.description or description[:MAX_TEXT],
         "licence": settings.licence or "",
         "training_data": _credit(patches),
     }
@@ -137,8 +139,8 @@ def _origin(settings: TrainSettings, base: ModelSpec) -> str:
 
 
 def _licensed(weights: str) -> str:
-    """Return how to call a file of weights: published ones with their licence."""
-    known = {one.name: one for one in FILES}
+    """Return the name of a file of weights, with its licence where it is published."""
+    known = {file.name: file for file in FILES}
     if weights in known:
         return f"{weights} (licence {known[weights].licence})"
     return f"{Path(weights).name} (licence not stated)"
@@ -177,6 +179,10 @@ def _going_on(spec: ModelSpec, settings: TrainSettings) -> Start:
     digests = {"model": trained.weights_sha256}
     steps = steps_since_random(provenance_of(settings.model))
     network = trained.module
+    if not isinstance(network, SamPath):
+        raise WsiError(
+            "bad-model", "is not a SAM-Path, so it cannot start one", subject=settings.model
+        )
     if spec.tile != trained.spec.tile:
         if spec.sam is not None and spec.sam.absolute_positions:
             message = f"has positions for tiles of {trained.spec.tile} px alone; leave tile away"
@@ -208,7 +214,7 @@ def _check_tile(network: SamPath, like: SamPath, settings: TrainSettings) -> Non
 
 
 def _with_new_classes(old: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights for other classes: their tokens anew, their networks as one of before."""
+    """Return the weights for other classes: fresh tokens, networks copied from an old class."""
     if not any(name.startswith(_HYPER) for name in old):
         raise WsiError("bad-model", "has no class networks to start new classes from")
     last = max(name for name in fresh if name.startswith(_IOU_HEAD)).rsplit(".", 1)[0]
@@ -222,3 +228,36 @@ def _with_new_classes(old: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[
         else:
             out[name] = old[name]
     return out
+
+
+def with_tile(model: Model, like: Model, distant: Model | None = None) -> Model:
+    """Fill `like`, the same model for another tile size, with the weights of `model`.
+
+    Position tables of global attention are cropped or extended around distance zero.
+
+    Parameters
+    ----------
+    model
+        Where the weights come from.
+    like
+        Receives them, and is returned.
+    distant
+        The model for the larger tile that `model` came from: it keeps the positions of distances
+        that `model` cannot see. Without it, these get the position of the farthest one it can.
+    """
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    far = distant.state_dict() if distant is not None else {}
+    for name, wanted in like.state_dict().items():
+        if "rel_pos" in name and state[name].shape != wanted.shape:
+            state[name] = _recentred(state[name], len(wanted), far.get(name))
+    like.load_state_dict(state)
+    return like
+
+
+def _recentred(table: Tensor, length: int, distant: Tensor | None) -> Tensor:
+    distance = torch.arange(length) - length // 2
+    half = len(table) // 2
+    known = table[distance.clamp(-half, half) + half]
+    if distant is None or len(distant) != length:
+        return known
+    return torch.where((distance.abs() <= half)[:, None], known, distant)

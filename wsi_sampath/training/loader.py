@@ -1,6 +1,6 @@
 """Patches as batches: every epoch's order and augmentation follow from the seed alone.
 
-So a training that was killed and goes on sees what it would have seen.
+So a training that is killed and resumed sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from wsi_sampath.data.patches import Patch, PatchSet
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.augment import Pair, augmenter, to_side, version_seed
 from wsi_sampath.training.settings import Augmentation
-from wsi_sampath.training.transforms import Pair, augmenter, to_side, version_seed
 
 Read = Callable[[Patch, int], Pair]
 """Image (or features) and labels of one version of a patch."""
@@ -35,13 +35,13 @@ class PatchReader:
     patches
         The folder.
     table
-        The model's label for every label of the data, as of `label_table`.
+        The model's label for every label of the data; see `label_table`.
     side
-        Px of what comes out.
+        Side of the result in px.
     augmentation
-        How to change a version that is not `PLAIN`; None leaves it as it is.
+        How versions other than `PLAIN` are changed; None leaves them as they are.
     seed
-        Of the changes.
+        Seed of the random changes.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PatchReader:
 
 
 class Unusable(NamedTuple):
-    """What comes in place of a batch with a patch that cannot be read.
+    """Stands in for a batch with a patch that cannot be read.
 
     Errors raised in the processes that read would reach the main one as tracebacks.
     """
@@ -115,7 +115,7 @@ def shuffled(patches: Sequence[Patch], seed: int, epoch: int) -> list[Patch]:
 
 
 def share_of(patches: Sequence[Patch], rank: int, world: int) -> list[Patch]:
-    """Return the patches of one of `world` devices; all get equally many, some patches twice."""
+    """Return the patches of one of `world` devices; all get the same number, some patches twice."""
     each = math.ceil(len(patches) / world)
     return [patches[(rank + i * world) % len(patches)] for i in range(each)]
 
@@ -128,7 +128,7 @@ def version_of(epoch: int, augmentation: Augmentation | None) -> int:
 
 
 def versions(augmentation: Augmentation | None) -> list[int]:
-    """Return all versions there are, of a fixed augmentation."""
+    """Return all versions of a fixed augmentation."""
     return [PLAIN] if augmentation is None else [*range(augmentation.variants or 0)]
 
 
@@ -138,12 +138,12 @@ def label_table(spec: ModelSpec, patches: PatchSet) -> NDArray[np.uint8]:
     Raises
     ------
     UsageError
-        If they have other classes, or the model two that differ in nothing but capitals.
+        If they have other classes, or the model has two that differ only in capitals.
     """
-    ours = {one.name.casefold(): i for i, one in enumerate(spec.classes, start=1)}
-    theirs = [one.name.casefold() for one in patches.classes]
+    ours = {cls.name.casefold(): i for i, cls in enumerate(spec.classes, start=1)}
+    theirs = [cls.name.casefold() for cls in patches.classes]
     if len(ours) < len(spec.classes):
-        message = "has two classes whose names differ in nothing but capitals; rename one of them"
+        message = "has two classes whose names differ only in capitals; rename one of them"
         raise UsageError(message, subject=spec.name)
     if set(ours) != set(theirs):
         raise UsageError(
@@ -177,4 +177,4 @@ def usable(batch: Pair | Unusable) -> Pair:
 
 def stacked(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """Return some pairs as one batch."""
-    return torch.stack([one for one, _ in pairs]), torch.stack([other for _, other in pairs])
+    return torch.stack([image for image, _ in pairs]), torch.stack([other for _, other in pairs])

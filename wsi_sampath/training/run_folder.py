@@ -1,8 +1,12 @@
-"""The folder of a training: one run at a time, one training a folder, finished or to be resumed."""
+"""The folder of a training: one run at a time, and only ever one training, by its identity.
+
+Two runs with the same identity produce the same weights, so one may resume the other.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,9 +18,12 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from wsi_sampath.data.patches import write_atomically
+from wsi_sampath.data.patches import PatchSet, write_atomically
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.files import replacing
+from wsi_sampath.models.origin import CLAIMS
+from wsi_sampath.training.initial_weights import Start
+from wsi_sampath.training.settings import TrainSettings, deciding
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -34,7 +41,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """State after the last epoch, to go on from."""
+        """State after the last epoch, to resume from."""
         return self.root / "last.ckpt"
 
     @property
@@ -44,12 +51,12 @@ class RunFolder:
 
     @property
     def result(self) -> Path:
-        """What came out; written last."""
+        """The outcome; written last."""
         return self.root / "result.json"
 
     @property
     def holds_weights(self) -> bool:
-        """Whether there is something to go on from, or to keep."""
+        """Whether there is something to resume, or to keep."""
         return self.last.is_file() or self.model.is_file()
 
     @property
@@ -61,14 +68,14 @@ class RunFolder:
 def is_first_process() -> bool:
     """Return whether this is the first process of a training on several devices, or the only one.
 
-    It starts the others, and alone holds the folder and speaks.
+    It starts the others; it alone holds the folder and prints.
     """
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder against other runs, and say what is wrong with the disk.
+    """Hold the folder against other runs, and translate errors of the disk.
 
     Raises
     ------
@@ -92,22 +99,22 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 
 def begin(folder: RunFolder, identity: Mapping[str, Any]) -> None:
-    """Note what decides the weights, or check that it is what the folder was begun with.
+    """Record what decides the weights, or check it against what the folder was begun with.
 
-    A folder without a checkpoint or model holds nothing to go on from, and is begun anew.
+    A folder without checkpoint or model holds nothing to resume, and is begun anew.
 
     Raises
     ------
     UsageError
         If the folder holds another training; names what differs.
     """
-    given = json.loads(json.dumps(identity))
+    ours = json.loads(json.dumps(identity))
     if not (folder.identity.is_file() and folder.holds_weights):
         if is_first_process():
-            write_json(folder.identity, given)
+            write_json(folder.identity, ours)
         return
     begun = read_json(folder.identity)
-    differing = sorted(_differing(begun, given))
+    differing = sorted(_differing(begun, ours))
     if differing:
         raise UsageError(
             f"holds a training with another {', '.join(differing[:3])}; take another out=, or "
@@ -117,7 +124,7 @@ def begin(folder: RunFolder, identity: Mapping[str, Any]) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write values as JSON, whole or not at all."""
+    """Write values as JSON, atomically."""
     text = json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
 
@@ -140,14 +147,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Save a training state so that it is there whole or not at all."""
+    """Save the state of a training, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as growing:
         torch.save(dict(state), growing)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_state` saved, tensors on the CPU; nothing in it is run.
+    """Read what `save_state` saved, tensors on the CPU; no code in it is run.
 
     Raises
     ------
@@ -162,11 +169,47 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _differing(
-    begun: Mapping[str, Any], given: Mapping[str, Any], under: str = ""
-) -> Iterator[str]:
-    for name in begun.keys() | given.keys():
-        old, new = begun.get(name), given.get(name)
+def identity_of(settings: TrainSettings, patches: PatchSet, start: Start) -> dict[str, Any]:
+    """Return all that decides the weights, as plain JSON values.
+
+    Names of folders are left out, in the model's claims too: the content of files counts, not where
+    they are.
+    """
+    return {
+        "settings": deciding(settings),
+        "model": start.model.spec.model_dump(mode="json", exclude=set(CLAIMS)),
+        "data_sha256": data_sha256(patches),
+        "start": start.digests or "random",
+    }
+
+
+def data_sha256(patches: PatchSet) -> str:
+    """Return a hexadecimal digest of the patches for training and validation.
+
+    It notices every change of ``classes.yaml``, ``patches.csv`` and the mask files, and an image
+    with another size in bytes or another name. It misses an image replaced by one of exactly as
+    many bytes (such as pixels edited in an uncompressed file): noticing that would mean reading all
+    images before every start. Patches of the test split decide nothing and are left out.
+    """
+    digest = hashlib.sha256()
+    for name in ("classes.yaml", "patches.csv"):
+        _add(digest, (patches.root / name).read_bytes())
+    for patch in (*patches.split("train"), *patches.split("validation")):
+        image = patches.image_path(patch.img_id)
+        _add(digest, f"{image.name} {image.stat().st_size}".encode())
+        _add(digest, patches.mask_path(patch.img_id).read_bytes())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, content: bytes) -> None:
+    """Add content and its length, so that no two lists of contents look alike."""
+    digest.update(len(content).to_bytes(8, "little"))
+    digest.update(content)
+
+
+def _differing(begun: Mapping[str, Any], ours: Mapping[str, Any], under: str = "") -> Iterator[str]:
+    for name in begun.keys() | ours.keys():
+        old, new = begun.get(name), ours.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _differing(old, new, f"{under}{name}.")
         elif old != new:

@@ -1,35 +1,31 @@
-"""One step of training and of validation, and what of the model they may change."""
+"""SAM-Path's training as a LightningModule: steps, learning rate, what may change, scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.evaluation.metrics import Counts
 from wsi_sampath.evaluation.scores import accuracy, overlaps
 from wsi_sampath.models.parts.encoders import resized
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.models.sam_path.network import SamPath, SegmentationOutput
+from wsi_sampath.training.augment import Pair
 from wsi_sampath.training.loader import Unusable, usable
 from wsi_sampath.training.losses import LossParts, segmentation_loss
-from wsi_sampath.training.schedule import learning_rate
 from wsi_sampath.training.settings import Optimiser, TrainSettings
-from wsi_sampath.training.transforms import Pair
 
-ensure_torchvision_imports()
-
-import lightning  # noqa: E402
-from lightning.pytorch.utilities.types import OptimizerLRScheduler  # noqa: E402
-from torchmetrics.classification import MulticlassConfusionMatrix  # noqa: E402
-
+_DROP = 0.1
 SCORE = "val_macro_dice"
-"""What the best epoch is best in."""
+"""The score by which the best epoch is chosen."""
 
 
 class SegmentationTask(lightning.LightningModule):
@@ -43,7 +39,7 @@ class SegmentationTask(lightning.LightningModule):
     model
         The network.
     settings
-        Of the training.
+        Settings of the training.
     steps_per_epoch
         Steps of the optimiser in one epoch.
     """
@@ -64,7 +60,7 @@ class SegmentationTask(lightning.LightningModule):
         """Names of the tensors that training may change."""
         if self.settings.trainable == "all":
             return set(self.state_dict())
-        return {name for name, one in self.named_parameters() if one.requires_grad}
+        return {name for name, weight in self.named_parameters() if weight.requires_grad}
 
     def train(self, mode: bool = True) -> SegmentationTask:
         """Set the mode of what trains; frozen parts stay in evaluation mode."""
@@ -80,7 +76,7 @@ class SegmentationTask(lightning.LightningModule):
         return output
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the encoders say of images; without gradient where they are frozen."""
+        """Return the encoders' features of images; without gradient where they are frozen."""
         learns = self.settings.trainable == "all" and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns):
             ready = resized(self.model.preprocess(images), self.model.spec.tile)
@@ -88,8 +84,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def labels(self, batch: Tensor, side: int) -> Tensor:
         """Return the predicted labels 1..k at `side` px, as the paper evaluates."""
-        logits = resized(self(batch).logits.float(), side)[:, 1:]
-        return logits.argmax(dim=1) + 1
+        return self.model.labels(self(batch), side)
 
     def loss(self, batch: Pair) -> LossParts:
         """Return the loss of a batch, taken at the size of its labels."""
@@ -117,7 +112,7 @@ class SegmentationTask(lightning.LightningModule):
         return parts.total
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss is no number any more, before anything is kept."""
+        """Stop if the loss is not finite any more, before anything is kept."""
         total = self.trainer.callback_metrics["train_total_epoch"]
         if not torch.isfinite(total):
             raise WsiError(
@@ -135,36 +130,36 @@ class SegmentationTask(lightning.LightningModule):
         """Log the scores of the whole split."""
         matrix = self.counts.compute().cpu().numpy().astype(np.int64)
         self.counts.reset()
-        names = [one.name for one in self.model.spec.classes]
+        names = [spec.name for spec in self.model.spec.classes]
         self.log_dict(validation_scores(matrix[1:], names))
         self.validated_epoch = self.current_epoch
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW over what trains, and the schedule by step."""
-        chosen = [one for one in self.parameters() if one.requires_grad]
-        given = self.settings.optimiser
+        chosen = [weight for weight in self.parameters() if weight.requires_grad]
+        options = self.settings.optimiser
         optimiser = torch.optim.AdamW(
-            chosen, lr=given.learning_rate, weight_decay=given.weight_decay
+            chosen, lr=options.learning_rate, weight_decay=options.weight_decay
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rise)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what training cannot change: it comes from the initial weights again."""
+        """Leave out what training cannot change: the initial weights bring it again."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in self.trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put back what `on_save_checkpoint` left out."""
         if set(checkpoint["state_dict"]) != self.trained:
-            raise WsiError("bad-model", "the checkpoint to go on from is of another model")
+            raise WsiError("bad-model", "the checkpoint to resume from is of another model")
         checkpoint["state_dict"] = self.state_dict() | checkpoint["state_dict"]
 
     def _frozen(self) -> list[nn.Module]:
         if self.settings.trainable == "all":
             return []
         parts = (self.model.sam_encoder, self.model.pathology_encoder, self.model.prompt_encoder)
-        return [one for one in parts if one is not None]
+        return [part for part in parts if part is not None]
 
 
 def schedule_of(optimiser: Optimiser, steps_per_epoch: int) -> Callable[[int], float]:
@@ -179,8 +174,26 @@ def schedule_of(optimiser: Optimiser, steps_per_epoch: int) -> Callable[[int], f
     return factor
 
 
+def learning_rate(step: int, peak: float, *, warm_up: int, drops: Sequence[int]) -> float:
+    """Return the learning rate of one optimiser step.
+
+    Parameters
+    ----------
+    step
+        Number of the step, from 0.
+    peak
+        Rate after the warm-up.
+    warm_up
+        Steps of the linear rise; the first one has rate 0.
+    drops
+        Steps at which the rate falls to a tenth.
+    """
+    rise = min(1.0, step / warm_up) if warm_up else 1.0
+    return peak * rise * _DROP ** sum(drop <= step for drop in drops)
+
+
 def validation_scores(counts: Counts, names: list[str]) -> dict[str, float]:
-    """Return the scores to log of a `confusion` matrix; what is undefined is 0 or left out."""
+    """Return the scores to log for a `confusion` matrix; undefined ones are 0 or left out."""
     dice, iou = overlaps(counts)
     scores = {f"val_dice/{name}": float(d) for name, d in zip(names, dice, strict=True)}
     scores = {name: value for name, value in scores.items() if not np.isnan(value)}

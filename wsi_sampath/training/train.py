@@ -1,4 +1,4 @@
-"""A whole training: from settings to one self-describing checkpoint; killed, it goes on."""
+"""A whole training: from settings to one self-describing checkpoint; killed, it resumes."""
 
 from __future__ import annotations
 
@@ -14,41 +14,44 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import STEPS
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.callbacks import Curve, Lines, Pictures, spread_out
-from wsi_sampath.training.checkpoint_callbacks import Patience, WholeFiles, best_keeper, keeper
-from wsi_sampath.training.data_module import DTYPES, Feeding
+from wsi_sampath.training.callbacks import (
+    Curve,
+    Lines,
+    Patience,
+    Pictures,
+    WholeFiles,
+    best_keeper,
+    keeper,
+    spread_out,
+)
+from wsi_sampath.training.data_module import DTYPES, PatchData
 from wsi_sampath.training.devices import accelerator_of, check_hardware, strategy_of
 from wsi_sampath.training.initial_weights import Start, start_model
 from wsi_sampath.training.loader import PatchReader, label_table
-from wsi_sampath.training.opening import opening_lines
 from wsi_sampath.training.run_folder import (
     RunFolder,
     begin,
     held,
+    identity_of,
     is_first_process,
     load_state,
     read_json,
     write_json,
 )
-from wsi_sampath.training.run_identity import identity_of
-from wsi_sampath.training.scale import scale_doubt
 from wsi_sampath.training.settings import TrainSettings
+from wsi_sampath.training.start_report import opening_lines, scale_doubt
 from wsi_sampath.training.task import SCORE, SegmentationTask
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import Callback, Trainer, seed_everything  # noqa: E402
-from lightning.pytorch.callbacks import RichProgressBar  # noqa: E402
-from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
 
 Say = Callable[[str], None]
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
@@ -74,14 +77,14 @@ class Trained:
 
 
 def train(settings: TrainSettings, say: Say = print) -> Trained:
-    """Train, or go on training, or return what a finished training left.
+    """Train, resume a training, or return what a finished one left.
 
     Parameters
     ----------
     settings
-        All there is to say.
+        Everything that decides the training.
     say
-        Takes lines of progress.
+        Called with lines of progress.
 
     Returns
     -------
@@ -123,19 +126,19 @@ def _run(
     side = settings.side or spec.tile
     table = label_table(spec, patches)
     read = PatchReader(patches, table, side, settings.augmentation, settings.seed)
-    feeding = Feeding(settings, read)
-    task = SegmentationTask(start.model, settings, feeding.steps_per_epoch)
-    trainer = _trainer(settings, folder, feeding, say)
+    data = PatchData(settings, read)
+    task = SegmentationTask(start.model, settings, data.steps_per_epoch)
+    trainer = _trainer(settings, folder, data, say)
     device = trainer.strategy.root_device
-    for line in opening_lines(settings, patches, start, feeding.steps_per_epoch, str(device)):
+    for line in opening_lines(settings, patches, start, data.steps_per_epoch, str(device)):
         say(line)
     if settings.cache_features:
-        feeding.keep_features(task, device, folder.root / "features", say)
+        data.keep_features(task, device, folder.root / "features", say)
     resumed = folder.last if folder.last.is_file() else None
     if resumed is not None:
         epoch = load_state(resumed)["epoch"] + 1
         say(f"{folder.root}: resumes after epoch {epoch}")
-    _fit(trainer, task, feeding, resumed)
+    _fit(trainer, task, data, resumed)
     if trainer.is_global_zero:
         _finish(settings, start, task, trainer, folder, identity)
     trainer.strategy.barrier()
@@ -153,13 +156,13 @@ def _credited(settings: TrainSettings, patches: PatchSet, start: Start, say: Say
 
 
 def _silent(_line: str) -> None:
-    """Say nothing: one process speaks for all."""
+    """Print nothing: one process speaks for all."""
 
 
-def _fit(trainer: Trainer, task: SegmentationTask, feeding: Feeding, resumed: Path | None) -> None:
+def _fit(trainer: Trainer, task: SegmentationTask, data: PatchData, resumed: Path | None) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(task, datamodule=feeding, ckpt_path=resumed)
+        trainer.fit(task, datamodule=data, ckpt_path=resumed)
     except torch.OutOfMemoryError:
         raise WsiError(
             "out-of-memory",
@@ -211,7 +214,7 @@ def _describe(model: SamPath, more: str) -> None:
     model.spec = model.spec.model_copy(update={"description": description})
 
 
-def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: Say) -> Trainer:
+def _trainer(settings: TrainSettings, folder: RunFolder, data: PatchData, say: Say) -> Trainer:
     accelerator, devices = accelerator_of(settings)
     terminal = sys.stderr.isatty()
     return Trainer(
@@ -229,7 +232,7 @@ def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: 
         use_distributed_sampler=False,
         deterministic=settings.deterministic,
         plugins=[WholeFiles()],
-        callbacks=_callbacks(settings, folder, feeding, say, terminal=terminal),
+        callbacks=_callbacks(settings, folder, data, say, terminal=terminal),
         logger=TensorBoardLogger(folder.root, name="tensorboard", version=""),
         log_every_n_steps=1,
         enable_progress_bar=terminal,
@@ -239,13 +242,13 @@ def _trainer(settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: 
 
 
 def _callbacks(
-    settings: TrainSettings, folder: RunFolder, feeding: Feeding, say: Say, *, terminal: bool
+    settings: TrainSettings, folder: RunFolder, data: PatchData, say: Say, *, terminal: bool
 ) -> list[Callback]:
-    validation = feeding.validation
+    validation = data.validation
     shown = spread_out(validation, settings.pictures) if validation else []
     found: list[Callback] = [
         Lines(say, steps=not terminal),
-        Pictures(folder.root / "pictures", feeding.read, shown),
+        Pictures(folder.root / "pictures", data.read, shown),
         Curve(folder.root / "curve.csv"),
     ]
     if terminal:
@@ -268,13 +271,13 @@ def _check_data(patches: PatchSet) -> None:
 def _quiet() -> Iterator[None]:
     """Keep Lightning's advertisements and hints off the terminal."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             yield
     finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

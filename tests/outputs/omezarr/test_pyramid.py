@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,24 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_result import append_both, class_images
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from ome_zarr_models import open_ome_zarr
+from zarr.storage import LocalStore
 
+from wsi_sampath.classes import ClassSpec
+from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.omezarr.downsample import halve_mean, halve_mode, pyramid_shapes
+from wsi_sampath.outputs.omezarr.images import ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import PyramidSpec, PyramidWriter, read_attributes
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.omezarr.stored_chunks import count_chunks
 
-CLASSES = (("Tumor", "#c80000"), ("Stroma: loose", "#96c896"))
+CLASSES = (
+    ClassSpec(name="Tumor", color="#c80000"),
+    ClassSpec(name="Stroma: loose", color="#96c896"),
+)
 SCALE = PlaneScale(2.0, 3.0, 0.5, 0.75)
 
 
@@ -28,11 +38,16 @@ def make_maps(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return labels, rng.integers(0, 256, (2, height, width), np.uint8)
 
 
-def write(path: Path, labels: np.ndarray, planes: np.ndarray, step: int, **spec) -> Path:
+def make_spec(height, width, *, probabilities=True, **options) -> PyramidSpec:
+    images = class_images(CLASSES, probabilities=probabilities)
+    return PyramidSpec("s.svs", height, width, SCALE, images, **options)
+
+
+def write(path: Path, labels: np.ndarray, planes: np.ndarray, step: int, **options) -> Path:
     height, width = labels.shape
-    writer = PyramidWriter(path, PyramidSpec("s.svs", height, width, SCALE, CLASSES, **spec))
+    writer = PyramidWriter(path, make_spec(height, width, **options))
     for y in range(0, height, step):
-        writer.append(y, labels[y : y + step], planes[:, y : y + step])
+        append_both(writer, y, labels[y : y + step], planes[:, y : y + step])
     writer.finish({"complete": True})
     return path
 
@@ -62,7 +77,9 @@ def test_valid_and_complete(tmp_path, zarr_format, probabilities):
     ]
     assert "3" not in root
     assert root["0"].chunks == ((1, 1024, 1024) if probabilities else (1024, 1024))
-    assert read_attributes(path) == {"complete": True, "chunks": count_chunks(path)}
+    images = ["labels/classes", ""]
+    chunks = count_chunks(path, images)
+    assert read_attributes(path) == {"complete": True, "images": images, "chunks": chunks}
 
 
 @given(
@@ -84,10 +101,9 @@ def test_levels_do_not_depend_on_how_rows_arrive(tmp_path_factory, height, width
 
 
 def test_rows_left_out_are_zero_and_not_stored(tmp_path):
-    spec = PyramidSpec("s", 5000, 300, SCALE, CLASSES)
-    writer = PyramidWriter(tmp_path / "a.zarr", spec)
+    writer = PyramidWriter(tmp_path / "a.zarr", make_spec(5000, 300))
     labels, planes = make_maps(100, 300)
-    writer.append(3000, labels, planes)
+    append_both(writer, 3000, labels, planes)
     writer.finish({})
     stored = zarr.open_group(tmp_path / "a.zarr", mode="r")["labels/classes/0"][:]
     assert np.array_equal(stored[3000:3100], labels)
@@ -168,17 +184,150 @@ def test_going_on_after_a_stop_gives_the_same(tmp_path_factory, stop, seed):
     labels, planes = make_maps(4700, 21, seed)
     folder = tmp_path_factory.mktemp("r")
     whole = write(folder / "whole.zarr", labels, planes, 192)
-    spec = PyramidSpec("s.svs", 4700, 21, SCALE, CLASSES)
+    spec = make_spec(4700, 21)
     first = PyramidWriter(folder / "a.zarr", spec)
     for y in range(0, min(stop * 192, 4700), 192):
-        first.append(y, labels[y : y + 192], planes[:, y : y + 192])
+        append_both(first, y, labels[y : y + 192], planes[:, y : y + 192])
     (folder / "a.zarr" / "0" / "x.partial").write_bytes(b"torn")
     y = first.flushed
-    second = PyramidWriter.reopen(folder / "a.zarr", spec, y)
-    second.append(y, labels[y:], planes[:, y:])
+    second = PyramidWriter(folder / "a.zarr", spec, resume_at=y)
+    append_both(second, y, labels[y:], planes[:, y:])
     second.finish({"complete": True})
     contents = [
         {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
         for root in (whole, folder / "a.zarr")
     ]
     assert contents[0] == contents[1]
+
+
+def halved_by_hand(labels: np.ndarray) -> np.ndarray:
+    """Take the commonest of every 2 x 2 pixels, read row by row; the first of equals."""
+    height, width = ((side + 1) // 2 for side in labels.shape)
+    half = np.zeros((height, width), labels.dtype)
+    for y, x in np.ndindex(half.shape):
+        rows, columns = (min(2 * y + 1, len(labels) - 1), min(2 * x + 1, labels.shape[1] - 1))
+        corners = [labels[i, j] for i in (2 * y, rows) for j in (2 * x, columns)]
+        half[y, x] = max(corners, key=corners.count)
+    return half
+
+
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    dtype=st.sampled_from([np.uint8, np.uint32]),
+    data=st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_labels_of_any_width_are_halved_by_mode(height, width, dtype, data):
+    most = np.iinfo(dtype).max
+    known = st.sampled_from([0, 1, 2, 255, most, most - 1])
+    cells = data.draw(st.lists(known, min_size=height * width, max_size=height * width))
+    labels = np.array(cells, dtype).reshape(height, width)
+    half = halve_mode(labels)
+    assert half.dtype == dtype
+    assert np.array_equal(half, halved_by_hand(labels))
+
+
+NUCLEI = ImageSpec("labels/nuclei", dtype="uint32")
+
+
+def make_ids(height: int, width: int, seed: int) -> np.ndarray:
+    """Blocks of 5 x 5 px whose ids need all 32 bits."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 2**32, (height // 5 + 1, width // 5 + 1), np.uint32)
+    ids[rng.random(ids.shape) < 0.5] = 0
+    return ids.repeat(5, 0).repeat(5, 1)[:height, :width]
+
+
+@given(
+    height=st.integers(1, 2300),
+    width=st.integers(1, 30),
+    step=st.integers(1, 1500),
+    late=st.integers(0, 1200),
+    stop=st.integers(0, 2300),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_ids_beside_the_class_map_may_come_later_and_go_on_after_a_stop(
+    tmp_path_factory, height, width, step, late, stop, seed
+):
+    labels, planes = make_maps(height, width, seed)
+    ids = make_ids(height, width, seed)
+    spec = replace(make_spec(height, width), images=(*class_images(CLASSES), NUCLEI))
+    path = tmp_path_factory.mktemp("n") / "a.zarr"
+    first, y = PyramidWriter(path, spec), 0
+    while y < min(stop, height):
+        append_both(first, y, labels[y : y + step], planes[:, y : y + step])
+        y += step
+        known = slice(max(0, y - step - late), max(0, y - late))
+        first.append("labels/nuclei", known.start, ids[known])
+    flushed, digest = first.flushed, first.stored_digest()
+    writer = PyramidWriter(path, spec, resume_at=flushed)
+    assert writer.stored_digest() == digest
+    append_both(writer, flushed, labels[flushed:], planes[:, flushed:])
+    writer.append("labels/nuclei", flushed, ids[flushed:])
+    writer.finish({})
+    root = zarr.open_group(path, mode="r")
+    assert read_attributes(path)["images"] == ["labels/classes", "", "labels/nuclei"]
+    for level in range(len(spec.shapes)):
+        stored = root[f"labels/nuclei/{level}"]
+        assert stored.dtype == np.uint32
+        assert np.array_equal(stored[:], ids)
+        assert np.array_equal(root[f"labels/classes/{level}"][:], labels)
+        assert np.array_equal(root[str(level)][:], planes)
+        labels, planes, ids = halve_mode(labels), halve_mean(planes), halve_mode(ids)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_every_chunk_is_written_once(tmp_path, monkeypatch, zarr_format):
+    spec = replace(
+        make_spec(2100, 1500, zarr_format=zarr_format), images=(*class_images(CLASSES), NUCLEI)
+    )
+    writer = PyramidWriter(tmp_path / "a.zarr", spec)
+    labels, planes = make_maps(2100, 1500)
+    written = Counter()
+    put = LocalStore.set
+
+    def counting(self, key, value, *arguments):
+        written[key] += 1
+        return put(self, key, value, *arguments)
+
+    monkeypatch.setattr(LocalStore, "set", counting)
+    for y in range(0, 2100, 300):
+        append_both(writer, y, labels[y : y + 300], planes[:, y : y + 300])
+        writer.append("labels/nuclei", y, make_ids(300, 1500, y))
+    writer.finish({})
+    chunks = {key: times for key, times in written.items() if key[-1].isdecimal()}
+    assert len(chunks) == 4 * (3 * 2 + 2 + 1)
+    assert set(chunks.values()) == {1}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_ids_without_names_are_valid_labels(tmp_path, zarr_format):
+    images = (*class_images(CLASSES), NUCLEI)
+    spec = replace(make_spec(1100, 40, zarr_format=zarr_format), images=images)
+    writer = PyramidWriter(tmp_path / "a.zarr", spec)
+    writer.append("labels/nuclei", 0, make_ids(1100, 40, 0))
+    writer.finish({})
+    root = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    for label in ("classes", "nuclei"):
+        open_ome_zarr(root[f"labels/{label}"])
+    members = root["labels"].attrs
+    assert members.get("ome", members)["labels"] == ["classes", "nuclei"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ImageSpec("classes"),
+        lambda: ImageSpec("labels/"),
+        lambda: ImageSpec("labels/a/b"),
+        lambda: ImageSpec("labels/a", channels=CLASSES),
+        lambda: ImageSpec("labels/a", dtype="uint32", halving="mean"),
+        lambda: replace(make_spec(1, 1), images=(NUCLEI,)),
+        lambda: replace(make_spec(1, 1), images=(ImageSpec(""), NUCLEI, NUCLEI)),
+    ],
+)
+def test_images_that_make_no_zarr_are_refused(make):
+    with pytest.raises(ValueError, match="image|label|halved"):
+        make()

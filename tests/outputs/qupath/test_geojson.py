@@ -15,12 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import shape
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs.polygons.tracer import PolygonTracer, TracedPolygon
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
+from wsi_sampath.outputs.polygons.tracer import PolygonTracer
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject, PlaneToSlide
 from wsi_sampath.outputs.qupath.rules import check_geojson
 
-CLASSES = [("Tumor", "#c80000"), ('Stroma (µ) "q"', "#96c896")]
+CLASSES = [
+    ClassSpec(name="Tumor", color="#c80000"),
+    ClassSpec(name='Stroma (µ) "q"', color="#96c896"),
+]
 TRANSFORM = PlaneToSlide(4, 4, 0, 0, 0.5, 0.25)
 SCHEMA = json.loads(
     files("wsi_sampath.outputs.qupath").joinpath("geojson.schema.json").read_text("utf-8")
@@ -30,17 +34,17 @@ SCHEMA = json.loads(
 def traced(labels, simplify=0.0):
     labels = np.asarray(labels, np.uint8)
     tracer = PolygonTracer(labels.shape[1], n_classes=2, simplify=simplify)
-    return tracer.append(labels, np.full_like(labels, 204)) + tracer.finish()
+    regions = tracer.append(labels, np.full_like(labels, 204)) + tracer.finish()
+    return [PlaneObject(one.label, one.polygon, (one.mean_score / 255,)) for one in regions]
 
 
-def polygon(points, label=1, holes=()):
-    one = shapely.Polygon(points, holes)
-    return TracedPolygon(label, one, round(one.area), 127.5)
+def polygon(points, label=1, holes=(), **options):
+    return PlaneObject(label, shapely.Polygon(points, holes), (0.5,), **options)
 
 
 def make(path, **options):
     options = {"classes": CLASSES, "transform": TRANSFORM, "namespace": "slide", **options}
-    return GeoJSONWriter(path, **options)
+    return GeoJSONWriter(path, **{"measurements": ("Mean probability",), **options})
 
 
 def write(path, polygons, **options):
@@ -115,10 +119,10 @@ def test_a_feature_says_where_and_what_it_is(tmp_path):
     assert shape(feature["geometry"]).bounds == (104.5, -7.25, 108.5, -3.25)
     assert feature["properties"] == {
         "objectType": "detection",
-        "classification": {"name": CLASSES[1][0], "color": [0x96, 0xC8, 0x96]},
+        "classification": {"name": CLASSES[1].name, "color": [0x96, 0xC8, 0x96]},
         "measurements": {"Area µm^2": 2.0, "Mean probability": 0.8},
     }
-    assert writer.areas_um2 == {CLASSES[0][0]: 0.0, CLASSES[1][0]: 2.0}
+    assert writer.areas_um2 == {CLASSES[0].name: 0.0, CLASSES[1].name: 2.0}
 
 
 def test_whole_numbers_have_no_fraction_and_holes_are_kept(tmp_path):
@@ -179,7 +183,7 @@ def test_specks_are_left_out_and_leave_no_hole(tmp_path):
 def test_a_region_of_just_the_least_area_stays(tmp_path):
     pixel = 16 * 0.5 * 0.25
     writer = write(tmp_path / "a.geojson", traced([[1, 0, 2, 2]]), min_area_um2=2 * pixel)
-    assert (writer.count, writer.areas_um2[CLASSES[1][0]]) == (1, 2 * pixel)
+    assert (writer.count, writer.areas_um2[CLASSES[1].name]) == (1, 2 * pixel)
 
 
 def test_what_rounding_breaks_is_mended(tmp_path):
@@ -191,7 +195,7 @@ def test_what_rounding_breaks_is_mended(tmp_path):
     writer = write(path, [notched, collapsed, whole], transform=PlaneToSlide(1, 1, 0, 0, 1, 1))
     assert check_geojson(path) == []
     names = [f["properties"]["classification"]["name"] for f in read(path)["features"]]
-    assert names == ["Tumor", "Tumor", CLASSES[1][0]]
+    assert names == ["Tumor", "Tumor", CLASSES[1].name]
     assert writer.count == 3
     assert sum(writer.areas_um2.values()) == pytest.approx(notched.polygon.area + 50, abs=0.05)
 
@@ -274,9 +278,10 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     [
         ("a.txt", {}),
         ("a.gz", {}),
-        ("a.geojson", {"classes": [("Tumor", "red"), ("Stroma", "#96c896")]}),
-        ("a.geojson", {"classes": [("", "#96c896"), ("Stroma", "#96c896")]}),
+        ("a.geojson", {"classes": [CLASSES[0], ClassSpec(name="tumor", color="#96c896")]}),
         ("a.geojson", {"classes": CLASSES[:1]}),
+        ("a.geojson", {"measurements": ()}),
+        ("a.geojson", {"measurements": ("Mean probability", "Perimeter")}),
         ("a.geojson", {"transform": PlaneToSlide(0, 4, 0, 0, 0.5, 0.5)}),
         ("a.geojson", {"transform": PlaneToSlide(4, 4, 0, float("nan"), 0.5, 0.5)}),
     ],
@@ -286,3 +291,45 @@ def test_what_can_not_be_written_is_refused(tmp_path, name, options):
         write(tmp_path / name, traced(LABELS), **options)
     assert caught.value.reason == "bad-input"
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(("name", "color"), [("Tumor", "red"), ("", "#96c896"), ("a:", "#96c896")])
+def test_no_class_can_be_made_that_could_not_be_written(name, color):
+    with pytest.raises(ValueError, match="color|name"):
+        ClassSpec(name=name, color=color)
+
+
+def test_measurements_go_by_name_and_what_is_not_finite_is_left_out(tmp_path):
+    square = shapely.box(0, 0, 2, 2)
+    written = [
+        PlaneObject(1, square, (12.34567, 1e-7)),
+        PlaneObject(1, square, (float("nan"), np.float32(7))),
+        PlaneObject(2, square, (float("inf"), -1.0)),
+    ]
+    names = ("Perimeter µm", 'Odd "name"')
+    write(tmp_path / "a.geojson", written, measurements=names, object_type="detection")
+    assert check_geojson(tmp_path / "a.geojson") == []
+    collection = read(tmp_path / "a.geojson")
+    assert [one["properties"]["measurements"] for one in collection["features"]] == [
+        {"Area µm^2": 8.0, names[0]: 12.3457, names[1]: 0.0},
+        {"Area µm^2": 8.0, names[1]: 7.0},
+        {"Area µm^2": 8.0, names[1]: -1.0},
+    ]
+
+
+def test_an_object_with_a_key_has_the_same_id_whatever_else_is_written(tmp_path):
+    def ids(name, written):
+        write(tmp_path / name, written, transform=PlaneToSlide(1, 1, 0, 0, 1, 1))
+        return [feature["id"] for feature in read(tmp_path / name)["features"]]
+
+    keys = [0, 1, 7, 2**32 - 1]
+    squares = [polygon([(k % 9, 0), (10, 0), (10, 10)], key=k) for k in keys]
+    # Rounding splits this one in two.
+    notched = polygon([(0, 0), (10, 0), (10, 10), (5, 10), (5, 0.001), (4.9, 10), (0, 10)], key=3)
+    free = polygon([(0, 0), (1, 0), (1, 1)])
+    first = ids("a.geojson", squares)
+    assert ids("b.geojson", squares[::-1]) == first[::-1]
+    both = ids("c.geojson", [notched, free, *squares])
+    assert both[3:] == first
+    assert len(set(both)) == 7
+    assert ids("d.geojson", [*squares, notched])[4:] == both[:2]

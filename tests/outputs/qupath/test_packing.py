@@ -10,25 +10,35 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_sampath.outputs.polygons.tracer import TracedPolygon
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.outputs.qupath import geojson, packing
-from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneToSlide
+from wsi_sampath.outputs.qupath.geojson import GeoJSONWriter, PlaneObject, PlaneToSlide
 from wsi_sampath.outputs.qupath.packing import HEAD, TAIL, pack, read_members, unpack
 from wsi_sampath.outputs.qupath.rules import check_geojson
 
-CLASSES = [("Tumor, no {brackets}", "#c80000"), ("Stroma\n", "#96c896")]
+CLASSES = [
+    ClassSpec(name="Tumor, no {brackets}", color="#c80000"),
+    ClassSpec(name="Stroma\n", color="#96c896"),
+]
 
 
 def squares(count):
     return [
-        TracedPolygon(1 + n % 2, shapely.box(3 * n, 0, 3 * n + 2, 2), 4, 200.0)
+        PlaneObject(1 + n % 2, shapely.box(3 * n, 0, 3 * n + 2, 2), (200 / 255,))
         for n in range(count)
     ]
 
 
 def make(path, **options):
     transform = PlaneToSlide(4, 4, 0, 0, 0.5, 0.5)
-    return GeoJSONWriter(path, classes=CLASSES, transform=transform, namespace="s", **options)
+    return GeoJSONWriter(
+        path,
+        classes=CLASSES,
+        transform=transform,
+        namespace="s",
+        measurements=("Mean probability",),
+        **options,
+    )
 
 
 def write(path, count):

@@ -18,7 +18,7 @@ from wsi_sampath.data.patches import open_patches
 from wsi_sampath.data.prepare import plan_patches, prepare
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.pictures import picture_of
-from wsi_sampath.slides.regions.drawn_mask import read_mask
+from wsi_sampath.slides.regions.drawn import read_mask
 from wsi_sampath.slides.regions.mask_image import eight_bits, mask_kind, mask_of
 
 SIZE = (48, 40)

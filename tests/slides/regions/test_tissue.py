@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.regions.drawn_mask import load_mask
+from wsi_sampath.slides.regions.drawn import load_mask
 from wsi_sampath.slides.regions.tissue import tissue_mask
 from wsi_sampath.synthetic.painted import paint_slide
 

@@ -17,8 +17,8 @@ from wsi_sampath.batch.record.table import is_table, write_table
 from wsi_sampath.batch.record.thumbnails import write_thumbnail
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.explained import explained
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
@@ -139,7 +139,7 @@ class BatchFolder:
                 self.draw(outcome.job, outcome.result)
             self.write_pages_if_due()
 
-    def draw(self, job: Job, result: SegmentResult) -> None:
+    def draw(self, job: Job, result: Finished) -> None:
         """Make the thumbnail of a result, unless it is there."""
         # Nobody should lose a slide for want of its picture on the page. Damage to what is read for
         # it comes as any of these.
@@ -202,4 +202,4 @@ def _done_before(job: Job, settings: SegmentSettings) -> Outcome | None:
         return None
     if files.report is not None and report_state(files.report, attributes) != "same":
         return None
-    return Outcome(job, SegmentResult(files.zarr, files.geojson, attributes, True, files.report))
+    return Outcome(job, Finished(files.zarr, files.geojson, attributes, True, files.report))

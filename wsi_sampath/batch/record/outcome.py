@@ -10,13 +10,13 @@ from typing import Any
 from wsi_sampath.batch.job import Job
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.durable.identity import specification_digest, tissue_digest
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.inference.predictor import resolve_device, resolve_precision
-from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import deciding
 from wsi_sampath.shown import shortened, shown
-from wsi_sampath.slides.companions import slide_fingerprint
+from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 from wsi_sampath.version import __version__
 
 
@@ -39,7 +39,7 @@ class Outcome:
     """
 
     job: Job
-    result: SegmentResult | None = None
+    result: Finished | None = None
     reason: str = ""
     message: str = ""
     subject: str = ""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from wsi_sampath.batch.progress import spoken
+from wsi_sampath.batch.progress import format_duration
 from wsi_sampath.batch.record.contents import Record
 from wsi_sampath.batch.record.table import replace_text
 from wsi_sampath.outputs.report.report import number
@@ -68,7 +68,12 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": spoken, "shown": shown, "plural": plural}
+    environment.filters |= {
+        "number": number,
+        "duration": format_duration,
+        "shown": shown,
+        "plural": plural,
+    }
     failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
     done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
     return environment.get_template("batch.html.j2").render(

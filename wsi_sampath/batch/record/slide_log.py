@@ -20,7 +20,7 @@ class SlideLog:
     path
         The log.
     onward
-        Told everything too.
+        Receives everything too.
     """
 
     def __init__(self, path: Path, onward: Progress) -> None:
@@ -53,7 +53,7 @@ class SlideLog:
         self._onward.end()
 
     def finish(self, outcome: Outcome) -> None:
-        """Tell how the slide ended."""
+        """Log how the slide ended."""
         if outcome.result is None:
             how = "stopped" if outcome.stopped else "failed"
             self.write(f"{how}: {outcome.reason}: {outcome.message}")

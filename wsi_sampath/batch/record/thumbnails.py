@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from wsi_sampath.files import replacing
-from wsi_sampath.inference.run import SegmentResult
+from wsi_sampath.inference.finished import Finished
 from wsi_sampath.outputs.report.overlay import draw_overlay
 from wsi_sampath.outputs.report.report import blank_backdrop, sample_labels
 from wsi_sampath.outputs.result import open_result
@@ -19,8 +19,8 @@ SIDE_PX = 240
 _FIRST_PICTURE = re.compile(rb'data:image/jpeg;base64,([^"]+)"')
 
 
-def write_thumbnail(result: SegmentResult, target: Path) -> None:
-    """Write a JPEG of at most `SIDE_PX` px a side, unless one newer than the result is there.
+def write_thumbnail(result: Finished, target: Path) -> None:
+    """Write a JPEG of at most `SIDE_PX` px per side, unless one newer than the result exists.
 
     The picture is the overlay of the slide's own report; where there is none, the class map.
     """

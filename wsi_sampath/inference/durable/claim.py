@@ -25,7 +25,7 @@ _AHEAD_S = 5.0
 class Claim:
     """Hold an output for the length of a ``with`` block.
 
-    The file tells who holds it. It counts as abandoned when its owner is a dead process of this
+    The file says who holds it. It counts as abandoned when its owner is a dead process of this
     host, or when it was not refreshed for `STALE_S` seconds (an owner on another machine). A claim
     from the future (clocks differ) gets the present time, so that its age counts from then on.
 
@@ -34,7 +34,7 @@ class Claim:
     path
         The claim file, beside the output; exclusive creation is atomic on shared file systems too.
     option
-        What names another output, for the message.
+        The option that chooses another output, for the message.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Claim:
             self.path.unlink(missing_ok=True)
 
     def is_held(self) -> bool:
-        """Tell whether a living run holds the output, without claiming it."""
+        """Return whether a living run holds the output, without claiming it."""
         return self.path.exists() and not self._abandoned()
 
     def check(self) -> None:
@@ -176,7 +176,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _died(owner: dict[str, Any]) -> bool:
-    """Tell whether the owner was a process of this host that has ended."""
+    """Return whether the owner was a process of this host that has ended."""
     pid = _pid(owner)
     if owner.get("host") != socket.gethostname() or pid is None:
         return False
@@ -205,7 +205,7 @@ def _pid_space() -> str | None:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return what /proc tells of a process after its name; empty where there is no /proc."""
+    """Return what /proc says of a process after its name; empty where there is no /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -214,11 +214,11 @@ def _stat(pid: int) -> list[str]:
 
 
 def _born(pid: int) -> str | None:
-    """Return when a process started, in ticks since the boot: tells a number that is used again."""
+    """Return when a process started, in ticks since boot, which exposes a reused process id."""
     stat = _stat(pid)
     return stat[19] if len(stat) > 19 else None
 
 
 def _is_zombie(pid: int) -> bool:
-    """Tell a dead process that nobody has buried yet, as in containers without an init."""
+    """Return whether a process is a zombie, as remain in containers without an init."""
     return _stat(pid)[:1] == ["Z"]

@@ -1,4 +1,4 @@
-"""Which run this is: runs of equal identity give equal files, so one may go on for the other.
+"""The identity of a run: runs of equal identity give equal files, so one may resume the other.
 
 What is in files counts, never where they are or how their paths are spelt: weights, tissue mask and
 slide stand for themselves by digests of their content.
@@ -115,12 +115,12 @@ def _parts(who: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Tell whether what another run made may stand for what this one would make."""
+    """Return whether what another run made may stand for what this one would make."""
     return bool(before.get("run_id") == now["run_id"])
 
 
 def is_replaced_slide(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Tell whether another run was of a file of the same name that has another content now."""
+    """Return whether another run was of a file of the same name that has another content now."""
     old, new = before.get("slide"), now["slide"]
     if not isinstance(old, dict) or "run_id" not in before:
         return False

@@ -1,4 +1,4 @@
-"""What survives a kill: after every strip, enough to go on as if nothing had happened.
+"""The record that survives a kill: after every strip, enough to resume from.
 
 The ledger lies in the working folder beside the growing zarr. Each finished strip leaves one file,
 complete or absent (written under another name, then renamed): the rows that the zarr does not hold
@@ -92,7 +92,7 @@ class Ledger:
                 self._file(row).unlink()
 
     def candidates(self) -> Iterator[Strip]:
-        """Go through the strips after which a run may go on, newest first.
+        """Yield the strips after which a run may resume, newest first.
 
         A strip counts where its file and those of all strips that it needs are whole; what a power
         loss tore is passed over.
@@ -103,11 +103,11 @@ class Ledger:
                 yield strip
 
     def is_empty(self) -> bool:
-        """Tell whether no strip was finished."""
+        """Return whether no strip was finished."""
         return not self._rows()
 
     def is_newest(self, strip: Strip) -> bool:
-        """Tell whether no later strip was finished, whole or torn."""
+        """Return whether no later strip was finished, whole or torn."""
         return strip.row == self._rows()[-1]
 
     def forget_after(self, row: int) -> None:
@@ -138,7 +138,7 @@ class Ledger:
 
 
 def _sealed(parts: Iterable[bytes]) -> bytes:
-    """Put before a text what tells later whether it is whole."""
+    """Prefix a text with its digest and length, which tell later whether it is whole."""
     body = b"".join(parts)
     return _seal(body) + b"\n" + body
 

@@ -1,4 +1,4 @@
-"""The folder in which a result grows, beside the place where it will stand."""
+"""The folder in which a result grows, beside its final place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Beginning:
     Attributes
     ----------
     last
-        The strip after which it goes on; None where it starts from the beginning.
+        The strip after which it resumes; None where it starts from the beginning.
     notes
         Sentences for the user: what of an earlier run is done again, and why.
     """
@@ -89,11 +89,11 @@ class WorkFolder:
         Parameters
         ----------
         identity
-            Of the run.
+            Identity of the run.
         force
-            Whether to start anew whatever is there.
+            Whether to start over whatever is there.
         holds
-            Tells whether the growing zarr still holds what it held at a strip.
+            Returns whether the growing zarr still holds what it held at a strip.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class WorkFolder:
     def publish(self, target: Path) -> None:
         """Put polygons and zarr in their places, then remove this folder.
 
-        From the moment that the journal is there, `complete` ends what a kill interrupts.
+        From the moment that the journal exists, `complete` finishes what a kill interrupts.
         """
         journal = {"geojson": self._seen_from(target), "polygons": self.polygons.name}
         with replacing(self.path / _PUBLISHING, durable=True) as growing:
@@ -165,7 +165,7 @@ class WorkFolder:
         self.complete(target)
 
     def is_publishing(self) -> bool:
-        """Tell whether a kill left a complete result here that is not wholly in its place."""
+        """Return whether a kill left a complete result here that is not wholly in its place."""
         return self._journal() is not None
 
     def complete(self, target: Path) -> dict[str, Any] | None:
@@ -204,7 +204,7 @@ class WorkFolder:
         target.rename(self.path / "replaced")
 
     def _journal(self) -> tuple[str, str | None] | None:
-        """Return name and place of the polygons that are being put in their place."""
+        """Return name and place of the polygons that are being published."""
         try:
             journal = json.loads((self.path / _PUBLISHING).read_bytes())
             beside, name = journal["geojson"], journal["polygons"]
@@ -238,7 +238,7 @@ class WorkFolder:
         shutil.rmtree(self.path)
 
     def _looks_ours(self) -> bool:
-        """Tell a folder that a kill left before, or after, its ledger said whose it is."""
+        """Return whether a kill left this folder before, or after, its ledger named its run."""
         names = {path.name.removesuffix(GROWING) for path in self.path.iterdir()}
         inside = (self.path / "ledger").glob("*")
         own = {"ledger", "maps.zarr", "replaced", _PUBLISHING, self.growing_polygons.name}
@@ -247,7 +247,7 @@ class WorkFolder:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a file to its place, at once, also to another disk."""
+    """Move a file to its place atomically, even to another disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.replace(target)

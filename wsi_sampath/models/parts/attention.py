@@ -19,7 +19,7 @@ from torch.nn import functional
 AttentionMode = Literal["fused", "reference"]
 
 _KERNEL_MULTIPLE = 8
-"""Fused kernels want head sizes that are multiples of this."""
+"""Fused kernels need head sizes that are multiples of this."""
 
 
 def relative_table(size: int, table: Tensor) -> Tensor:

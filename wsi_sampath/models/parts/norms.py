@@ -15,7 +15,7 @@ _HALF = (torch.float16, torch.bfloat16)
 class ChannelNorm(LayerNorm2d):  # type: ignore[misc]
     """The published layer norm, with its parameter names, never computed in half precision.
 
-    It squares its input, which overflows in float16: the known reason why SAM breaks there.
+    It squares its input, which overflows in float16: the known reason why SAM fails there.
     """
 
     def forward(self, features: Tensor) -> Tensor:

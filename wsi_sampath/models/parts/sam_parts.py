@@ -1,4 +1,4 @@
-"""The parts of segment-anything that we build on, without the face of its package.
+"""The parts of segment-anything that we build on, without importing its package.
 
 ``import segment_anything`` also loads its mask generator, and with it torchvision and a compiler:
 more than a second before the first line of ours, for nothing that we use.
@@ -31,7 +31,7 @@ from segment_anything.modeling.prompt_encoder import PromptEncoder  # noqa: E402
 from segment_anything.modeling.transformer import TwoWayTransformer  # noqa: E402
 
 if _stands_in:
-    # Whoever imports the package after us gets the whole of it.
+    # Later imports of the package get all of it.
     del sys.modules[_PACKAGE]
 
 __all__ = ["ImageEncoderViT", "LayerNorm2d", "MaskDecoder", "PromptEncoder", "TwoWayTransformer"]

@@ -1,4 +1,4 @@
-"""Weights that others publish: where they are, how to check them, what their licence says."""
+"""Published weights: where they are, how to check them, and under which licence."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class PublishedFile:
     Attributes
     ----------
     name
-        What the user calls it.
+        Its name for the user.
     file
         Name in the cache, and in a folder or mirror given with ``--from``.
     url
         Where the authors publish it.
     size
-        In bytes; None where nobody states it.
+        Size in bytes; None where it is not stated.
     digest
         ``algorithm:hexadecimal``, as pooch understands it.
     licence
-        What the user agrees to.
+        The licence that the user accepts.
     purpose
         What it is, in a few words.
     """

@@ -1,4 +1,4 @@
-"""Fetch published weights into a cache: resumed where a download broke off, verified, or nothing.
+"""Fetch published weights into a cache: resumed where a download broke off, and verified.
 
 A file under its own name in the cache is always complete and has the published digest. What a
 broken download left is beside it as ``NAME.download`` and is continued by the next attempt.
@@ -36,15 +36,15 @@ _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 
 
 def cached(entry: PublishedFile) -> Path | None:
-    """Return the file in the cache, or None if it was not fetched yet; it may be another one."""
+    """Return the file in the cache, or None if it was not fetched yet; it is not verified."""
     path = cache_folder() / entry.file
     return path if path.is_file() else None
 
 
 def is_genuine(entry: PublishedFile, path: Path) -> bool:
-    """Tell whether a file is the published one, by its digest.
+    """Return whether a file is the published one, by its digest.
 
-    That is worked out once for a file of one size and time of change, and remembered beside it.
+    The check is done once per size and modification time of the file, and recorded beside it.
     """
     if entry.size is not None and path.stat().st_size != entry.size:
         return False
@@ -103,16 +103,16 @@ def fetch(
     source
         A folder, or the address of a mirror, that holds ``entry.file``; None takes the authors'.
     progress
-        Told about every block.
+        Called for every block.
 
     Raises
     ------
     WsiError
-        ``unreadable`` if it cannot be had or is not the published file; ``disk-full``.
+        ``unreadable`` if it cannot be fetched or is not the published file; ``disk-full``.
     """
     folder = cache_folder()
     address = _address(entry, source)
-    # pooch announces every download by itself; ours is announced by the caller.
+    # pooch announces every download itself; here the caller does.
     pooch.get_logger().setLevel(logging.WARNING)
     get = _Downloader(entry, folder / f"{entry.file}.download", progress or _silent)
     try:

@@ -167,6 +167,28 @@ class SamPath(nn.Module):
         images = tiles.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
         return (images - self.mean) / self.std
 
+    def maps(self, images: Tensor, side: int) -> Tensor:
+        """Return the probabilities of the k classes, float32 (batch, k, side, side).
+
+        They add up to 1. Logits, not probabilities, are interpolated, as the paper evaluates.
+        """
+        logits = self(images).logits
+        with torch.autocast(logits.device.type, enabled=False):
+            # Channels-last answers would cost the softmax and the blending several times their
+            # price.
+            logits = logits.float().contiguous()
+            if side > logits.shape[-1]:
+                logits = resized(logits, side)
+            probabilities = self.class_probabilities(logits)
+            if side < probabilities.shape[-1]:
+                probabilities = nn.functional.adaptive_avg_pool2d(probabilities, side)
+        return probabilities
+
+    @staticmethod
+    def labels(output: SegmentationOutput, side: int) -> Tensor:
+        """Return the likeliest class of every pixel, 1..k, at `side` px: (batch, side, side)."""
+        return resized(output.logits.float(), side)[:, 1:].argmax(dim=1) + 1
+
     @staticmethod
     def class_probabilities(logits: Tensor) -> Tensor:
         """Return (batch, k, h, w): softmax over the real classes, the ignored channel left out."""

@@ -13,10 +13,11 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from wsi_sampath.outputs.omezarr.downsample import Unsigned
 
 CHUNK = 1024
-Halve = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Halve = Callable[[Unsigned], Unsigned]
 
 
 class BandWriter:
@@ -25,20 +26,18 @@ class BandWriter:
     Parameters
     ----------
     arrays
-        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), uint8. A level may be
-        written to several equal arrays.
+        The zarr arrays of its levels, level 0 first; (h, w) or (c, h, w), of one unsigned dtype.
     halve
         How rows become rows of the next level.
     """
 
-    def __init__(self, arrays: Sequence[Sequence[Any]], halve: Halve) -> None:
-        self._copies = arrays[0]
-        self._array = self._copies[0]
+    def __init__(self, arrays: Sequence[Any], halve: Halve) -> None:
+        self._array = arrays[0]
         self._halve = halve
         self._next = BandWriter(arrays[1:], halve) if len(arrays) > 1 else None
         *lead, height, width = self._array.shape
         self._height = height
-        self._band = np.zeros((*lead, min(CHUNK, height), width), np.uint8)
+        self._band = np.zeros((*lead, min(CHUNK, height), width), self._array.dtype)
         self._y = 0
 
     @property
@@ -46,8 +45,8 @@ class BandWriter:
         """Rows taken so far."""
         return self._y
 
-    def append(self, rows: NDArray[np.uint8]) -> None:
-        """Take the next rows, uint8 (..., n, width)."""
+    def append(self, rows: Unsigned) -> None:
+        """Take the next rows, (..., n, width) of the dtype of the arrays."""
         while rows.shape[-2]:
             start = self._y % CHUNK
             part = rows[..., : CHUNK - start, :]
@@ -62,8 +61,7 @@ class BandWriter:
         rows = self._band[..., : self._y - first, :]
         for place, columns in _full_chunks(rows):
             inside: tuple[Any, ...] = (*place, ..., columns)
-            for array in self._copies:
-                array[(*place, slice(first, self._y), columns)] = rows[inside]
+            self._array[(*place, slice(first, self._y), columns)] = rows[inside]
         if self._next is not None:
             self._next.append(self._halve(rows))
 
@@ -80,15 +78,19 @@ class BandWriter:
             self._band[..., : y - first, :] = rows
         self.restore(y)
 
+    def skip_to(self, y: int) -> None:
+        """Leave the rows before `y` at zero."""
+        while self._y < y:
+            missing = min(CHUNK, y - self._y)
+            shape = (*self._band.shape[:-2], missing, self._band.shape[-1])
+            self.append(np.zeros(shape, self._band.dtype))
+
     def finish(self) -> None:
         """Fill up with zeros to the last row, so that every level is complete."""
-        while self._y < self._height:
-            missing = min(CHUNK, self._height - self._y)
-            shape = (*self._band.shape[:-2], missing, self._band.shape[-1])
-            self.append(np.zeros(shape, np.uint8))
+        self.skip_to(self._height)
 
 
-def _full_chunks(rows: NDArray[np.uint8]) -> Iterator[tuple[tuple[int, ...], slice]]:
+def _full_chunks(rows: Unsigned) -> Iterator[tuple[tuple[int, ...], slice]]:
     """Find the stretches of chunk columns that hold anything; empty chunks stay unwritten."""
     starts = range(0, rows.shape[-1], CHUNK)
     for place in np.ndindex(rows.shape[:-2]):

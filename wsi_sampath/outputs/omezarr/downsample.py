@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+Unsigned = NDArray[np.unsignedinteger[Any]]
 
 
 def pyramid_shapes(height: int, width: int, *, stop: int = 1024) -> list[tuple[int, int]]:
@@ -25,8 +29,8 @@ def halve_mean(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return total.astype(np.uint8)
 
 
-def halve_mode(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the commonest label of 2 x 2 blocks of uint8 (h, w); ties go to the upper left."""
+def halve_mode(labels: Unsigned) -> Unsigned:
+    """Take the commonest label of 2 x 2 blocks, unsigned (h, w); ties go to the upper left."""
     even = _even(labels)
     # Every corner is read several times, which strided costs more than a copy.
     a, b, c, d = (np.ascontiguousarray(even[y::2, x::2]) for y in (0, 1) for x in (0, 1))
@@ -34,14 +38,13 @@ def halve_mode(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _choose((a == b) | (a == c) | (a == d), a, second)
 
 
-def _choose(
-    condition: NDArray[np.bool_], yes: NDArray[np.uint8], no: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _choose(condition: NDArray[np.bool_], yes: Unsigned, no: Unsigned) -> Unsigned:
     """Do what `numpy.where` does, by bits: three times faster on bytes."""
-    return no ^ ((yes ^ no) & -condition.view(np.uint8))
+    chosen = condition.view(np.uint8).astype(yes.dtype, copy=False)
+    return no ^ ((yes ^ no) & -chosen)
 
 
-def _even(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _even(values: Unsigned) -> Unsigned:
     odd_y, odd_x = values.shape[-2] % 2, values.shape[-1] % 2
     if not (odd_y or odd_x):
         return values

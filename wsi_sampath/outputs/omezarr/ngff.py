@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.shown import shown
 
 VERSIONS = {2: "0.4", 3: "0.5"}
@@ -67,28 +68,36 @@ def _dataset(scale: PlaneScale, level: int, *, channels: bool) -> dict[str, Any]
     }
 
 
-def omero(name: str, classes: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return rendering hints: one channel a class, in its colour, 0..255."""
+def omero(name: str, channels: Sequence[ClassSpec]) -> dict[str, Any]:
+    """Return rendering hints: every channel in its colour, 0..255."""
     window = {"min": 0, "max": 255, "start": 0, "end": 255}
     return {
         "id": 1,
         "name": name,
         "channels": [
-            {"label": label, "color": color.lstrip("#").upper(), "active": True, "window": window}
-            for label, color in classes
+            {
+                "label": one.name,
+                "color": one.color.lstrip("#").upper(),
+                "active": True,
+                "window": window,
+            }
+            for one in channels
         ],
         "rdefs": {"defaultT": 0, "defaultZ": 0, "model": "color"},
     }
 
 
-def image_label(classes: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the ``image-label`` member: colours and class names of the values 1..k."""
+def image_label(values: Sequence[ClassSpec]) -> dict[str, Any]:
+    """Return the ``image-label`` member: colours and names of the values 1..k, if they have any."""
+    source = {"source": {"image": "../../"}}
+    if not values:
+        return source
     colors = [{"label-value": 0, "rgba": [0, 0, 0, 0]}]
     properties = [{"label-value": 0, "class": "not analysed"}]
-    for value, (name, color) in enumerate(classes, start=1):
-        colors.append({"label-value": value, "rgba": [*rgb(color), 255]})
-        properties.append({"label-value": value, "class": name})
-    return {"colors": colors, "properties": properties, "source": {"image": "../../"}}
+    for value, one in enumerate(values, start=1):
+        colors.append({"label-value": value, "rgba": [*rgb(one.color), 255]})
+        properties.append({"label-value": value, "class": one.name})
+    return {"colors": colors, "properties": properties, **source}
 
 
 def group_attributes(members: dict[str, Any], zarr_format: int) -> dict[str, Any]:
@@ -112,7 +121,13 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def ome_xml(
-    name: str, scale: PlaneScale, *, width: int, height: int, channels: Sequence[str]
+    name: str,
+    scale: PlaneScale,
+    *,
+    width: int,
+    height: int,
+    channels: Sequence[str],
+    dtype: str = "uint8",
 ) -> str:
     """Return a minimal OME-XML (2016-06) document with the physical pixel size."""
     lines = "".join(
@@ -124,7 +139,7 @@ def ome_xml(
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
         # XML has no control characters, and no bytes that are not UTF-8.
         f'<Image ID="Image:0" Name={quoteattr(shown(name))}>'
-        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="{width}" '
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="{dtype}" SizeX="{width}" '
         f'SizeY="{height}" SizeZ="1" SizeC="{len(channels)}" SizeT="1" '
         f'PhysicalSizeX="{scale.um_x:.9g}" PhysicalSizeXUnit="µm" '
         f'PhysicalSizeY="{scale.um_y:.9g}" PhysicalSizeYUnit="µm">'

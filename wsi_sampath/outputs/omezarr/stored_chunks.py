@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-_ARRAYS = ("", "labels/classes")
+# Of a version that did not say which images it wrote.
+_IMAGES = ("labels/classes", "")
 # Blosc states the length of what it packed in these bytes of its header.
 _LENGTH = slice(12, 16)
 
 
-def count_chunks(zarr: Path) -> int:
-    """Count the chunks of image and class map that have the length that they state."""
-    folders = (zarr / name / level for name in _ARRAYS for level in _levels(zarr / name))
+def count_chunks(zarr: Path, images: Iterable[str]) -> int:
+    """Count the chunks of the images at these paths that have the length that they state."""
+    folders = (zarr / name / level for name in images for level in _levels(zarr / name))
     return sum(map(_is_whole, (file for folder in folders for file in _files(folder))))
 
 
@@ -26,8 +27,13 @@ def missing_chunks(zarr: Path, attributes: dict[str, Any]) -> str:
     written = attributes.get("chunks")
     if written is None:  # Of a version that did not count them.
         return ""
-    missing = written - count_chunks(zarr)
+    missing = written - count_chunks(zarr, images_of(attributes))
     return f"{missing} of its {written} chunks are missing or cut off" if missing > 0 else ""
+
+
+def images_of(attributes: dict[str, Any]) -> tuple[str, ...]:
+    """Return the paths of the images that the run wrote."""
+    return tuple(attributes.get("images") or _IMAGES)
 
 
 def _levels(folder: Path) -> list[str]:

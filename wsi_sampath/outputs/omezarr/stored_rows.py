@@ -9,6 +9,7 @@ from pathlib import Path
 import xxhash
 
 from wsi_sampath.outputs.omezarr.bands import CHUNK
+from wsi_sampath.outputs.omezarr.images import ImageSpec, PyramidSpec
 
 
 @dataclass(frozen=True)
@@ -26,43 +27,36 @@ class StoredRows:
     rows: int = 0
     digest: str = ""
 
-    def upto(
-        self, rows: int, path: Path, *, n_levels: int, channels: int, zarr_format: int
-    ) -> StoredRows:
+    def upto(self, rows: int, path: Path, spec: PyramidSpec) -> StoredRows:
         """Go on to `rows` rows, reading the chunks that are new since.
 
         Parameters
         ----------
         rows
             Of level 0 that are on disk as whole chunks.
-        path
-            The zarr.
-        n_levels
-            Of its pyramid.
-        channels
-            Of the root image; 0 where it has no such axis.
-        zarr_format
-            2 or 3.
+        path, spec
+            The zarr, and what it holds.
         """
         digest, done = self.digest, self.rows
         while done + CHUNK <= rows:
             done += CHUNK
-            for level in range(n_levels):
+            for level in range(len(spec.shapes)):
                 row = (done >> level) // CHUNK - 1
                 if row >= 0 and (done - CHUNK >> level) // CHUNK == row:
-                    for folder in _folders(path, level, row, channels, zarr_format):
-                        digest = _extended(digest, folder)
+                    for image in spec.images:
+                        for folder in _folders(path, image, level, row, spec.zarr_format):
+                            digest = _extended(digest, folder)
         return StoredRows(done, digest)
 
 
-def _folders(path: Path, level: int, row: int, channels: int, zarr_format: int) -> Iterator[Path]:
-    chunks = "c" if zarr_format == 3 else ""
-    yield path / "labels" / "classes" / str(level) / chunks / str(row)
-    image = path / str(level) / chunks
-    if not channels:
-        yield image / str(row)
-    for channel in range(channels):
-        yield image / str(channel) / str(row)
+def _folders(
+    path: Path, image: ImageSpec, level: int, row: int, zarr_format: int
+) -> Iterator[Path]:
+    array = path / image.array(level) / ("c" if zarr_format == 3 else "")
+    if not image.channels:
+        yield array / str(row)
+    for channel in range(len(image.channels)):
+        yield array / str(channel) / str(row)
 
 
 def _extended(digest: str, folder: Path) -> str:

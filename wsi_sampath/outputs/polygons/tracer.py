@@ -127,7 +127,7 @@ class PolygonTracer:
         return self._trace(labels, score, closing=True)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything the tracer knows as plain arrays, to go on later by `from_state`."""
+        """Return everything the tracer knows as plain arrays, for `from_state` to resume from."""
         settings = [self._width, self._n_classes, self._simplify, self._band_rows, self._row]
         return {
             "settings": np.array(settings, np.float64),
@@ -141,7 +141,7 @@ class PolygonTracer:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> PolygonTracer:
-        """Return a tracer that goes on where `state` was taken."""
+        """Return a tracer that continues where `state` was taken."""
         width, n_classes, simplify, band_rows, row = state["settings"].tolist()
         tracer = cls(
             int(width), n_classes=int(n_classes), simplify=simplify, band_rows=int(band_rows)

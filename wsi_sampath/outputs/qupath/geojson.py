@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from errno import ENOSPC
 from itertools import islice
 from pathlib import Path
@@ -18,16 +19,14 @@ import shapely
 import xxhash
 from numpy.typing import NDArray
 
-from wsi_sampath.classes import check_class_names, class_name
+from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs.polygons.tracer import TracedPolygon
 from wsi_sampath.outputs.qupath.packing import SUFFIXES, TAIL, head, pack, unpack
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
-__all__ = ["GeoJSONWriter", "PlaneToSlide"]
+__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide"]
 
 AREA = "Area µm^2"
-MEAN_PROBABILITY = "Mean probability"
 MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
 # In a zip of small members the parser is no limit, only the number of objects is.
 TOO_MANY_FEATURES = 1_000_000
@@ -35,8 +34,32 @@ _BATCH = 10_000
 _BLOCK_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class PlaneObject:
+    """Something with an outline: a region, a nucleus.
+
+    Attributes
+    ----------
+    label
+        Its class, 1..k.
+    polygon
+        In plane pixels.
+    values
+        What was measured, one number for each of the writer's measurements; one that is not
+        finite is left out, for JSON has none.
+    key
+        What names the object among all of its slide, so that its id does not depend on what else
+        is written; None for an id by the order of writing.
+    """
+
+    label: int
+    polygon: shapely.Polygon
+    values: tuple[float, ...] = ()
+    key: int | None = None
+
+
 class GeoJSONWriter:
-    """Write polygons as QuPath objects, one feature each, as they come.
+    """Write objects for QuPath, one feature each, as they come.
 
     Everything goes to PATH.partial, which becomes PATH when the writer is closed. If the `with`
     block ends by an exception the partial file stays, for a later writer to go on with, and PATH
@@ -49,13 +72,15 @@ class GeoJSONWriter:
         Ends in .geojson or .json, or with .gz after it, or in .geojson.zip: members of at most
         100,000 features.
     classes
-        Name and "#rrggbb" of the labels 1, 2, ...
+        Name and colour of the labels 1..k.
     transform
         From plane to level-0 pixels.
     namespace
         Text from which the object ids are made; one for each slide and model.
+    measurements
+        Names of the objects' values. Their area is measured here and stands before them.
     object_type
-        What QuPath makes of the polygons.
+        What QuPath makes of the objects.
     run
         Id of the run, kept in the file, by which it is known as ours later.
     growing
@@ -79,16 +104,18 @@ class GeoJSONWriter:
     Raises
     ------
     WsiError
-        `bad-input` for a suffix, class, transform or label that can't be written; `disk-full`.
+        `bad-input` for a suffix, classes that QuPath would take for one, a transform, a label or
+        a number of values that can't be written; `disk-full`.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        classes: Sequence[tuple[str, str]],
+        classes: Sequence[ClassSpec],
         transform: PlaneToSlide,
         namespace: str,
+        measurements: tuple[str, ...] = (),
         object_type: Literal["annotation", "detection"] = "annotation",
         min_area_um2: float = 0.0,
         run: str | None = None,
@@ -108,8 +135,10 @@ class GeoJSONWriter:
         self._transform = transform
         self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
         self._min_area_um2 = min_area_um2
-        self._names = [name for name, _ in classes]
-        self._heads = [_properties_head(object_type, *one) for one in _as_qupath_names(classes)]
+        self._names = [one.name for one in classes]
+        _check_classes(self._names)
+        self._heads = [_properties_head(object_type, one) for one in classes]
+        self._measured = [_member(name) for name in (AREA, *measurements)]
         self.count = 0
         self._bytes = 0
         self.areas_um2 = dict.fromkeys(self._names, 0.0)
@@ -137,9 +166,9 @@ class GeoJSONWriter:
             "areas_um2": dict(self.areas_um2),
         }
 
-    def write(self, polygons: Iterable[TracedPolygon]) -> None:
-        """Write polygons, one feature each (more if rounding splits one)."""
-        remaining = iter(polygons)
+    def write(self, objects: Iterable[PlaneObject]) -> None:
+        """Write objects, one feature each (more if rounding splits one)."""
+        remaining = iter(objects)
         while batch := list(islice(remaining, _BATCH)):
             self._write_batch(batch)
 
@@ -187,18 +216,23 @@ class GeoJSONWriter:
         self.areas_um2 = dict(state["areas_um2"])
         return file
 
-    def _write_batch(self, batch: Sequence[TracedPolygon]) -> None:
-        labels = np.array([one.label for one in batch])
-        if labels.min() < 1 or labels.max() > len(self._names):
-            message = f"label {labels.max()} has no class among the {len(self._names)}"
-            raise WsiError("bad-input", message, subject=str(self._path))
-        means = np.array([one.mean_score for one in batch]) / 255
+    def _write_batch(self, batch: Sequence[PlaneObject]) -> None:
+        self._check(batch)
         shapes = np.empty(len(batch), object)
         shapes[:] = [one.polygon for one in batch]
         chosen, shapes = self._drop_specks(shapes)
         shapes, source = self._transform.to_slide(shapes)
-        source = chosen[source]
-        self._write_features(labels[source], means[source], shapes)
+        self._write_features([batch[number] for number in chosen[source].tolist()], shapes)
+
+    def _check(self, batch: Sequence[PlaneObject]) -> None:
+        labels = [one.label for one in batch]
+        if min(labels) < 1 or max(labels) > len(self._names):
+            message = f"label {max(labels)} has no class among the {len(self._names)}"
+            raise WsiError("bad-input", message, subject=str(self._path))
+        expected = len(self._measured) - 1
+        if any(len(one.values) != expected for one in batch):
+            message = f"an object has other than {expected} values, one a measurement"
+            raise WsiError("bad-input", message, subject=str(self._path))
 
     def _drop_specks(self, shapes: Shapes) -> tuple[NDArray[np.int64], Shapes]:
         pixel = self._transform.um2_per_pixel * self._transform.scale_x * self._transform.scale_y
@@ -207,31 +241,42 @@ class GeoJSONWriter:
         kept = shapes[chosen]
         return chosen, fill_small_holes(kept, smallest) if smallest > 0 else kept
 
-    def _write_features(
-        self, labels: NDArray[np.int64], means: NDArray[np.float64], shapes: Shapes
-    ) -> None:
-        if len(shapes) == 0:
+    def _write_features(self, objects: Sequence[PlaneObject], shapes: Shapes) -> None:
+        """Write shapes on the slide, each of one object; parts of one object lie side by side."""
+        if len(objects) == 0:
             return
         areas = shapely.area(shapes) * self._transform.um2_per_pixel
-        geometries = _geometries(shapes)
-        columns = zip(labels.tolist(), areas.tolist(), means.tolist(), geometries, strict=True)
+        columns = zip(objects, self._ids(objects), areas.tolist(), _geometries(shapes), strict=True)
         features = [
-            f'\n{{"type":"Feature","id":"{self._id(self.count + number)}","geometry":{geometry},'
-            f'{self._heads[label - 1]}"{AREA}":{round(area, 2)},'
-            f'"{MEAN_PROBABILITY}":{round(mean, 4)}}}}}}}'
-            for number, (label, area, mean, geometry) in enumerate(columns)
+            f'\n{{"type":"Feature","id":"{id_}","geometry":{geometry},'
+            f"{self._heads[one.label - 1]}{self._measurements(area, one.values)}}}}}}}"
+            for one, id_, area, geometry in columns
         ]
         with self._disk_full_named():
             text = (("," if self.count else "") + ",".join(features)).encode()
             self._file.write(text)
             self._digest.update(text)
         self.count += len(features)
+        labels = [one.label for one in objects]
         per_label = np.bincount(labels, weights=areas, minlength=len(self._names) + 1)
         for name, area in zip(self._names, per_label[1:].tolist(), strict=True):
             self.areas_um2[name] += area
 
-    def _id(self, number: int) -> uuid.UUID:
-        return uuid.uuid5(self._namespace, str(number))
+    def _measurements(self, area: float, values: tuple[float, ...]) -> str:
+        rounded = (round(area, 2), *(round(float(value), 4) for value in values))
+        members = zip(self._measured, rounded, strict=True)
+        return ",".join(f"{name}{value}" for name, value in members if math.isfinite(value))
+
+    def _ids(self, objects: Sequence[PlaneObject]) -> Iterator[uuid.UUID]:
+        """Make the ids: by the running number, or by the key, and its part where it has several."""
+        part, before = 0, None
+        for number, one in enumerate(objects, start=self.count):
+            part = part + 1 if one is before else 0
+            before = one
+            name = str(number)
+            if one.key is not None:
+                name = f"key {one.key} part {part}" if part else f"key {one.key}"
+            yield uuid.uuid5(self._namespace, name)
 
     @contextmanager
     def _disk_full_named(self) -> Iterator[None]:
@@ -245,7 +290,7 @@ class GeoJSONWriter:
 
 
 def is_intact(growing: Path, state: Mapping[str, Any]) -> bool:
-    """Tell whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
+    """Return whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
     try:
         with growing.open("rb") as file:
             return bool(_digest_of(file, state["bytes"]).hexdigest() == state["digest"])
@@ -267,22 +312,22 @@ def _geometries(shapes: Shapes) -> list[str]:
     return [text.replace(".0,", ",").replace(".0]", "]") for text in texts]
 
 
-def _as_qupath_names(classes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _check_classes(names: Sequence[str]) -> None:
     try:
-        names = [class_name(name) for name, _ in classes]
         check_class_names(names)
     except ValueError as error:
         raise WsiError("bad-input", f"QuPath would not take these classes: {error}") from error
-    return [(name, color) for name, (_, color) in zip(names, classes, strict=True)]
 
 
-def _properties_head(object_type: str, name: str, color: str) -> str:
-    if not re.fullmatch("#[0-9a-fA-F]{6}", color):
-        raise WsiError("bad-input", f"class {name!r} needs a color like #1f77b4")
-    red, green, blue = bytes.fromhex(color[1:])
-    classification = {"name": name, "color": [red, green, blue]}
+def _properties_head(object_type: str, one: ClassSpec) -> str:
+    red, green, blue = bytes.fromhex(one.color[1:])
+    classification = {"name": one.name, "color": [red, green, blue]}
     text = json.dumps(classification, separators=(",", ":"), ensure_ascii=False)
     return f'"properties":{{"objectType":"{object_type}","classification":{text},"measurements":{{'
+
+
+def _member(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False) + ":"
 
 
 def _check_transform(transform: PlaneToSlide) -> None:

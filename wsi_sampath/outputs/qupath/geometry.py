@@ -32,7 +32,7 @@ Note = Callable[[str], None]
 
 
 class Refused(Exception):
-    """What QuPath does not take; it then takes nothing of the file."""
+    """A value that QuPath refuses, and with it the whole file."""
 
 
 def as_text(value: object, what: str) -> str:
@@ -75,12 +75,12 @@ def read_geometry(node: object, note: Note) -> None:
     node
         Parsed JSON.
     note
-        Is told what QuPath would change, empty or lose.
+        Called with what QuPath would change, empty or lose.
 
     Raises
     ------
     Refused
-        If QuPath does not take it.
+        If QuPath refuses it.
     """
     if not isinstance(node, dict):
         raise Refused("geometry is null" if node is None else "geometry is not an object")
@@ -181,7 +181,7 @@ def _is_point(line: list[Point]) -> bool:
 
 
 def _reduce(areas: list[shapely.Polygon], note: Note) -> None:
-    """Tell what becomes of areas on QuPath's grid."""
+    """Note what happens to areas on QuPath's grid."""
     full = [one for one in areas if not one.is_empty]
     # Coordinates may be infinite here, and far too large for an area.
     given = full[0] if len(full) == 1 else shapely.MultiPolygon(full)
@@ -201,7 +201,7 @@ def _reduce(areas: list[shapely.Polygon], note: Note) -> None:
 
 
 def _is_sound(given: shapely.Geometry, values: NDArray[np.float64]) -> bool:
-    """Tell at little cost that it stays as it is."""
+    """Return, at little cost, whether it certainly stays as it is."""
     if not len(values) or _is_far(values) or not (np.round(values, 2) == values).all():
         return False
     if not shapely.is_valid(given):

@@ -27,11 +27,11 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 class NotJson(ValueError):
-    """Text that Gson does not read."""
+    """Text that Gson refuses."""
 
 
 class Empty(ValueError):
-    """Text in which there is nothing."""
+    """Text without any content."""
 
 
 def read_lenient(text: str) -> tuple[Any, str]:
@@ -40,7 +40,7 @@ def read_lenient(text: str) -> tuple[Any, str]:
     Returns
     -------
     content, loose
-        Parsed JSON, its numbers int or float; and why it is none to a strict reader, if it is not.
+        Parsed JSON, its numbers int or float; and why a strict reader would refuse it, if so.
 
     Raises
     ------

@@ -48,7 +48,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def head(run: str | None) -> bytes:
     """Return how a file begins: with the id of the run that writes it, if it has one.
 
-    RFC 7946 (6.1) allows such a member, and QuPath passes over it.
+    RFC 7946 (6.1) allows such a member, and QuPath ignores it.
     """
     if run is None:
         return HEAD
@@ -56,9 +56,9 @@ def head(run: str | None) -> bytes:
 
 
 def run_of(path: Path) -> str | None:
-    """Return the id of the run that wrote a file, by its first bytes; None where none of ours did.
+    """Return the id of the run that wrote a file, by its first bytes; None for other files.
 
-    Nothing is raised for whatever lies there.
+    No content of the file raises an error.
     """
     try:
         with _unpacked(path) as stream:
@@ -69,7 +69,7 @@ def run_of(path: Path) -> str | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a file goes on to its end as `pack` writes it: nothing of it was cut off."""
+    """Return whether a file goes on to its end as `pack` writes it: nothing of it was cut off."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -89,9 +89,9 @@ def pack(plain: Path, target: Path, *, name: str | None = None) -> None:
     Parameters
     ----------
     plain
-        `HEAD`, then one feature a line, then `TAIL`; gone afterwards.
+        `HEAD`, then one feature per line, then `TAIL`; gone afterwards.
     target
-        Appears at once, complete. The same features give the same bytes.
+        Written atomically. The same features give the same bytes.
     name
         What `target` will be called later, for the members of a zip; None keeps its name.
     """
@@ -137,7 +137,7 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
         Where the file or its container can't be read.
     WsiError
-        ``bad-input`` for what unpacks to too much.
+        ``bad-input`` if it unpacks to too much.
     """
     yield from read_texts(path, container_by_name(path))
 
@@ -196,7 +196,7 @@ def _unpack_zip(packed: Path, out: IO[bytes]) -> None:
 
 
 def _start_of_zip(path: Path) -> bytes:
-    """Unpack how the first member begins; a zip that lost its end still tells whose it is."""
+    """Unpack the beginning of the first member, which even a zip without its end still has."""
     with path.open("rb") as stream:
         head = stream.read(_ZIP_HEAD.size)
         if len(head) < _ZIP_HEAD.size or not head.startswith(b"PK\3\4"):
@@ -211,7 +211,7 @@ def _start_of_zip(path: Path) -> bytes:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open the plain text of a file; of a zip, how its first member begins."""
+    """Open the plain text of a file; of a zip, the beginning of its first member."""
     if path.suffix == ".gz":
         with gzip.open(path, "rb") as stream:
             yield stream  # type: ignore[misc]

@@ -326,7 +326,7 @@ def _stripped(text: str) -> str:
 
 
 def _is_space(one: str) -> bool:
-    """Tell whether Java takes a character for white space."""
+    """Return whether Java takes a character for white space."""
     if one in _CONTROL_SPACE:
         return True
     return unicodedata.category(one) in ("Zs", "Zl", "Zp") and one not in _NO_BREAK

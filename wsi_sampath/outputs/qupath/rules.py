@@ -23,8 +23,8 @@ from typing import Any, Literal
 import shapely
 from shapely.geometry import shape
 
-from wsi_sampath.collecting import collection_paused
 from wsi_sampath.errors import WsiError
+from wsi_sampath.garbage_collection import collection_paused
 from wsi_sampath.outputs.qupath.geometry import GRID_PX
 from wsi_sampath.outputs.qupath.packing import MEMBER_FEATURES
 from wsi_sampath.outputs.qupath.reading import Reading, read_as_qupath

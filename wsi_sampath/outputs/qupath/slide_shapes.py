@@ -105,7 +105,7 @@ def fill_small_holes(polygons: Shapes, min_area: float) -> Shapes:
 
 
 def _mend(polygons: Shapes) -> tuple[Shapes, Ints]:
-    """Replace invalid polygons by the valid, rounded polygons that they amount to."""
+    """Replace invalid polygons by equivalent valid, rounded ones."""
     source = np.arange(len(polygons))
     valid = shapely.is_valid(polygons)
     if valid.all():

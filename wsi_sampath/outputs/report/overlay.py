@@ -146,7 +146,7 @@ def _read_colour(colour: Colour) -> tuple[int, int, int]:
 
 
 def _zoom(height: int, width: int) -> int:
-    """Give legends and bars some room; a very tall picture takes no more memory than others."""
+    """Make room for legends and bars, within bounded memory even for a very tall picture."""
     most = min(math.isqrt(_MOST_PX // (height * width)), _LONGEST_PX // max(height, width))
     return max(1, min(-(-_NARROWEST_PX // width), most))
 

@@ -1,4 +1,4 @@
-"""``NAME.html``: one page that says what was found, how, and how well it went."""
+"""``NAME.html``: one page on what was found, how, and with which doubts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_report(
     result
         A complete result, already in its place or not.
     target
-        The HTML file. It holds everything it shows.
+        The HTML file, self-contained.
     zarr_name
         Name of the zarr beside the report.
     backdrop
@@ -145,7 +145,7 @@ def number(value: float) -> str:
 
 
 def plain(value: Any) -> str:
-    """Write a setting as a person would."""
+    """Return a setting as a person would write it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -1,1 +1,1 @@
-"""Slide files opened: one reader per library, each held against the file's own pages."""
+"""Slide files: one reader per library, each checked against the file's own pages."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wsi_sampath.slides.readers.metadata import SlideMetadata
 
-# What is wrong with a file is said once, by us, in whatever process reads it; a program that has
-# set a level of its own keeps it.
+# Faults of a file are reported once, by us, whichever process reads it; a program that has set its
+# own level keeps it.
 if logging.getLogger("tifffile").level == logging.NOTSET:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
@@ -38,11 +38,11 @@ BROKEN_TIFF = (
 
 
 class TileError(Exception):
-    """A region, or a whole file, that this reader cannot decode; another one may."""
+    """A region, or a whole file, that this reader cannot decode; another reader may."""
 
 
 class RefusedError(TileError):
-    """A file whose content is known, and which no reader can make an RGB slide of."""
+    """A file whose content is known, and that no reader can turn into an RGB slide."""
 
 
 class Reader(Protocol):
@@ -53,7 +53,7 @@ class Reader(Protocol):
 
     @property
     def decoded_px(self) -> int | None:
-        """Count the source pixels decoded so far; None where the reader cannot tell."""
+        """Source pixels decoded so far; None where the reader does not count them."""
         ...
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
@@ -61,7 +61,7 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         ...
 
 
@@ -71,7 +71,7 @@ def read_clipped(
     box: Box,
     raw: Callable[[Box], Rgb],
 ) -> Rgb:
-    """Read a box (x, y, width, height) of which only the part inside `size` can be read."""
+    """Read a box (x, y, width, height), of which only the part inside `size` can be read."""
     x, y, width, height = box
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + width, size[0]), min(y + height, size[1])

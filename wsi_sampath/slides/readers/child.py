@@ -14,7 +14,7 @@ from wsi_sampath.slides.readers.shared import receive, send
 
 
 def serve(name: str, path: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer boxes by pixels, or by what went wrong, until the asking process closes or dies."""
+    """Answer boxes with pixels, or with an error, until the asking process closes or dies."""
     reader: Reader | None = None
     while True:
         try:

@@ -1,7 +1,7 @@
-"""What the instances of a DICOM series say of the scale, each by itself.
+"""The scale of a DICOM series as each of its instances states it.
 
-OpenSlide reports the spacing of level 0 alone. The lower levels show the same extent, so that each
-of them states the scale once more (PS3.3 C.7.6.16.2.1, Pixel Measures).
+OpenSlide reports only the spacing of level 0. The lower levels show the same extent, so each of
+them states the scale once more (PS3.3 C.7.6.16.2.1, Pixel Measures).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.slides.companions import slide_files
 from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
-from wsi_sampath.slides.readers.tiff_statements import Statement
+from wsi_sampath.slides.readers.tiff_scale import Statement
+from wsi_sampath.slides.slide_fingerprint import slide_files
 
 _PER_FRAME = 0x52009230
 _LARGEST_VALUE = 1 << 16
 _MOST_FILES = 64
-# Of smaller levels the rounding of their size alone makes more than half a per cent.
+# For smaller levels, rounding of their size alone exceeds half a per cent.
 _LEAST_PX = 200
 
 
@@ -36,7 +36,7 @@ def dicom_statements(path: Path, size: tuple[int, int]) -> tuple[Statement, ...]
     Returns
     -------
     tuple of Statement
-        Of instances that cannot be read, or state nothing, there is none.
+        None of instances that cannot be read or state nothing.
     """
     files = sorted(file for file, _ in slide_files(path))[:_MOST_FILES]
     found: list[Statement] = []
@@ -73,7 +73,7 @@ def _of_instance(path: Path, header: Any, size: tuple[int, int]) -> list[Stateme
             found.append(_volume(path, header, size))
     except BROKEN_TIFF:
         return []
-    return [one for one in found if one is not None]
+    return [value for value in found if value is not None]
 
 
 def _spacing(
@@ -87,14 +87,14 @@ def _spacing(
     if not spacing or len(spacing) != 2 or min(map(float, spacing)) <= 0:
         return None
     # Between rows first, then between columns, in mm.
-    y, x = (float(one) * 1e3 for one in spacing)
+    y, x = (float(number) * 1e3 for number in spacing)
     return Statement(
         f"PixelSpacing of {path.name}", x * pixels[0] / size[0], y * pixels[1] / size[1]
     )
 
 
 def _volume(path: Path, header: Any, size: tuple[int, int]) -> Statement | None:
-    """Read the extent of the volume, unless its shape shows that it is of something else."""
+    """Read the extent of the volume, unless its shape shows that it belongs to something else."""
     width, height = (float(header.get(f"ImagedVolume{side}") or 0) for side in ("Width", "Height"))
     x, y = 1e3 * width / size[0], 1e3 * height / size[1]
     if min(x, y) <= 0 or differs(x, y):

@@ -1,7 +1,7 @@
-"""What a file claims, held against what it holds, before anything is planned by it.
+"""What a file claims, checked against what it holds before anything relies on it.
 
-One flipped bit makes a slide of gigapixels out of a small one. All sizes are checked here: against
-the number of tiles that are listed, the bytes these have, and a few of these bytes.
+One flipped bit turns a small slide into one of gigapixels. All sizes are checked here: against the
+number of listed tiles, their byte counts, and some of their bytes.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _SINGLE = (WIDTH, HEIGHT, COMPRESSION, SAMPLES, ROWS_PER_STRIP, PLANAR, TILE_WID
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
 _ZSTD = (50000, 34926)
 _JPEG2000 = (33003, 33004, 33005, 34712)
-# Bytes out per byte in: exact bounds of LZW, deflate and PackBits; JPEG needs half a byte for a
-# block of 64 bytes, and subsampled ones less; others that claim more than this are not pictures.
+# Bytes out per byte in: exact bounds for LZW, deflate and PackBits; JPEG needs half a byte per
+# block of 64 bytes, less when subsampled; others that claim more than this do not hold pictures.
 _RATIOS = {_NONE: 1, _LZW: 2000, _DEFLATE: 1040, _PACKBITS: 64, _JPEG: 1500}
 _DECODERS = {
     _LZW: imagecodecs.lzw_decode,
@@ -62,7 +62,7 @@ _DECODERS = {
     _ZSTD: imagecodecs.zstd_decode,
 }
 _OTHER_RATIO = 100_000
-# Below this, a small file may well claim it: an empty tile costs nothing.
+# Below this, even a small file may claim it: empty tiles cost nothing.
 _SLACK_BYTES = 4 << 20
 _MOST_SAMPLES = 64
 _YCBCR = 6
@@ -76,14 +76,14 @@ _HEAD_BYTES = 1 << 16
 
 
 class FalseClaimError(RefusedError):
-    """A header that says more than the file holds."""
+    """A header that claims more than the file holds."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}; copy it again from where it came")
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is not a plain file with something in it, without opening it.
+    """Refuse anything but a plain, non-empty file, without opening it.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def check_header(path: Path) -> None:
 
 
 def _check_sound(directory: Directory) -> None:
-    """Refuse an image without the tags that every image has, or readers take a smaller one."""
+    """Refuse an image without the tags that every image has: readers would take a smaller one."""
     for tag in _SINGLE:
         entry = directory.entries.get(tag)
         if entry is not None and entry.count != 1:
@@ -145,15 +145,15 @@ def _check_sound(directory: Directory) -> None:
 
 
 def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
-    """Hold the sizes of the levels that a reader found against the file.
+    """Check the sizes of the levels that a reader found against the file.
 
     Parameters
     ----------
     path
         The file.
     level_sizes
-        (width, height) per level. Sizes that no directory of the file has are the reader's own
-        doing (it knows formats with other rules) and are not judged.
+        (width, height) per level. Sizes that no directory of the file has come from the reader
+        itself (it knows formats with other rules) and are not judged.
 
     Raises
     ------
@@ -171,18 +171,18 @@ def check_claims(path: Path, level_sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def missing_data(path: Path, level_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """Say what lies beyond the end of the file, or was never written into it, level by level."""
-    said = [
+    """Return, per level, what lies beyond the end of the file or was never written into it."""
+    claims = [
         f"the file ends before its data: {int(lost.grid.sum())} of {lost.grid.size} parts of "
         f"level {level} are missing; is it fully copied?"
         for level, lost in lost_parts(path, level_sizes).items()
     ]
     header = _header(path)
     if header is not None:
-        said += _zeros(header, level_sizes)
+        claims += _zeros(header, level_sizes)
     if header is not None and header.cut_off:
-        said.append("the file ends before its list of images does; is it fully copied?")
-    return tuple(said)
+        claims.append("the file ends before its list of images does; is it fully copied?")
+    return tuple(claims)
 
 
 def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
@@ -197,14 +197,14 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
         if share >= _LEAST_EMPTY:
             yield (
                 f"about {100 * share:.2g} % of level {list(level_sizes).index(directory.size)} "
-                "holds nothing but zeros and is read as black: padding, or an unfinished copy?"
+                "holds only zeros and is read as black: padding, or an unfinished copy?"
             )
 
 
 def _places(
     directory: Directory, offsets: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return where to look into a level, at most `_MOST_LOOKS` offsets spread over it."""
+    """Return offsets at which to sample a level, at most `_MOST_LOOKS`, spread over it."""
     offsets, counts = offsets[counts > 0], counts[counts > 0]
     if not len(offsets):
         return offsets
@@ -225,14 +225,14 @@ class LostParts:
     grid
         bool (rows, columns) of segments.
     segment
-        (width, height) of one in pixels.
+        (width, height) of a segment in pixels.
     """
 
     grid: NDArray[np.bool_]
     segment: tuple[int, int]
 
     def touch(self, box: tuple[int, int, int, int]) -> bool:
-        """Tell whether a box (x, y, width, height) of the level needs any of them."""
+        """Return whether a box (x, y, width, height) of the level needs any of them."""
         (x, y, width, height), (across, down) = box, self.segment
         rows = slice(y // down, -(-(y + height) // down))
         columns = slice(x // across, -(-(x + width) // across))
@@ -300,7 +300,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
     coding = directory.value(COMPRESSION, 1)
     if not len(present) or (coding in _NONE and directory.value(PHOTOMETRIC, 2) == _YCBCR):
         return  # All empty; or sub-sampled in a way of its own.
-    ratio = next((one for codes, one in _RATIOS.items() if coding in codes), _OTHER_RATIO)
+    ratio = next((limit for codes, limit in _RATIOS.items() if coding in codes), _OTHER_RATIO)
     typical = min(int(present.max()), header.file_size)
     slack = 0 if coding in _NONE else _SLACK_BYTES
     if directory.segment_bytes > typical * ratio + slack:
@@ -314,7 +314,7 @@ def _check_bytes(directory: Directory, header: Header, counts: NDArray[np.int64]
 def _check_sample(
     directory: Directory, header: Header, offsets: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
-    """Look into a few tiles or strips: all of another size tell that the header is wrong."""
+    """Decode a few tiles or strips: if all have another size, the header is wrong."""
     if not directory.is_tiled and len(counts) > 1:
         offsets, counts = offsets[:-1], counts[:-1]
     inside = np.flatnonzero((counts > 0) & (offsets + counts <= header.file_size))
@@ -322,7 +322,7 @@ def _check_sample(
         return
     chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLED).astype(int)]
     verdicts = [
-        _fits(directory, header, int(offsets[one]), int(counts[one])) for one in set(chosen)
+        _fits(directory, header, int(offsets[index]), int(counts[index])) for index in set(chosen)
     ]
     known = [verdict for verdict in verdicts if verdict is not None]
     if known and not any(known):
@@ -333,7 +333,7 @@ def _check_sample(
 
 
 def _fits(directory: Directory, header: Header, offset: int, count: int) -> bool | None:
-    """Tell whether a segment is as large as the header says; None where it does not tell."""
+    """Return whether a segment is as large as the header says; None where that is unknown."""
     coding = directory.value(COMPRESSION, 1)
     across, down = directory.segment
     if coding in _JPEG or coding in _JPEG2000:
@@ -350,7 +350,7 @@ def _decoded_length(coding: int, data: bytes, expected: int) -> int | None:
     """Count the bytes that a segment holds, no further than one more than expected."""
     if coding in _DEFLATE:
         return _inflated_length(data, expected)
-    decode = next((one for codes, one in _DECODERS.items() if coding in codes), None)
+    decode = next((decode for codes, decode in _DECODERS.items() if coding in codes), None)
     if decode is None:
         return None
     try:
@@ -366,7 +366,7 @@ def _inflated_length(data: bytes, expected: int) -> int | None:
             part = inflater.decompress(data, min(_STEP, expected + 1 - length))
             data, length = inflater.unconsumed_tail, length + len(part)
             if not part and not data:
-                return None  # Cut short: damage, of which another test knows more.
+                return None  # Cut short: damage that another check reports.
     except zlib.error:
         return None
     return length

@@ -1,4 +1,4 @@
-"""What a slide file says of itself, in our words."""
+"""The metadata of a slide file, in our terms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHITE = (255, 255, 255)
 
 @dataclass(frozen=True)
 class SlideMetadata:
-    """What a file says of itself.
+    """The metadata of a file.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ def tiffslide_metadata(handle: Any) -> SlideMetadata:
 
 
 def stated_number(value: object) -> float | None:
-    """Turn a property into a finite number, None where it is none."""
+    """Turn a property into a finite number, None where it is not one."""
     try:
         number = float(str(value))
     except ValueError:

@@ -25,7 +25,7 @@ _FLUORESCENCE = ("Fluor", "EmissionWavelength", "ExcitationWavelength")
 
 @dataclass(frozen=True)
 class Channel:
-    """What the OME metadata say of a channel; `colour` is one of red, green, blue, or empty."""
+    """A channel as the OME metadata describe it; `colour` is red, green, blue, or empty."""
 
     name: str
     colour: str
@@ -33,7 +33,7 @@ class Channel:
 
 
 def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
-    """Take every OME image as a picture, and after them the pages that OME does not speak of.
+    """Take every OME image as a picture, followed by the pages that OME does not mention.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
     """
     try:
         images = ElementTree.fromstring(tiff.ome_metadata or "").findall("{*}Image")
-        series = [one for one in tiff.series if one.kind == "ome"]
+        series = [series for series in tiff.series if series.kind == "ome"]
         if not series and len(images) == 1:
             pages = tuple(full_pages(tiff))
             return _interleaved(images[0], pages) or _without_places(images[0], pages)
@@ -51,7 +51,7 @@ def ome_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...] | None:
         found = [_picture(*both, tiff) for both in enumerate(zip(images, series, strict=True))]
     except (*BROKEN_TIFF, ElementTree.ParseError):
         return None
-    known = {page.offset for one in series for level in one.levels for page in level.pages if page}
+    known = {page.offset for ome in series for level in ome.levels for page in level.pages if page}
     rest = (page for page in full_pages(tiff) if page.offset not in known)
     found += [picture_of_page(len(found) + i, page) for i, page in enumerate(rest)]
     return tuple(found)
@@ -61,7 +61,9 @@ def _picture(number: int, both: tuple[Element, Any], tiff: tifffile.TiffFile) ->
     image, series = both
     name = (image.get("Name") or "").strip()
     pixels = image.find("{*}Pixels")
-    channels = [] if pixels is None else [_channel(one) for one in pixels.iterfind("{*}Channel")]
+    channels = (
+        [] if pixels is None else [_channel(element) for element in pixels.iterfind("{*}Channel")]
+    )
     planes, focus = _planes(series)
     copies = tuple(_planes(level)[0] for level in series.levels[1:])
     picture = Picture(
@@ -86,9 +88,9 @@ def _without_places(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ..
     sizes = {(page.imagewidth, page.imagelength, page.samplesperpixel) for page in pages}
     if pixels is None or len(sizes) > 1 or pixels.get("SizeC") != str(len(pages)):
         return None
-    channels = [_channel(one) for one in pixels.iterfind("{*}Channel")]
+    channels = [_channel(element) for element in pixels.iterfind("{*}Channel")]
     copies = [page.pages or () for page in pages]
-    reduced = tuple(tuple(one.aspage() for one in level) for level in zip(*copies, strict=False))
+    reduced = tuple(tuple(page.aspage() for page in level) for level in zip(*copies, strict=False))
     name = (image.get("Name") or "").strip()
     picture = Picture(0, name, pages, reduced, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
     return (in_order(picture, channels),)
@@ -102,11 +104,11 @@ def _interleaved(image: Element, pages: tuple[Any, ...]) -> tuple[Picture, ...] 
         return None
     if tuple(pixels.get(f"Size{axis}") for axis in "XYC") != size:
         return None
-    channels = [_channel(one) for one in pixels.iterfind("{*}Channel")]
-    copies = tuple((one.aspage(),) for one in page.pages or ())
+    channels = [_channel(element) for element in pixels.iterfind("{*}Channel")]
+    copies = tuple((reduced.aspage(),) for reduced in page.pages or ())
     name = (image.get("Name") or "").strip()
     picture = Picture(0, name, (page,), copies, mpp=ome_mpp(pixels), ome=True, role=role_of(name))
-    rest = tuple(picture_of_page(i, one) for i, one in enumerate(pages[1:], 1))
+    rest = tuple(picture_of_page(i, other) for i, other in enumerate(pages[1:], 1))
     return (in_order(picture, channels), *rest)
 
 
@@ -127,7 +129,7 @@ def _planes(series: Any) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     ]
     picked = [0]
     for size, wanted in zip(shape, channels, strict=True):
-        picked = [index * size + one for index in picked for one in wanted]
+        picked = [index * size + channel for index in picked for channel in wanted]
     pages = tuple(None if series.pages[i] is None else series.pages[i].aspage() for i in picked)
     others = {a: n for a, n in zip(axes, shape, strict=True) if a != "C" and n > 1}
     if not others:
@@ -154,14 +156,14 @@ def _channel(element: Element) -> Channel:
 
 
 def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
-    """Put red, green and blue in order, or say why the channels are not these.
+    """Put red, green and blue in order, or say why the channels are something else.
 
     Parameters
     ----------
     picture
         With one page for each channel.
     channels
-        What is known of them, possibly nothing.
+        What is known of the channels, possibly nothing.
     """
     planes, n = picture.planes, len(picture.planes)
     samples = int(planes[0].samplesperpixel)
@@ -177,8 +179,8 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
         return replace(picture, refusal=f"it holds {n} pictures in the place of channels")
     described = any(channel.name or channel.colour for channel in channels)
     if (described and not (complete and len(channels) == n)) or (n != 3 and not complete):
-        said = f" ({names})" if names else ""
-        return replace(picture, refusal=f"it holds {n} grey channels{said}, not red, green, blue")
+        named = f" ({names})" if names else ""
+        return replace(picture, refusal=f"it holds {n} grey channels{named}, not red, green, blue")
     return replace(
         picture,
         planes=tuple(planes[i] for i in order),
@@ -190,15 +192,15 @@ def in_order(picture: Picture, channels: Sequence[Channel]) -> Picture:
 def _samples_in_order(
     picture: Picture, channels: Sequence[Channel], names: str, order: list[int] | None
 ) -> Picture:
-    """Put the samples of one page in order, where every one of them has a name."""
+    """Put the samples of one page in order, where every sample has a name."""
     samples = int(picture.planes[0].samplesperpixel)
     if len(channels) != samples or samples < 3:
         return picture
     if order is not None:
         return replace(picture, order=(order[0], order[1], order[2]))
     if any(channel.name for channel in channels):
-        said = f"its samples are named {names}; they are taken as red, green and blue"
-        return replace(picture, warnings=(*picture.warnings, said))
+        note = f"its samples are named {names}; they are taken as red, green and blue"
+        return replace(picture, warnings=(*picture.warnings, note))
     return picture
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.readers.base import BROKEN_TIFF, Reader, RefusedError, TileError
-from wsi_sampath.slides.readers.checked import checked
+from wsi_sampath.slides.readers.cross_check import checked
 from wsi_sampath.slides.readers.file_checks import (
     FalseClaimError,
     check_claims,
@@ -54,7 +54,7 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
     ------
     WsiError
         ``unreadable`` where the file is missing, empty or refused by all, with each one's reason;
-        ``bad-input`` for an unknown reader name, or a picture that is not there.
+        ``bad-input`` for an unknown reader name, or a picture that does not exist.
     """
     if reader != "auto" and reader not in READERS:
         raise WsiError("bad-input", f"no reader {reader!r}; there are: auto, {', '.join(READERS)}")
@@ -77,7 +77,9 @@ def _open(path: Path, reader: str, image: int | None) -> Reader:
     if own is not None and reader in ("auto", "tiff"):
         return own
     try:
-        for name in ("openslide", "tiffslide") if reader == "auto" else {reader} - {"tiff"}:
+        for name in READERS if reader == "auto" else (reader,):
+            if name == "tiff":
+                continue
             try:
                 return _checked(name, path, own, image)
             except FalseClaimError:
@@ -91,7 +93,7 @@ def _open(path: Path, reader: str, image: int | None) -> Reader:
 
 
 def _own_view(path: Path, image: int | None) -> tuple[TiffReader | None, dict[str, str]]:
-    """Open the file directly: what the other readers make of it is held against that."""
+    """Open the file directly, to check the other readers against it."""
     try:
         own = TiffReader(path, image)
     except RefusedError:
@@ -103,7 +105,7 @@ def _own_view(path: Path, image: int | None) -> tuple[TiffReader | None, dict[st
 
 
 def _hold(opened: Reader, path: Path) -> None:
-    """Hold what a reader found against the file; close it where the file cannot hold that."""
+    """Check what a reader found against the file; close the reader where they disagree."""
     try:
         check_claims(path, opened.metadata.level_sizes)
     except FalseClaimError:

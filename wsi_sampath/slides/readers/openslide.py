@@ -67,7 +67,7 @@ class OpenSlideReader:
     ) -> Any:
         # An OpenSlide handle that failed once refuses every later call, so one bad tile (or one
         # hiccup of a network disk) would cost the rest of the slide: reopen, try once more. The
-        # second try has a handle of its own, which no other thread's bad tile can spoil.
+        # second try has its own handle, which no other thread's bad tile can spoil.
         self._reopen(failed)
         with self._fresh() as handle:
             try:
@@ -94,7 +94,7 @@ class OpenSlideReader:
 def _refuse_absurd_tiles(properties: Mapping[str, Any]) -> None:
     """Refuse a damaged header that OpenSlide believes.
 
-    It would end the whole process when it cannot get the memory for such a tile.
+    OpenSlide would end the whole process if it could not allocate such a tile.
     """
     for level in range(int(properties.get("openslide.level-count") or 0)):
         sides = (properties.get(f"openslide.level[{level}].tile-{s}") for s in ("width", "height"))

@@ -1,4 +1,4 @@
-"""Whether a level shows the same picture as the level above it, told from a few small places."""
+"""Whether a level shows the same picture as the level above it, judged from a few small places."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Read = Callable[[int, int, int, int], Rgb]
 Size = tuple[int, int]
 Place = tuple[float, float]
 Item = TypeVar("Item")
-# Sides of a place, in pixels of the lower and of the upper level; cells are what is compared.
+# Sides of a place, in pixels of the lower and of the upper level; means over cells are compared.
 _PLACE_PX, _MOST_UPPER_PX, _CELL_PX = 32, 512, 8
 _SMALL_PX = 1 << 18
 _FIXED: tuple[Place, ...] = ((0.5, 0.5), (0.3, 0.65))
 _MANY = tuple(((x + 0.5) / 8, (y + 0.5) / 8) for y in range(8) for x in range(8))
-# In grey values. Empty areas may be filled by another white than the glass that was scanned.
+# In grey values. Empty areas may be filled with another white than that of the scanned glass.
 _NEAR, _FAR, _FLAT = 24.0, 60.0, 8.0
 _LEAST_CORRELATION = 0.5
 
@@ -35,11 +35,11 @@ def same_picture(
     Parameters
     ----------
     upper, lower
-        How to read boxes (x, y, width, height) of a level, and its (width, height). What raises
-        `TileError` is left out.
+        How to read boxes (x, y, width, height) of a level, and its (width, height). Boxes that
+        raise `TileError` are left out.
     places
-        Relative (x, y), 0 to 1, where there is something to see in the upper level. Places where
-        there is something to see in the lower one are added, and two fixed ones.
+        Relative (x, y), 0 to 1, of detail in the upper level. Places with detail in the lower level
+        are added, and two fixed ones.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def same_picture(
         None where nothing could be compared.
     """
     pairs = list(_pairs(upper, lower, (*places, *_busiest(*lower), *_FIXED)))
-    # Nearly all of a level may be damaged, and its few intact parts tell as much.
+    # Nearly all of a level may be damaged; its few intact parts are evidence enough.
     pairs = pairs or list(_pairs(upper, lower, _MANY))
     if not pairs:
         return None
@@ -103,7 +103,7 @@ def _of_level(read: Callable[[int, int, int, int, int], Rgb], level: int) -> Rea
 
 
 def _busiest(read: Read, size: Size) -> Iterator[Place]:
-    """Yield the two places of a small level where there is most to see."""
+    """Yield the two places of a small level with the most detail."""
     if size[0] * size[1] > _SMALL_PX or min(size) < 2 * _CELL_PX:
         return
     try:
@@ -162,7 +162,7 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _varying(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the mean colour off: two pictures of one stain are not alike for their colour alone."""
+    """Subtract the mean colour: pictures of one stain are not the same for their colour alone."""
     colours = cells.reshape(-1, cells.shape[-1])
     varying: NDArray[np.float64] = colours - colours.mean(0)
     return varying

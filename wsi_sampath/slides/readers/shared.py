@@ -1,7 +1,7 @@
-"""A reader that one thread at a time may use, behind the face of one for many threads.
+"""A reader for one thread at a time, behind the interface of one for many threads.
 
 The first thread that reads uses the handle of this process. Threads that would have to wait get
-processes of their own, which open the same file; they are started when they are first needed.
+their own processes, which open the same file and are started when they are first needed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SharedReader:
 
     @property
     def decoded_px(self) -> int | None:
-        """What the processes decode is not counted."""
+        """Not counted: the processes decode on their own."""
         return None
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
@@ -55,7 +55,7 @@ class SharedReader:
         try:
             answer = process.ask(box)
         except (OSError, EOFError):
-            # It was killed; it is not put back, and its box is not lost.
+            # The process was killed: it is not reused, and its box is not lost.
             with self._own_lock:
                 return self._own.read(*box)
         self._idle.put(process)
@@ -108,7 +108,7 @@ class ReaderProcess:
     def close(self) -> None:
         """End the process."""
         for stream in (self._process.stdin, self._process.stdout):
-            # What a dead process did not take cannot be flushed to it.
+            # Data that a dead process did not read cannot be flushed.
             with suppress(OSError):
                 cast(IO[bytes], stream).close()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""How large a slide says it is: all that its file states, and which statement counts.
+"""The scale of a slide: everything that its file states, and the statement that counts.
 
 From the most to the least trusted: OME-XML; the scanner's own metadata (Aperio, Philips, Leica,
 Ventana, or whatever vendor OpenSlide knows, DICOM among them); the description of a TIFF; its
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from wsi_sampath.slides.mpp import differs, spoken_mpp
+from wsi_sampath.slides.mpp import differs, format_mpp
 from wsi_sampath.slides.readers.base import BROKEN_TIFF
 from wsi_sampath.slides.readers.dicom_scale import dicom_statements
 from wsi_sampath.slides.readers.metadata import SlideMetadata
-from wsi_sampath.slides.readers.tiff_statements import (
+from wsi_sampath.slides.readers.tiff_scale import (
     OME,
     PLACEHOLDER_UM,
     TAGS,
@@ -25,27 +25,27 @@ from wsi_sampath.slides.readers.tiff_statements import (
     tiff_statements,
 )
 
-# Vendors of which a reader says no more than what stands in places that we read ourselves.
+# Vendors whose scale readers take only from places that we read ourselves.
 _PLAIN_VENDORS = frozenset({"", "aperio", "generic-tiff", "ome", "generic"})
 _LOW_TRUST = frozenset({"ImageJ description", "TIFF description", TAGS})
 
 
 @dataclass(frozen=True)
 class StatedScale:
-    """What the file says of its scale, as taken.
+    """The scale of a file, as chosen from its statements.
 
     Attributes
     ----------
     mpp
         (x, y) in um per level-0 pixel, None if the file states nothing usable.
     stated_by
-        Where that stands.
+        Where the file states it.
     objective
         Magnification, None if not stated.
     warnings
         Contradictions and oddities, for the user.
     hint
-        For a message about a missing mpp: what the file says that is not a measurement.
+        What the file says that is not a measurement, for the message about a missing mpp.
     """
 
     mpp: tuple[float, float] | None
@@ -56,7 +56,7 @@ class StatedScale:
 
 
 def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScale:
-    """Find out what a file says of its scale, and choose the most trusted statement.
+    """Collect what a file says about its scale, and choose the most trusted statement.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
         return StatedScale(None, objective=objective, hint=_hint(stated, objective))
     first = found[0]
     mpp, doubts = _both_axes(first)
-    # What better places say, and cannot be used, is not replaced by a worse one unsaid.
-    lost = tuple(f"{one}; taken: {spoken_mpp(*mpp)} ({first.source})" for one in stated.lost)
+    # An unusable statement in a better place is not silently replaced by a worse one.
+    lost = tuple(f"{reason}; taken: {format_mpp(*mpp)} ({first.source})" for reason in stated.lost)
     lost = lost if first.source != OME else ()
     warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
     return StatedScale(mpp, first.source, objective, warnings)
@@ -86,18 +86,18 @@ def contradictions(
 ) -> tuple[str, ...]:
     """Return one sentence that names all statements that differ from the one taken by over 1 %."""
     against = [
-        f"{one.source} {spoken_mpp(one.x or one.y or 0.0, one.y or one.x or 0.0)}"
-        for one in others
+        f"{other.source} {format_mpp(other.x or other.y or 0.0, other.y or other.x or 0.0)}"
+        for other in others
         if any(
             value is not None and differs(value, mine)
-            for value, mine in zip((one.x, one.y), taken, strict=True)
+            for value, mine in zip((other.x, other.y), taken, strict=True)
         )
     ]
     if not against:
         return ()
     return (
-        f"the file contradicts itself: {source} says {spoken_mpp(*taken)} per pixel, "
-        f"{', '.join(against)}; taken: {spoken_mpp(*taken)} ({source}); "
+        f"the file contradicts itself: {source} says {format_mpp(*taken)} per pixel, "
+        f"{', '.join(against)}; taken: {format_mpp(*taken)} ({source}); "
         "--slide-mpp gives another",
     )
 
@@ -110,22 +110,22 @@ def _file_statements(path: Path, size: tuple[int, int]) -> Statements:
         with tiff:
             return tiff_statements(tiff, size)
     except (*BROKEN_TIFF, ElementTree.ParseError):
-        return Statements(doubts=("what its tags say of the scale could not be read",))
+        return Statements(doubts=("what its tags say about the scale could not be read",))
 
 
 def _with_reader(
     stated: tuple[Statement, ...], reader: str, metadata: SlideMetadata
 ) -> tuple[Statement, ...]:
-    """Put what the reader says into its place among the statements of the file."""
+    """Rank what the reader says among the statements of the file."""
     mpp, vendor = metadata.mpp, metadata.vendor
     if mpp is None:
         return stated
     if vendor in _PLAIN_VENDORS:
-        # It read one of the places that were read here: it counts where that was not possible.
+        # The reader used a place that is read here, too: it counts only where that failed.
         measured = max(mpp) <= PLACEHOLDER_UM
         return stated or ((Statement(f"the reader {reader}", *mpp),) if measured else ())
-    better = [one for one in stated if one.source == OME]
-    worse = [one for one in stated if one.source in _LOW_TRUST]
+    better = [statement for statement in stated if statement.source == OME]
+    worse = [statement for statement in stated if statement.source in _LOW_TRUST]
     return (*better, Statement(f"{vendor} metadata", *mpp), *worse)
 
 

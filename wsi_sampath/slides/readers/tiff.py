@@ -47,8 +47,8 @@ class _Part:
 class TiffReader:
     """Tiles of a TIFF decoded directly. Thread-safe.
 
-    Takes Aperio SVS, generic TIFF and OME-TIFF, in tiles or strips, of whatever samples
-    `tiff_pixels` knows to be RGB.
+    Reads Aperio SVS, generic TIFF and OME-TIFF, in tiles or strips, of any samples that
+    `tiff_pixels` can turn into RGB.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class TiffReader:
     TileError
         Where the file is of another kind, or its pixels are not OpenSlide's.
     RefusedError
-        Where no RGB can be made of it.
+        Where it cannot be turned into RGB.
     WsiError
         ``bad-input`` where there is no such image.
     """
@@ -141,7 +141,7 @@ class TiffReader:
         return data
 
     def _settle(self) -> None:
-        """Decide by some tiles what the tags say too little of."""
+        """Decide by some tiles what the tags leave open."""
         first = self._pages[0]
         samples, warnings = settle(first.samples, self._sampled() if not first.compared else [])
         self._pages = tuple(replace(page, samples=samples) for page in self._pages)
@@ -179,7 +179,7 @@ class TiffReader:
         self.metadata = replace(self.metadata, warnings=(*self.metadata.warnings, *warnings))
 
     def _agree(self, path: Path, layout: Layout) -> None:
-        """Take OpenSlide's word for the metadata, and compare pixels with it."""
+        """Take the metadata from OpenSlide, and compare pixels with it."""
         self._check_that_it_decodes()
         try:
             reference: Reader = OpenSlideReader(path)
@@ -225,8 +225,8 @@ class TiffReader:
         holes = any((page.counts == 0).any() for page in self._pages)
         as_ours = stated.level_sizes == own.level_sizes and len(own.level_sizes) > 1
         if holes and stated.vendor == "aperio" and as_ours:
-            # It takes a hole for a fault of the scanner, distrusts what lies over it in the lower
-            # levels, and paints that from the finest level.
+            # OpenSlide takes a hole for a fault of the scanner, distrusts the lower levels there,
+            # and paints that area from the finest level.
             raise TileError("tiles are missing; OpenSlide mends that")
         self._compare(reference, layout)
 
@@ -239,7 +239,7 @@ class TiffReader:
                 theirs = _try(reference, sizes.index((page.width, page.height)), box)
                 pairs.append((level, box, _try(self, level, box), theirs))
         if all(theirs is None for *_, theirs in pairs) and any(p[2] is not None for p in pairs):
-            return  # It opens the file, but knows nothing of its tiles.
+            return  # OpenSlide opens the file, but knows nothing of its tiles.
         for level, box, ours, theirs in pairs:
             tolerance = 0 if self._pages[level].exact else _JPEG2000_TOLERANCE
             if _same(ours, theirs, tolerance) or self._says_otherwise(level, box):
@@ -255,7 +255,7 @@ class TiffReader:
             return False
 
     def check_boxes(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-        """Yield boxes of level 0 where there is most to see, and the corners of lower levels."""
+        """Yield boxes of level 0 with the most detail, and the corners of lower levels."""
         page = self._pages[0]
         for tile in _busiest(page, _CHECKS):
             row, column = divmod(tile, page.columns)
@@ -267,14 +267,14 @@ class TiffReader:
 
 
 def _busiest(page: TiledPage, n: int) -> list[int]:
-    """Return the tiles with most bytes in each of n parts of a level."""
+    """Return the tiles with the most bytes in each of n parts of a level."""
     weight = np.where(page.counts > page.most_bytes, 0, page.counts)
     parts = np.array_split(np.arange(len(weight)), min(n, len(weight)))
     return [int(tiles[weight[tiles].argmax()]) for tiles in parts]
 
 
 def _places(page: TiledPage) -> Iterator[Place]:
-    """Yield where in a level there is most to see."""
+    """Yield the places of a level with the most detail."""
     for index in _busiest(page, _PLACES):
         row, column = divmod(index, page.columns)
         x, y = (column + 0.5) * page.tile_width, (row + 0.5) * page.tile_height
@@ -310,7 +310,7 @@ def _parts(page: TiledPage, box: tuple[int, int, int, int]) -> Iterator[_Part]:
 
 
 def _shares(place: int, step: int, start: int, length: int) -> tuple[slice, slice]:
-    """Cut a tile and a box to what they have in common, along one axis."""
+    """Intersect a tile and a box along one axis."""
     origin = place * step
     first, last = max(origin, start), min(origin + step, start + length)
     return slice(first - origin, last - origin), slice(first - start, last - start)

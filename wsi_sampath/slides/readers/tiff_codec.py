@@ -1,7 +1,7 @@
-"""Decode one tile of a TIFF, and tell a damaged tile from a good one.
+"""Decode one tile of a TIFF, and detect damaged ones.
 
 JPEG decoders patch over damage: they fill what is missing with grey and only warn, and the warning
-does not reach Python. OpenSlide refuses such tiles; so do we, by signs of our own.
+does not reach Python. OpenSlide refuses such tiles; so do we, by our own evidence.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FAILURES = (
 
 
 def tile_decoder(page: Any) -> Callable[[bytes, int], Raw]:
-    """Return the function that decodes the tiles of a page; it needs the file no longer.
+    """Return the function that decodes the tiles of a page; it no longer needs the file.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ def tile_decoder(page: Any) -> Callable[[bytes, int], Raw]:
 
 
 def contradicts_tag(page: Any, data: bytes) -> bool:
-    """Tell whether a JPEG tile says of its colours other than the tag PhotometricInterpretation.
+    """Return whether a JPEG tile contradicts the tag PhotometricInterpretation about its colours.
 
-    The tile is right: it was made by the encoder, the tag by whoever put it into the file.
+    The tile is right: the encoder wrote it, while the tag comes from whatever assembled the file.
     """
     if page.compression != 7 or page.samplesperpixel != 3 or page.planarconfig != 1:
         return False
@@ -110,7 +110,7 @@ def contradicts_tag(page: Any, data: bytes) -> bool:
 def _jpeg_colours(data: bytes) -> int:
     """Return the tag's number for the colours that Adobe's or the JFIF marker state; 0 if none.
 
-    `libjpeg` goes by the same two.
+    `libjpeg` uses the same two.
     """
     at, jfif = 2, False
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
@@ -130,7 +130,7 @@ def _strip_shape(page: Any) -> tuple[int, int]:
 
 
 def _check_size(size: tuple[int, int] | None, most: tuple[int, int], index: int) -> None:
-    # A damaged header may ask for gigapixels: better to see that before the memory is taken.
+    # A damaged header may ask for gigapixels: check before the memory is allocated.
     if size is None:
         raise TileError(f"tile {index}: the header of the image is damaged")
     if not (0 < size[0] <= most[0] and 0 < size[1] <= most[1]):
@@ -165,10 +165,10 @@ def _number(data: bytes, at: int, length: int) -> int:
 
 
 def _is_cut_short(data: bytes, tile: Raw, decode: Callable[[bytes], Raw]) -> bool:
-    """Tell whether the decoder ran out of data before the last pixel.
+    """Return whether the decoder ran out of data before the last pixel.
 
-    It then leaves the rest mid-grey. A picture may be grey there in truth: only where data are
-    missing do a few bytes more before the end change anything.
+    It then leaves the rest mid-grey. A picture may truly be grey there: only where data are missing
+    do a few more bytes before the end change anything.
     """
     end = data.rfind(_END_OF_IMAGE)
     if end < 0:

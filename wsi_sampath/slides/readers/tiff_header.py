@@ -1,7 +1,7 @@
-"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unbelieved.
+"""The directories of a TIFF, read with nothing but `struct`: what a header claims, unchecked.
 
-Libraries allocate and loop by what a header says. This reads the same numbers in bounded time and
-memory, so that they can be held against the file first. After TIFF 6.0 and the BigTIFF design.
+Libraries allocate and loop by what a header says. This module reads the same numbers in bounded
+time and memory, so that they can be checked first. After TIFF 6.0 and the BigTIFF design.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _TYPE_SIZES |= {16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _NDPI = 65420
-# Of an offset or a count that is read: two of them add up without overflow.
+# Limit of an offset or a count: two of them add up without overflow.
 _LARGEST = np.uint64(1 << 61)
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES = 256, 257, 258, 259, 262, 277
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 278, 279, 284
@@ -32,7 +32,7 @@ _NEEDED = (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS)
 
 @dataclass(frozen=True)
 class Entry:
-    """A tag: where its values lie in the file, and how many it says there are."""
+    """A tag: where its values lie in the file, and how many it claims."""
 
     kind: int
     count: int
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """One image of a TIFF, as its header has it.
+    """One image of a TIFF, as its header describes it.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Directory:
 
     @property
     def is_flat(self) -> bool:
-        """Whether nothing but its size decides how many segments there are."""
+        """Whether its size alone decides how many segments there are."""
         depth_free = self.value(_DEPTH, 1) == 1
         return depth_free and (self.is_tiled or ROWS_PER_STRIP in self.values)
 
@@ -127,7 +127,7 @@ class Header:
     order
         ``"<"`` or ``">"``.
     directories
-        Those that lie inside the file, the ones below others among them.
+        Those that lie inside the file, including sub-directories.
     cut_off
         Whether the chain of directories leads beyond the end of the file.
     """
@@ -186,7 +186,7 @@ class _Walk:
             return []
         data = self._read(entry.position, entry.size)
         kind = np.dtype(self.order + _INTEGERS[entry.kind])
-        return [] if data is None else [int(one) for one in np.frombuffer(data, kind)]
+        return [] if data is None else [int(number) for number in np.frombuffer(data, kind)]
 
     def _directory(self, offset: int) -> tuple[Directory, int] | None:
         head, wide = (8, 20) if self.big else (2, 12)
@@ -199,7 +199,7 @@ class _Walk:
             return None
         entries = dict(self._entry(body, at, offset + head) for at in range(0, len(body), wide))
         self.cut_off |= any(self._is_cut_off(entries[tag]) for tag in _NEEDED if tag in entries)
-        after = self._read(offset + head + len(body), 8 if self.big else 4, told=False)
+        after = self._read(offset + head + len(body), 8 if self.big else 4, needed=False)
         values = {tag: self._first(entry) for tag, entry in entries.items()}
         plain = {tag: value for tag, value in values.items() if value is not None}
         return Directory(entries, plain), 0 if after is None else self._number(after)
@@ -218,12 +218,12 @@ class _Walk:
 
     def _first(self, entry: Entry) -> int | None:
         kind = _INTEGERS.get(entry.kind)
-        data = self._read(entry.position, _TYPE_SIZES.get(entry.kind, 1), told=False)
+        data = self._read(entry.position, _TYPE_SIZES.get(entry.kind, 1), needed=False)
         return None if kind is None or data is None or not entry.count else self._number(data)
 
-    def _read(self, offset: int, count: int, *, told: bool = True) -> bytes | None:
+    def _read(self, offset: int, count: int, *, needed: bool = True) -> bytes | None:
         if offset + count > self.file_size:
-            self.cut_off |= told
+            self.cut_off |= needed
             return None
         self.stream.seek(offset)
         return self.stream.read(count)
@@ -238,7 +238,7 @@ def read_header(path: Path) -> Header | None:
     Returns
     -------
     Header or None
-        None for other files, and for NDPI, which has rules of its own.
+        None for other files, and for NDPI, which has its own rules.
     """
     with path.open("rb") as stream:
         file_size = stream.seek(0, 2)

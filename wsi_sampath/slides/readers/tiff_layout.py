@@ -1,4 +1,4 @@
-"""Which of the pictures in a TIFF is the slide, and which of them may be its lower levels."""
+"""The pictures in a TIFF: which one is the slide, and which may be its lower levels."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class Picture:
     Attributes
     ----------
     number
-        By which ``--image`` picks it: its page, or its image in the OME metadata.
+        The number for ``--image``: its page, or its image in the OME metadata.
     name
         As stated by the file.
     planes
         The page it is on; three pages where red, green and blue are kept apart.
     reduced
-        The same of every reduced copy that the file ties to it.
+        The same for every reduced copy that the file links to it.
     mpp
         (x, y) in um per pixel, None if not stated.
     ome
-        Whether the OME metadata speak of it.
+        Whether the OME metadata mention it.
     refusal
-        Why no RGB can be made of it, empty where it can.
+        Why it cannot be turned into RGB, empty where it can.
     warnings
-        Sentences for the user, where this picture is read.
+        Sentences for the user if this picture is read.
     role
-        What it is in place of a scan: ``"label"``, ``"macro"``...; empty for a scan.
+        What it is instead of a scan: ``"label"``, ``"macro"``...; empty for a scan.
     of_stack
-        Whether it is one plane of several that the file has of it.
+        Whether it is one of several planes of a stack.
     order
         Which samples of its pages are red, green and blue.
     """
@@ -101,7 +101,7 @@ def plain_pictures(tiff: tifffile.TiffFile) -> tuple[Picture, ...]:
 
 
 def full_pages(tiff: tifffile.TiffFile) -> Iterator[Any]:
-    """Yield the pages of a TIFF, each with all of its tags."""
+    """Yield the pages of a TIFF, each with all its tags."""
     for index in range(len(tiff.pages)):
         page: Any = tiff.pages[index]
         yield page.aspage()
@@ -112,14 +112,14 @@ def picture_of_page(number: int, page: Any) -> Picture:
     name = _page_name(page)
     pages = [page, *(copy.aspage() for copy in page.pages or ())]
     # Some writers put the scan itself below a page that holds its thumbnail.
-    largest = max(pages, key=lambda one: one.imagewidth * one.imagelength)
-    copies = tuple((one,) for one in pages if one is not largest)
+    largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
+    copies = tuple((page,) for page in pages if page is not largest)
     role = role_of(name) or _role_of_flags(int(page.subfiletype))
     return Picture(number, name, (largest,), copies, role=role)
 
 
 def role_of(name: str) -> str:
-    """Tell from its name what a picture is in place of a scan; empty where it may be one.
+    """Return what a picture is by its name, if not a scan; empty where it may be a scan.
 
     Long names are titles, in which such a word may mean anything.
     """
@@ -136,7 +136,7 @@ def choose(pictures: Sequence[Picture], number: int | None) -> tuple[Picture, tu
     Returns
     -------
     (Picture, tuple of str)
-        The picture, and what the user should know of the choice.
+        The picture, and what the user should know about the choice.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def _by_area(picture: Picture) -> tuple[int, int]:
 
 
 def _is_finer(picture: Picture, largest: Picture) -> bool:
-    """Tell a scan from a macro that is larger than it: by resolution, where shapes differ too."""
+    """Distinguish a scan from a larger macro: by resolution, where the shapes differ too."""
     if picture.mpp is None or largest.mpp is None or not picture.is_tiled:
         return False
     other_shape = not has_shape_of(picture.size, largest.size, slack=0.05)
@@ -191,7 +191,7 @@ def _is_finer(picture: Picture, largest: Picture) -> bool:
 
 
 def has_shape_of(size: tuple[int, int], other: tuple[int, int], slack: float = 0.02) -> bool:
-    """Tell whether two pictures have the same ratio of width to height, but for rounding."""
+    """Return whether two pictures have the same ratio of width to height, but for rounding."""
     expected = other[0] * size[1] / other[1]
     return abs(size[0] - expected) <= max(2, slack * expected)
 
@@ -199,8 +199,8 @@ def has_shape_of(size: tuple[int, int], other: tuple[int, int], slack: float = 0
 def lower_levels(chosen: Picture, pictures: Iterable[Picture]) -> list[tuple[Any, ...]]:
     """Return what may be lower levels of a picture, largest first: planes of each.
 
-    Reduced copies, and whatever other page of the file has its shape; what they show is not looked
-    at here.
+    Reduced copies, and any other page of the file with its shape; what they show is not checked
+    here.
     """
     others = [p.planes for p in pictures if p is not chosen and not p.role and not p.refusal]
     return sorted(

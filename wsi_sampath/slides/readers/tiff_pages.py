@@ -25,7 +25,7 @@ from wsi_sampath.slides.readers.tiff_layout import Picture, choose, lower_levels
 from wsi_sampath.slides.readers.tiff_pixels import Raw, Samples, samples_of
 
 # Formats that tifffile knows and that are laid out as plain pages. Others place their tiles by
-# rules of their own (overlaps in BIF, restart markers in NDPI) which only OpenSlide knows.
+# their own rules (overlaps in BIF, restart markers in NDPI), which only OpenSlide knows.
 _PLAIN_FLAGS = frozenset(
     {"svs", "ome", "shaped", "uniform", "imagej", "qpi", "geotiff", "gdal", "subifd"}
     | {"multipage", "volumetric", "virtual", "frame", "indica", "mrc"}
@@ -41,13 +41,13 @@ ReadBytes = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Where the tiles of a page lie, or of one colour of it.
+    """Where the tiles of a page, or of one of its colours, lie.
 
     Attributes
     ----------
     offsets, counts
-        int64 (n,): first byte and number of bytes of every tile, row by row; a tile of no bytes
-        was left out by the writer.
+        int64 (n,): first byte and number of bytes of every tile, row by row; the writer left out
+        tiles of no bytes.
     decode
         (bytes, index of the tile) -> (h, w, samples), which covers the tile as far as it lies
         inside the level; raises `TileError`.
@@ -69,11 +69,11 @@ class TiledPage:
     planes
         One, or one for each colour.
     samples
-        How what is decoded becomes RGB.
+        How decoded samples become RGB.
     exact
-        Whether two right decoders give the same pixels (JPEG 2000 leaves them to rounding).
+        Whether two correct decoders give the same pixels (in JPEG 2000 rounding is free).
     compared
-        Whether OpenSlide is known to read such pages rightly.
+        Whether OpenSlide is known to read such pages correctly.
     source
         The page in the file.
     """
@@ -108,7 +108,7 @@ class TiledPage:
         return 2 * wide * self.tile_width * self.tile_height + 65536
 
     def raw(self, index: int, read: ReadBytes) -> Raw:
-        """Read and decode a tile, (h, w, samples), before its samples are given a meaning.
+        """Read and decode a tile, (h, w, samples), before its samples are interpreted.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class TiledPage:
         return self.samples.rgb(self.raw(index, read))
 
     def says_otherwise(self, index: int, read: ReadBytes) -> bool:
-        """Tell whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
+        """Return whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
         plane = self.planes[0]
         data = read(int(plane.offsets[index]), int(plane.counts[index]))
         return contradicts_tag(self.source, data)
@@ -141,7 +141,7 @@ class TiledPage:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a TIFF holds of the slide.
+    """The slide in a TIFF.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Layout:
     pictures
         All pictures of the file.
     levels
-        Level 0, and what may be lower levels, largest first.
+        Level 0 and possible lower levels, largest first.
     metadata
         What the file says of `levels`.
     """
@@ -166,7 +166,7 @@ class Layout:
         return not self.picture.of_stack and self.is_unique(self.levels[0])
 
     def is_unique(self, level: TiledPage) -> bool:
-        """Tell whether no other page of the file has the size of a level."""
+        """Return whether no other page of the file has the size of a level."""
         pages = (
             planes[0] for picture in self.pictures for planes in (picture.planes, *picture.reduced)
         )
@@ -236,7 +236,7 @@ def pictures_of(tiff: tifffile.TiffFile) -> tuple[Picture, ...]:
 def _refuse_channels(
     tiff: tifffile.TiffFile, picture: Picture, pictures: Sequence[Picture]
 ) -> None:
-    """Refuse what is not one RGB picture but one of several grey ones."""
+    """Refuse a picture that is one of several grey ones, not RGB."""
     if picture.refusal:
         raise RefusedError(f"{picture}: {picture.refusal}")
     if picture.planes[0].samplesperpixel > 1 or len(picture.planes) > 1 or picture.ome:
@@ -251,21 +251,21 @@ def _refuse_channels(
 
 
 def tiled_page(planes: Sequence[Any]) -> TiledPage:
-    """Take one page, or three grey ones, as a level; raises `TileError` where it is none."""
+    """Take one page, or three grey ones, as a level; raises `TileError` where it cannot be one."""
     page = planes[0]
     samples = samples_of(planes)
     _check_cut(page)
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = _tile_size(page)
     n_tiles = -(-width // tile_width) * -(-height // tile_height)
-    if any(_layout_of(one) != _layout_of(page) for one in planes):
+    if any(_layout_of(plane) != _layout_of(page) for plane in planes):
         raise TileError("its channels are not laid out alike")
     return TiledPage(
         width,
         height,
         tile_width,
         tile_height,
-        tuple(part for one in planes for part in _parts(one, n_tiles, tile_height)),
+        tuple(part for plane in planes for part in _parts(plane, n_tiles, tile_height)),
         samples,
         exact=COMPRESSIONS.get(page.compression) != "jpeg2000",
         compared=samples.is_plain and not samples.assembled and page.planarconfig == 1,
@@ -292,7 +292,7 @@ def _tile_size(page: Any) -> tuple[int, int]:
     width, height = int(page.imagewidth), int(page.imagelength)
     rows = min(int(page.rowsperstrip), height)
     if _is_raw(page) and rows * width > _RAW_STRIP_PX:
-        # Rows of such a strip can be read by themselves.
+        # Rows of such a strip can be read separately.
         return width, max(1, _RAW_STRIP_PX // width)
     return width, max(1, rows)
 
@@ -304,7 +304,7 @@ def _is_raw(page: Any) -> bool:
 
 
 def _parts(page: Any, n_tiles: int, rows: int) -> list[Plane]:
-    """Return one plane, or one per sample where these are kept apart."""
+    """Return one plane, or one per sample where samples are stored separately."""
     n_planes = int(page.samplesperpixel) if page.planarconfig == 2 else 1
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)

@@ -35,19 +35,19 @@ class Samples:
     Attributes
     ----------
     kind
-        What they are.
+        The kind of the samples.
     bits
-        Bits that a sample has, or that are used of them.
+        Bits of a sample, or those of them that are used.
     alpha
-        What the sample after the colours is; further ones are left out.
+        The kind of the sample after the colours; further ones are left out.
     white_is_zero
         Whether grey is stored as a negative.
     palette
         uint8 (n, 3) for `kind` palette.
     assembled
-        Whether nothing but a guess makes RGB of three grey planes.
+        Whether it is only a guess that three grey planes are RGB.
     unnamed
-        Samples after the colours of which the file does not say what they are.
+        Number of samples after the colours that the file does not describe.
     order
         Which samples are red, green and blue.
     """
@@ -68,12 +68,12 @@ class Samples:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is 8-bit RGB, of which every reader makes the same pixels."""
+        """Whether this is 8-bit RGB, which every reader turns into the same pixels."""
         usual = (self.kind, self.bits, self.alpha, self.unnamed) == ("rgb", 8, "none", 0)
         return usual and self.order == (0, 1, 2)
 
     def is_like(self, other: Samples) -> bool:
-        """Tell whether two levels may belong to one picture."""
+        """Return whether two levels may belong to one picture."""
         return (self.kind, self.alpha, self.white_is_zero, self.unnamed) == (
             other.kind,
             other.alpha,
@@ -82,7 +82,7 @@ class Samples:
         )
 
     def rgb(self, raw: Raw) -> Rgb:
-        """Make uint8 (h, w, 3) of (h, w, samples).
+        """Turn (h, w, samples) into uint8 (h, w, 3).
 
         Raises
         ------
@@ -134,7 +134,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     Raises
     ------
     RefusedError
-        Where no RGB can be made of them, saying what they are.
+        Where they cannot be turned into RGB, saying what they are.
     """
     page = planes[0]
     _check_numbers(page)
@@ -146,7 +146,7 @@ def samples_of(planes: Sequence[Any]) -> Samples:
     extra = int(page.samplesperpixel) - _COLOURS[kind]
     if extra < 0:
         raise RefusedError(f"it has {page.samplesperpixel} samples where {kind} needs more")
-    stated = [int(one) for one in page.extrasamples or ()]
+    stated = [int(kind) for kind in page.extrasamples or ()]
     alpha: Alpha = "none"
     if extra and stated[:1] == [_STRAIGHT]:
         alpha = "straight"
@@ -216,14 +216,14 @@ def settle(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[str, 
     Parameters
     ----------
     samples
-        As told by the tags.
+        As stated by the tags.
     tiles
-        (h, w, samples) each, of places with much to see, and of others.
+        (h, w, samples) each, of places with much detail, and of others.
 
     Returns
     -------
     (Samples, tuple of str)
-        What to go by, and what the user should know of it.
+        The samples as decided, and what the user should know about them.
 
     Raises
     ------
@@ -268,7 +268,7 @@ def _used_bits(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[s
 
 
 def _meaning_of_alpha(samples: Samples, tiles: Sequence[Raw]) -> tuple[Samples, tuple[str, ...]]:
-    """Take an alpha channel for what it says only where it says something."""
+    """Use an alpha channel only where it carries information."""
     if samples.alpha == "none" or not tiles:
         return samples, ()
     opaque = (1 << samples.bits) - 1

@@ -15,21 +15,21 @@ _STRIPES = 64
 
 
 class TileCache:
-    """Tiles by (level, index), those first out that are no longer of use.
+    """Tiles by (level, index); those that are no longer needed are dropped first.
 
-    A stream asks for every pixel about once, in boxes that do not follow the tiles of the file. A
-    tile is therefore worth keeping until all of its pixels were asked for, which may be a whole row
-    of tiles later: tiles read to the end go first, then the longest unused.
+    A stream requests every pixel about once, in boxes that do not follow the tiles of the file. So
+    a tile is worth keeping until all its pixels were requested, which may be a whole row of tiles
+    later: fully read tiles go first, then the least recently used.
 
     Parameters
     ----------
     capacity
-        Bytes of pixels to hold at most; the newest tile is held in any case.
+        Most bytes of pixels to hold; the newest tile is always held.
 
     Attributes
     ----------
     decoded_px
-        Pixels of all tiles that had to be made.
+        Pixels of all tiles that had to be decoded.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -43,16 +43,16 @@ class TileCache:
         self._stripes = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def fetch(self, key: Key, make: Callable[[], Rgb], *, pixels: int, wanted: int) -> Rgb:
-        """Return a tile, made now if it is not held.
+        """Return a tile, decoded now if it is not held.
 
         Parameters
         ----------
         key
             Level and index of the tile.
         make
-            Decodes it; one thread at a time does so for one tile, and what it raises is passed on.
+            Decodes the tile, in one thread at a time per tile; its errors are passed on.
         pixels, wanted
-            How many pixels the tile has inside its level, and how many of them this call is for.
+            Number of the tile's pixels inside its level, and those that this call is for.
         """
         with self._stripes[hash(key) % _STRIPES]:
             tile = self._find(key)

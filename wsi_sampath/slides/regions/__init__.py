@@ -1,1 +1,1 @@
-"""Which parts of a slide are analysed: found, drawn or given as a mask."""
+"""The parts of a slide that are analysed: found, drawn or given as a mask."""

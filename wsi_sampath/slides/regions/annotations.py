@@ -1,4 +1,4 @@
-"""What somebody drew on a slide: QuPath's GeoJSON to classes, polygons and label planes."""
+"""Annotations of a slide: QuPath's GeoJSON to classes, polygons and label planes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from wsi_sampath.classes import drawn_class_name, name_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.grid import Box
-from wsi_sampath.slides.regions.geojson import LEFT_OUT_KINDS, DrawnObject, Lack, read_drawn, told
+from wsi_sampath.slides.regions.geojson import (
+    LEFT_OUT_KINDS,
+    DrawnObject,
+    Lack,
+    left_out_phrases,
+    read_drawn,
+)
 from wsi_sampath.slides.regions.rasterise import Placement, Segments, edges, fill, fill_each
 
 _LARGE, _RUN = 2**18, 2**22
@@ -42,12 +48,12 @@ class Annotation:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether it is no class to QuPath: names such as ``Ignore*``, ``Region*``."""
+        """Whether QuPath does not treat it as a class: names such as ``Ignore*``, ``Region*``."""
         return self.name.endswith("*") or self.is_cut_out
 
     @property
     def is_cut_out(self) -> bool:
-        """Whether it says what to leave out: ``Ignore*``, which ``Region*`` does not."""
+        """Whether it marks what to leave out: ``Ignore*`` does, ``Region*`` does not."""
         parts = (part.strip().casefold() for part in self.name.split(":"))
         return any(part.startswith("ignore") and part.endswith("*") for part in parts)
 
@@ -61,9 +67,9 @@ class Annotations:
     areas
         Those with a class.
     left_out
-        How often something is left out, by the reason.
+        Number of objects left out, by reason.
     warnings
-        What else the user should know of the file.
+        Further sentences for the user about the file.
     """
 
     areas: tuple[Annotation, ...]
@@ -71,25 +77,25 @@ class Annotations:
     warnings: tuple[str, ...] = ()
 
     def colors(self) -> dict[str, str | None]:
-        """Return the classes in the order in which they come first, each with its first colour."""
+        """Return the classes in order of first appearance, each with its first colour."""
         found: dict[str, str | None] = {}
-        for one in self.areas:
-            if not one.is_ignored:
-                found[one.name] = found.get(one.name) or one.color
+        for area in self.areas:
+            if not area.is_ignored:
+                found[area.name] = found.get(area.name) or area.color
         return found
 
     def painted(self, named: Collection[str] = ()) -> tuple[Annotation, ...]:
-        """Return the areas that decide labels: of classes, of ``Ignore*``, and of these names."""
+        """Return the areas that decide labels: classes, ``Ignore*``, and these names."""
         names = set(map(name_key, named))
         return tuple(
-            one
-            for one in self.areas
-            if one.is_cut_out or not one.is_ignored or name_key(one.name) in names
+            area
+            for area in self.areas
+            if area.is_cut_out or not area.is_ignored or name_key(area.name) in names
         )
 
     def notes(self) -> list[str]:
         """Return what the user should know, one sentence each."""
-        what = ", ".join(told(self.left_out))
+        what = ", ".join(left_out_phrases(self.left_out))
         return [f"{what} left out"] * bool(what) + list(self.warnings)
 
 
@@ -109,38 +115,38 @@ def read_annotations(path: str | Path) -> Annotations:
     path, drawn = Path(path), read_drawn(path)
     areas: list[Annotation] = []
     left_out: Counter[Lack] = Counter()
-    for one in drawn.objects:
-        found = _classified(one, left_out)
+    for thing in drawn.objects:
+        found = _classified(thing, left_out)
         areas += [found] if found else []
     if not areas:
-        what = ", ".join(told(left_out)) or "nothing"
+        what = ", ".join(left_out_phrases(left_out)) or "nothing"
         message = f"holds {what}: draw areas in QuPath, give them a class, export again"
         raise WsiError("bad-input", message, subject=str(path))
-    regions = sum(one.is_ignored and not one.is_cut_out for one in areas)
+    regions = sum(area.is_ignored and not area.is_cut_out for area in areas)
     left_out[Lack.REGION] += regions
     return Annotations(tuple(areas), +left_out, drawn.warnings)
 
 
-def drawn_area(one: DrawnObject, left_out: Counter[Lack]) -> shapely.MultiPolygon | None:
+def drawn_area(thing: DrawnObject, left_out: Counter[Lack]) -> shapely.MultiPolygon | None:
     """Return the area of an annotation; for anything else None, and the reason is counted."""
-    if one.kind == "root":
+    if thing.kind == "root":
         return None
-    if one.kind != "annotation":
-        left_out[LEFT_OUT_KINDS[one.kind]] += 1
+    if thing.kind != "annotation":
+        left_out[LEFT_OUT_KINDS[thing.kind]] += 1
         return None
-    left_out.update(one.lacks)
-    return one.area
+    left_out.update(thing.lacks)
+    return thing.area
 
 
-def _classified(one: DrawnObject, left_out: Counter[Lack]) -> Annotation | None:
-    area = drawn_area(one, left_out)
+def _classified(thing: DrawnObject, left_out: Counter[Lack]) -> Annotation | None:
+    area = drawn_area(thing, left_out)
     if area is None:
         return None
-    if not one.class_name:
+    if not thing.class_name:
         left_out[Lack.CLASSLESS] += 1
         return None
     try:
-        return Annotation(drawn_class_name(one.class_name), one.color, area)
+        return Annotation(drawn_class_name(thing.class_name), thing.color, area)
     except ValueError:
         left_out[Lack.ODD_NAME] += 1
         return None
@@ -155,20 +161,20 @@ class LabelPainter:
     Parameters
     ----------
     areas
-        What was drawn.
+        The annotated areas.
     labels
         Label by class name; areas of other names, and those of label 0, erase what they cover.
     placement
-        Where the plane's pixels lie.
+        Position of the plane's pixels.
     """
 
     def __init__(
         self, areas: Sequence[Annotation], labels: Mapping[str, int], placement: Placement
     ) -> None:
-        order = sorted(_spared(areas), key=lambda one: -float(shapely.area(one.area)))
-        parts, owner = shapely.get_parts([one.area for one in order], return_index=True)
-        self._labels = np.array([labels.get(one.name, 0) for one in order], np.uint8)[owner]
-        # Parts of their own: a box then costs what it touches, however many one area has.
+        order = sorted(_spared(areas), key=lambda area: -float(shapely.area(area.area)))
+        parts, owner = shapely.get_parts([area.area for area in order], return_index=True)
+        self._labels = np.array([labels.get(area.name, 0) for area in order], np.uint8)[owner]
+        # Split into parts: a box then costs what it touches, however many parts an area has.
         self._shapes = parts
         self._segments: dict[int, Segments] = {}
         self._tree = shapely.STRtree(self._shapes)
@@ -195,7 +201,7 @@ class LabelPainter:
             elif len(run):
                 segments, owner = edges(self._shapes[run])
                 pixel, shape = fill_each(self._placement.to_pixels(segments), owner, box)
-                # Where shapes overlap the last assignment stays.
+                # Where shapes overlap, the last assignment wins.
                 plane.reshape(-1)[pixel] = self._labels[run][shape]
         return plane
 
@@ -222,7 +228,7 @@ class LabelPainter:
 def labelled_boxes(
     painter: LabelPainter, plane: tuple[int, int], tile: int, least: float
 ) -> Iterator[Box]:
-    """Lay tiles side by side over all that is labelled and keep those with enough of it.
+    """Lay tiles side by side over the labelled area and keep those with enough labels.
 
     Parameters
     ----------
@@ -234,7 +240,7 @@ def labelled_boxes(
         Side of the tiles, px of the plane. They do not overlap. Together they are centred on the
         labelled area, and reach beyond the slide only where they must.
     least
-        Share of labelled pixels from which a tile is kept; one pixel it must have.
+        Least share of labelled pixels of a tile; it needs at least one pixel.
     """
     around = painter.bounds()
     for y in _starts(around.y, around.height, tile, plane[1]):
@@ -263,27 +269,27 @@ def _starts(first: int, length: int, tile: int, limit: int) -> Iterable[int]:
 
 
 def _spared(areas: Sequence[Annotation]) -> list[Annotation]:
-    """Take what is to be left out from smaller areas that reach into it.
+    """Cut what is to be left out from smaller areas that reach into it.
 
     A smaller area within one of ``Ignore*`` was drawn there on purpose, and stays.
     """
-    cut = [one.area for one in areas if one.is_cut_out]
+    cut = [area.area for area in areas if area.is_cut_out]
     if not cut:
         return list(areas)
-    whole = [shapely.union_all(shapely.get_parts(one)) for one in cut]
+    whole = [shapely.union_all(shapely.get_parts(shape)) for shape in cut]
     tree = shapely.STRtree(whole)
-    return [one if one.is_cut_out else _spare(one, tree) for one in areas]
+    return [area if area.is_cut_out else _spare(area, tree) for area in areas]
 
 
-def _spare(one: Annotation, tree: shapely.STRtree) -> Annotation:
-    over = tree.geometries[np.sort(tree.query(one.area))]
-    larger = over[shapely.area(over) >= shapely.area(one.area)]
+def _spare(area: Annotation, tree: shapely.STRtree) -> Annotation:
+    over = tree.geometries[np.sort(tree.query(area.area))]
+    larger = over[shapely.area(over) >= shapely.area(area.area)]
     if not len(larger):
-        return one
-    parts = shapely.union_all(shapely.get_parts(one.area))
+        return area
+    parts = shapely.union_all(shapely.get_parts(area.area))
     crossing = larger[~shapely.covers(larger, parts)]
     if not len(crossing):
-        return one
+        return area
     kept = shapely.get_parts(shapely.get_parts(parts.difference(shapely.union_all(crossing))))
     polygons = [part for part in kept if part.geom_type == "Polygon"]
-    return Annotation(one.name, one.color, shapely.MultiPolygon(polygons))
+    return Annotation(area.name, area.color, shapely.MultiPolygon(polygons))

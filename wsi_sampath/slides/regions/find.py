@@ -1,4 +1,4 @@
-"""Where to look on a slide: the tissue mask, found or given, and what is doubtful about it."""
+"""What to analyse on a slide: the tissue mask, found or given, and doubts about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.overview import damage_warnings
 from wsi_sampath.slides.readers.base import TileError
-from wsi_sampath.slides.regions.drawn_place import glass_notes
+from wsi_sampath.slides.regions.drawn import glass_notes, read_mask
 from wsi_sampath.slides.regions.glass import is_dark_field
 from wsi_sampath.slides.regions.stain import stain_doubt
 from wsi_sampath.slides.slide import Slide
@@ -34,7 +34,7 @@ class Tissue:
     warnings
         Sentences for the user.
     unknown
-        bool (h, w): what no level of the slide shows, None where that was not looked at. It does
+        bool (h, w): what no level of the slide shows, None where that was not checked. It does
         not count as tissue, but is tried, and then reported, at full resolution.
     """
 
@@ -44,7 +44,7 @@ class Tissue:
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
-        """Everything for which tiles are to be read, bool (h, w)."""
+        """Everything that tiles are read for, bool (h, w)."""
         return self.mask if self.unknown is None else self.mask | self.unknown
 
 
@@ -70,37 +70,37 @@ def find_tissue(
     Returns
     -------
     Tissue
-        Its warnings name a slide that does not look like H&E, and what cannot be decoded.
+        Its warnings say that a slide does not look like H&E, and what cannot be decoded.
 
     Raises
     ------
     WsiError
         ``no-tissue`` for an empty mask, ``bad-input`` for an unusable mask file, ``unreadable``
-        where nothing of the slide can be decoded.
+        where no part of the slide can be decoded.
     """
     match method:
         case "otsu":
             return _found(slide, min_area_um2, max_hole_um2)
         case "none":
-            given = Tissue(np.ones((1, 1), bool))
+            tissue = Tissue(np.ones((1, 1), bool))
         case _:
-            given = _drawn(slide, Path(method))
-    return Tissue(given.mask, (*given.warnings, *_doubts(_spots(slide, given.mask))))
+            tissue = _drawn(slide, Path(method))
+    return Tissue(tissue.mask, (*tissue.warnings, *_doubts(_spots(slide, tissue.mask))))
 
 
 def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
     # scikit-image and scipy take half a second to import: only those wait who need them.
     from wsi_sampath.slides.regions.tissue import tissue_mask
 
-    overview, plan = slide.overview(MASK_MPP)
+    overview, sampling = slide.overview(MASK_MPP)
     image, failed = overview.image, overview.failed
     if failed.all():
         message = "nothing of it can be decoded; is it fully copied?"
         raise WsiError("unreadable", message, subject=str(slide.path))
     mask = tissue_mask(
         image,
-        mpp_x=plan.mpp_x,
-        mpp_y=plan.mpp_y,
+        mpp_x=sampling.mpp_x,
+        mpp_y=sampling.mpp_y,
         min_area_um2=min_area_um2,
         max_hole_um2=max_hole_um2,
     )
@@ -109,17 +109,15 @@ def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
         if is_dark_field(image):
             what += " (the background is dark, as in fluorescence)"
         _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
-    return Tissue(mask, (*damage_warnings(overview, plan), *_doubts(image, mask)), failed)
+    return Tissue(mask, (*damage_warnings(overview, sampling), *_doubts(image, mask)), failed)
 
 
 def _drawn(slide: Slide, path: Path) -> Tissue:
-    from wsi_sampath.slides.regions.drawn_mask import read_mask
-
-    plan = slide.sampling(MASK_MPP)
+    sampling = slide.sampling(MASK_MPP)
     mask, notes = read_mask(
         path,
         slide_size=slide.size,
-        mask_size=(plan.width, plan.height),
+        mask_size=(sampling.width, sampling.height),
         bounds_offset=slide.bounds_offset,
     )
     if not mask.any():
@@ -129,11 +127,11 @@ def _drawn(slide: Slide, path: Path) -> Tissue:
 
 
 def place_doubts(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[str, ...]:
-    """Say so where what somebody drew, bool (h, w) at `MASK_MPP`, lies beside the tissue."""
+    """Return a warning where a drawing, bool (h, w) at `MASK_MPP`, misses the tissue."""
     from wsi_sampath.slides.regions.tissue import tissue_mask
 
-    overview, plan = slide.overview(MASK_MPP)
-    tissue = tissue_mask(overview.image, mpp_x=plan.mpp_x, mpp_y=plan.mpp_y)
+    overview, sampling = slide.overview(MASK_MPP)
+    tissue = tissue_mask(overview.image, mpp_x=sampling.mpp_x, mpp_y=sampling.mpp_y)
     return glass_notes(drawn, tissue | overview.failed)
 
 
@@ -165,11 +163,11 @@ def _spots(slide: Slide, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _spot(slide: Slide, x: float, y: float) -> NDArray[np.uint8] | None:
-    plan = slide.sampling(_SPOT_MPP)
-    width, height = min(_SPOT_PX, plan.width), min(_SPOT_PX, plan.height)
-    left = int(np.clip(x / plan.zoom_x - width / 2, 0, plan.width - width))
-    top = int(np.clip(y / plan.zoom_y - height / 2, 0, plan.height - height))
+    sampling = slide.sampling(_SPOT_MPP)
+    width, height = min(_SPOT_PX, sampling.width), min(_SPOT_PX, sampling.height)
+    left = int(np.clip(x / sampling.zoom_x - width / 2, 0, sampling.width - width))
+    top = int(np.clip(y / sampling.zoom_y - height / 2, 0, sampling.height - height))
     try:
-        return slide.read_sampled(plan, left, top, width, height)
+        return slide.read_sampled(sampling, left, top, width, height)
     except TileError:
         return None

@@ -1,8 +1,8 @@
-"""The one reader of what somebody drew: QuPath's GeoJSON, from 0.2 to 0.8, and its relatives.
+"""The one reader of drawn objects: QuPath's GeoJSON, from 0.2 to 0.8, and its relatives.
 
 It knows three ways of naming the kind of an object (the ``id`` of 0.2, ``object_type`` of 0.3,
 ``objectType`` since), children within their parents, classes by name, by parts or with a parent,
-collections in collections, bare lists, features and geometries. What is of no use is told as a
+collections in collections, bare lists, features and geometries. What is of no use is reported as a
 `Lack` of the object, so that whoever asked for areas can say what was left out, and why.
 """
 
@@ -20,8 +20,8 @@ from typing import Any, Literal
 import geojson
 import shapely
 
-from wsi_sampath.collecting import collection_paused
 from wsi_sampath.errors import WsiError
+from wsi_sampath.garbage_collection import collection_paused
 from wsi_sampath.slides.regions.polygon_parts import Broken, areas_of
 from wsi_sampath.unpacking import UNREADABLE, container_by_content, read_texts
 
@@ -71,7 +71,7 @@ LEFT_OUT_KINDS: dict[Kind, Lack] = {
 }
 
 
-def told(left_out: Mapping[Lack, int]) -> list[str]:
+def left_out_phrases(left_out: Mapping[Lack, int]) -> list[str]:
     """Return what was left out in words, such as ``3 detections``, in a fixed order."""
     return [
         f"{left_out[lack]:,} {lack.value[left_out[lack] != 1]}"
@@ -87,7 +87,7 @@ class DrawnObject:
     Attributes
     ----------
     kind
-        What QuPath makes of it.
+        Its kind, as QuPath sees it.
     class_name
         As written, the parts joined by ``": "``; empty where it has no class.
     color
@@ -95,7 +95,7 @@ class DrawnObject:
     area
         MultiPolygon of valid parts, in level-0 pixels as QuPath counts them; None without any.
     lacks
-        What of it can't be used, and how often.
+        Number of its parts that cannot be used, by reason.
     """
 
     kind: Kind
@@ -107,7 +107,7 @@ class DrawnObject:
 
 @dataclass(frozen=True)
 class DrawnFile:
-    """All objects of a file in its order, and what its reader should know."""
+    """All objects of a file in its order, and warnings about the file."""
 
     objects: tuple[DrawnObject, ...]
     warnings: tuple[str, ...] = ()
@@ -143,7 +143,7 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
         raise _bad(path, "is not a file")
     container = container_by_content(path)
     for name, raw in read_texts(path, container):
-        # What macOS adds to a zip bears the names of its members.
+        # What macOS adds to a zip carries the names of its members.
         hidden = "__MACOSX/" in name or Path(name).name.startswith(".")
         if container != "zip" or (name.lower().endswith(_MEMBERS) and not hidden):
             yield name, raw
@@ -167,7 +167,7 @@ def _parsed(text: str) -> object:
 
 
 def _features(content: object) -> Iterator[Mapping[str, Any] | None]:
-    """Walk down to features, parents before their children; None for what is none."""
+    """Walk down to features, parents before their children; None for other values."""
     waiting = [content]
     while waiting:
         node = waiting.pop()
@@ -193,16 +193,16 @@ def _children(feature: Mapping[str, Any]) -> list[Any]:
 
 
 def _objects(features: Iterable[Mapping[str, Any] | None]) -> Iterator[DrawnObject]:
-    found = [_object(one) for one in features]
+    found = [_object(feature) for feature in features]
     areas = iter(areas_of([parts for _, parts in found if parts]) if found else ())
-    for one, parts in found:
+    for thing, parts in found:
         area = next(areas) if parts else None
         if isinstance(area, Broken):
-            yield replace(one, lacks=one.lacks + Counter([_BROKEN_LACKS[area.how]]))
+            yield replace(thing, lacks=thing.lacks + Counter([_BROKEN_LACKS[area.how]]))
         elif parts and area is None:
-            yield replace(one, lacks=one.lacks + Counter([Lack.EMPTY]))
+            yield replace(thing, lacks=thing.lacks + Counter([Lack.EMPTY]))
         else:
-            yield replace(one, area=area)
+            yield replace(thing, area=area)
 
 
 def _object(feature: Mapping[str, Any] | None) -> tuple[DrawnObject, list[Any]]:
@@ -231,7 +231,7 @@ def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Kind:
     if named is None and isinstance(identity, str):
         named = identity
     plain = (named or "").casefold().replace("_", "")
-    # As QuPath does: what it does not know is an annotation.
+    # As in QuPath, an unknown kind is an annotation.
     return _KINDS.get(plain.removeprefix("path").removesuffix("object"), "annotation")
 
 
@@ -245,15 +245,15 @@ def _is_elsewhere(holder: object) -> bool:
 def _parts(geometry: object) -> tuple[list[Any], Counter[Lack]]:
     parts: list[Any] = []
     lacks: Counter[Lack] = Counter()
-    for one in _single_geometries(geometry):
-        coordinates = one.get("coordinates")
-        if one.get("type") == "Polygon":
+    for part in _single_geometries(geometry):
+        coordinates = part.get("coordinates")
+        if part.get("type") == "Polygon":
             parts.append(coordinates)
-        elif one.get("type") == "MultiPolygon":
+        elif part.get("type") == "MultiPolygon":
             several = isinstance(coordinates, list) and coordinates
             parts += several or [coordinates]
         else:
-            lacks[_lack_of(one)] += 1
+            lacks[_lack_of(part)] += 1
     return parts, lacks if parts or lacks else Counter([Lack.EMPTY])
 
 
@@ -270,7 +270,7 @@ def _lack_of(geometry: Mapping[str, Any]) -> Lack:
 
 
 def _single_geometries(geometry: object) -> Iterator[Mapping[str, Any]]:
-    """Walk collections of geometries down to those that are none."""
+    """Walk collections of geometries down to single geometries."""
     waiting = [geometry]
     while waiting:
         node = waiting.pop()
@@ -305,7 +305,7 @@ def _color(classification: object) -> str | None:
     node = _mapping(classification)
     color, packed = node.get("color"), node.get("colorRGB")
     if isinstance(color, list) and len(color) >= 3 and all(map(_is_finite, color[:3])):
-        return "#" + "".join(f"{int(one) & 255:02x}" for one in color[:3])
+        return "#" + "".join(f"{int(channel) & 255:02x}" for channel in color[:3])
     # Before 0.3 QuPath wrote a signed integer, alpha in the highest byte.
     return f"#{int(packed) & 0xFFFFFF:06x}" if _is_finite(packed) else None  # type: ignore[arg-type]
 
@@ -317,10 +317,10 @@ def _is_finite(value: object) -> bool:
 
 
 def left_out_of(objects: Iterable[DrawnObject]) -> Counter[Lack]:
-    """Count what of these objects can't be used."""
+    """Count by reason what cannot be used of these objects."""
     total: Counter[Lack] = Counter()
-    for one in objects:
-        total += one.lacks
+    for thing in objects:
+        total += thing.lacks
     return total
 
 

@@ -1,6 +1,6 @@
 """The bare glass of a bright-field image, and how much light everything else takes from it.
 
-Without scipy, so that a look at the colours of a slide costs no import.
+Without scipy, so that checking the colours of a slide costs no import.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
-# Share of the image below which glass counts as out of sight.
+# Share of the image below which glass counts as absent.
 LEAST_GLASS = 0.005
 _GLASS_BESIDE_FILLING = 0.05
 _FLAT_RANGE, _DIMMEST_GLASS, _GLASS_CAST = 6, 110, 0.12
@@ -47,7 +47,7 @@ def _neighbours(plane: UInt8Array, combine: np.ufunc) -> UInt8Array:
 
 
 def glass_colour(rgb: UInt8Array, flat: BoolArray | None = None) -> FloatArray:
-    """Find the colour of bare glass, float32 (3,): a usual white where hardly any is in sight.
+    """Find the colour of bare glass, float32 (3,): a usual white where hardly any is visible.
 
     Glass is the brightest that is even and nearly without colour; its white balance and its
     brightness are the scanner's. Pure white beside it is what scanners fill unscanned places with.
@@ -82,7 +82,7 @@ def glass_colour(rgb: UInt8Array, flat: BoolArray | None = None) -> FloatArray:
 
 
 def _tinted_glass(pixels: UInt8Array, even: BoolArray) -> FloatArray | None:
-    """Find glass of a strong tint, of which there is much in one colour."""
+    """Find glass of a strong tint, which fills a large area in one colour."""
     bright = pixels[even & (pixels.min(1) >= _DIMMEST_TINTED)]
     if not len(bright):
         return None
@@ -94,7 +94,7 @@ def _tinted_glass(pixels: UInt8Array, even: BoolArray) -> FloatArray | None:
 
 
 def _is_eosin_coloured(pixels: UInt8Array) -> BoolArray:
-    """Tell colours in which green is clearly weakest, as in tissue that is pale and even."""
+    """Return the colours in which green is clearly weakest, as in tissue that is pale and even."""
     red, green, blue = (pixels[:, channel].astype(np.int16) for channel in range(3))
     found: BoolArray = (green < red - 4) & (green < blue - 4)
     return found
@@ -105,7 +105,7 @@ def _stride(rgb: UInt8Array) -> int:
 
 
 def is_dark_field(rgb: UInt8Array) -> bool:
-    """Tell a fluorescence image: much black and no glass."""
+    """Return whether it is a fluorescence image: much black and no glass."""
     black = float((rgb.max(2) < _DARK).mean())
     glass = float((rgb.min(2) > _BRIGHT).mean())
     return black > _DARK_FIELD_BLACK and glass < _DARK_FIELD_GLASS

@@ -2,8 +2,8 @@
 
 A mask holds *numbers* (grey, 1-bit, 16-bit, or the numbers of a palette) or *colours*. Of numbers
 there are three kinds: 0 and 1; black and white, which may have soft edges and is cut at 128; and
-labels, of which each number counts by itself. JPEG keeps no labels, only black and white. What is
-transparent counts as 0.
+labels, of which each number counts by itself. JPEG keeps no labels, only black and white.
+Transparent pixels count as 0.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Kind = Literal["empty", "ones", "black-white", "labels", "colours"]
 TURNED = "turned upright, as its orientation tag says"
 CUT = "compressed with losses, so cut into black and white at 128"
 MIDDLE = 128
-"""Where black and white are told apart."""
+"""The value at which black ends and white begins."""
 WHITE = 255
 _LARGEST = 65535
 _DEEP_WHITE = 65280
-"""The least that white is in 16 bits: 255 of 8 bits, shifted."""
+"""The least value of white in 16 bits: 255 of 8 bits, shifted."""
 _GREY_TOLERANCE = 8
-"""Lossy compression leaves the channels of a grey mask, and white, this far off."""
+"""How far lossy compression moves the channels of a grey mask, and white."""
 _RINGING = 16
-"""Lossy compression makes black areas this bright."""
+"""How bright lossy compression makes black areas."""
 _LEAST_AREAS = 0.05
 """Share of a mask's greys that lie in even areas: of soft edges none do, of labels most."""
 _SHAPED_BY_PALETTE = ("GIF", "BMP")
@@ -57,11 +57,11 @@ class Mask:
     lossy
         Whether compression has changed its values.
     turned
-        Whether it had to be turned or mirrored, as its orientation tag says.
+        Whether it was turned or mirrored, as its orientation tag says.
     notes
-        What had to be done to read it.
+        How it was converted to be read.
     numbering
-        What is doubtful about its numbers where these are used, or empty.
+        A doubt about its numbers where they are used, or empty.
     """
 
     numbers: Numbers | None
@@ -101,7 +101,7 @@ def read_mask(path: Path) -> Mask:
     Raises
     ------
     WsiError
-        ``bad-input`` if it cannot be decoded, or its pixels can mean nothing.
+        ``bad-input`` if it cannot be decoded, or its pixels have no meaning.
     """
     return mask_of(read_picture(path), subject=str(path))
 
@@ -113,10 +113,10 @@ def mask_of(picture: Picture, *, subject: str = "") -> Mask:
     ------
     WsiError
         ``bad-input`` for masks that are transparent all over or hold black on a transparent ground,
-        for labels in 16-bit colours, and for numbers outside of 0..65535.
+        for labels in 16-bit colours, and for numbers outside 0..65535.
     """
     if picture.deep and int(picture.pixels.max(initial=0)) < MIDDLE:
-        message = "mask has 16 bits a channel; save it as 8 bits, or labels as grey"
+        message = "mask has 16 bits per channel; save it as 8 bits, or labels as grey"
         raise WsiError("bad-input", message, subject=subject)
     notes = []
     if picture.converted:
@@ -131,7 +131,7 @@ def mask_of(picture: Picture, *, subject: str = "") -> Mask:
 
 
 def mask_kind(mask: Mask) -> tuple[Kind, str]:
-    """Return the kind of a mask, and of labels what shows that they are."""
+    """Return the kind of a mask and, for labels, the evidence."""
     if mask.numbers is None:
         return "colours", "colours"
     numbers = eight_bits(mask.numbers)
@@ -155,7 +155,7 @@ def black_and_white(numbers: Numbers) -> Numbers:
 
 
 def eight_bits(numbers: Numbers) -> Numbers:
-    """Return black and white of 16 bits as of 8 bits, and all else as it is."""
+    """Return black and white of 16 bits as that of 8 bits, and other numbers unchanged."""
     largest = int(numbers.max(initial=0))
     if largest < _DEEP_WHITE or _grey_areas(numbers, 0, largest - 257 * _GREY_TOLERANCE):
         return numbers
@@ -163,7 +163,7 @@ def eight_bits(numbers: Numbers) -> Numbers:
 
 
 def several(names: list[str]) -> str:
-    """Return a few of many names, and how many more there are."""
+    """Return a few of the names, and how many more there are."""
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
@@ -171,7 +171,7 @@ def several(names: list[str]) -> str:
 def read_tissue(
     path: Path, *, slide_size: tuple[int, int], mask_size: tuple[int, int]
 ) -> tuple[BoolArray, tuple[str, ...]]:
-    """Read an image over the whole slide that says what to analyse: all that is not 0 (black).
+    """Read an image over the whole slide of what to analyse: all that is not 0 (black).
 
     Parameters
     ----------
@@ -192,20 +192,20 @@ def read_tissue(
     Raises
     ------
     WsiError
-        ``bad-input`` if the file cannot be read, or has another shape than the slide.
+        ``bad-input`` if the file cannot be read, or its shape differs from the slide's.
     """
     try:
         mask = read_mask(path)
         doubts = _check_shape(mask.size, slide_size)
-        inside, told = _inside(mask)
+        inside, reasons = _inside(mask)
     except WsiError as error:
         message = f"cannot use this tissue mask: {error.message}"
         raise WsiError("bad-input", message, subject=str(path)) from error
     if inside.all():
-        told = (*told, "no part of it is black, so the whole slide is analysed")
+        reasons = (*reasons, "no part of it is black, so the whole slide is analysed")
     turned = (TURNED,) if mask.turned else ()
-    said = (*turned, *mask.notes, *doubts, *told)
-    notes = tuple(f"tissue mask {path.name}: {one}" for one in said)
+    sentences = (*turned, *mask.notes, *doubts, *reasons)
+    notes = tuple(f"tissue mask {path.name}: {sentence}" for sentence in sentences)
     box = Image.fromarray(inside.astype(np.float32)).resize(mask_size, Image.Resampling.BOX)
     resized: BoolArray = np.asarray(box) > 0
     return resized, notes
@@ -225,9 +225,9 @@ def _inside(mask: Mask) -> tuple[BoolArray, tuple[str, ...]]:
     if mask.lossy:
         message = f"it holds {why}, and lossy compression does not keep labels; save it as PNG"
         raise WsiError("bad-input", message)
-    numbers = [one for one in np.flatnonzero(np.bincount(mask.numbers.ravel())) if one]
+    numbers = [number for number in np.flatnonzero(np.bincount(mask.numbers.ravel())) if number]
     if len(numbers) > 1:
-        shown = several([str(one) for one in numbers])
+        shown = several([str(number) for number in numbers])
         numbering = (*numbering, f"it holds the numbers {shown}: all but 0 is analysed")
     inside: BoolArray = mask.numbers > 0
     return inside, numbering
@@ -243,7 +243,7 @@ def _coloured_inside(mask: Mask) -> tuple[BoolArray, tuple[str, ...]]:
 
 
 def _check_shape(size: tuple[int, int], slide_size: tuple[int, int]) -> tuple[str, ...]:
-    """Refuse a mask of another shape than the slide; say so where it may be rounding."""
+    """Refuse a mask whose shape differs from the slide's; warn where it may be rounding."""
     off = size[0] / size[1] / (slide_size[0] / slide_size[1]) - 1
     # Half a pixel either way may be rounding.
     rounding = 0.5 / min(size)
@@ -304,14 +304,14 @@ def _grey(rgb: Colours) -> Numbers | None:
 
 
 def _whole(values: NDArray[Any], subject: str) -> Numbers:
-    """Return numbers as whole ones; shares of 1 as shares of white."""
+    """Return whole numbers; shares of 1 become shares of white."""
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             raise WsiError("bad-input", "mask holds numbers that are not finite", subject=subject)
         values = _from_fractions(values)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if low < 0 or high > _LARGEST:
-        raise WsiError("bad-input", "mask holds numbers outside of 0..65535", subject=subject)
+        raise WsiError("bad-input", "mask holds numbers outside 0..65535", subject=subject)
     whole = values.astype(np.uint16)
     if values.dtype.kind == "f" and (whole != values).any():
         message = "mask holds fractions, which are not labels; save it as whole numbers"
@@ -331,7 +331,7 @@ def _from_fractions(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _indexed(picture: Picture, numbers: Numbers) -> tuple[Numbers, Colours, str]:
-    """Read a palette: its numbers count, unless the format had to make one for greys."""
+    """Read a palette: its numbers count, unless the format needs a palette for greys."""
     table = np.zeros((256, 3), np.uint8)
     if picture.palette is not None:
         table[: len(picture.palette)] = picture.palette
@@ -346,17 +346,17 @@ def _indexed(picture: Picture, numbers: Numbers) -> tuple[Numbers, Colours, str]
 
 
 def _numbering(table: Colours, used: NDArray[np.intp]) -> str:
-    """Say so where the colours of a palette seem to contradict its numbers."""
+    """Return a doubt where the colours of a palette seem to contradict its numbers."""
     brightness = table.astype(np.int32).sum(axis=-1)
     others = used[used > 0]
     if not others.size or brightness[0] <= brightness[others].min():
         return ""
-    name = "#" + "".join(f"{one:02x}" for one in table[0])
+    name = "#" + "".join(f"{channel:02x}" for channel in table[0])
     return f"its numbers count, not the colours of its palette, so {name} is 0"
 
 
 def _grey_areas(numbers: Numbers, black: int, white: int) -> list[str]:
-    """Return the numbers between black and white that fill areas, as those of soft edges do not."""
+    """Return the numbers between black and white that fill areas, unlike those of soft edges."""
     inner = numbers[1:-1, 1:-1]
     grey = (inner > black) & (inner < white)
     even = grey.copy()
@@ -364,4 +364,4 @@ def _grey_areas(numbers: Numbers, black: int, white: int) -> list[str]:
         even &= inner == beside
     if np.count_nonzero(even) <= _LEAST_AREAS * np.count_nonzero(grey):
         return []
-    return [str(one) for one in np.unique(inner[even])]
+    return [str(value) for value in np.unique(inner[even])]

@@ -13,7 +13,7 @@ _FARTHEST_PX = 1e12
 
 
 class Broken(Exception):
-    """Coordinates of which no polygon can be made."""
+    """Coordinates that do not make a polygon."""
 
     def __init__(self, how: Literal["not finite", "far", "broken"]) -> None:
         super().__init__(how)
@@ -21,20 +21,19 @@ class Broken(Exception):
 
 
 def areas_of(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken | None]:
-    """Make areas of the coordinates of MultiPolygons, of all objects of a file at once.
+    """Turn the coordinates of MultiPolygons into areas, for all objects of a file at once.
 
     Parameters
     ----------
     objects
-        For each a list of polygons, each a list of rings, the first of which is the outline;
-        a ring is a list of positions of two numbers or more, closed or not.
+        Per object a list of polygons, each a list of rings, the first of which is the outline; a
+        ring is a list of positions of two numbers or more, closed or not.
 
     Returns
     -------
     list
-        For each its area, of valid parts, which where an outline crosses itself are mended; None
-        where it is empty; what is wrong where a coordinate is not a number, not finite, or farther
-        away than any slide reaches.
+        Per object its area of valid parts, mended where an outline crosses itself; None where it
+        is empty; a `Broken` where a coordinate is not a number, not finite, or beyond any slide.
     """
     try:
         return _areas_at_once(objects)
@@ -91,8 +90,8 @@ def _positions(ring: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed JSON
 def _polygons(
     positions: NDArray[np.float64], lengths: NDArray[np.int64], owner: NDArray[np.int64]
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Make polygons of rings by owner, and tell whose they are."""
-    # A line there and back is no area, and a ring of shapely needs four positions.
+    """Make polygons of rings by owner, and return their owners."""
+    # A line there and back is not an area, and a ring of shapely needs four positions.
     ends = np.cumsum(lengths)
     closed = (positions[ends - lengths] == positions[ends - 1]).all(axis=1)
     large = lengths - closed >= 3
@@ -118,10 +117,11 @@ def _valid_parts(
     valid = shapely.is_valid(polygons)
     if not valid.all():
         mended = [
-            [one] if good else _mended(one) for one, good in zip(polygons, valid, strict=True)
+            [polygon] if good else _mended(polygon)
+            for polygon, good in zip(polygons, valid, strict=True)
         ]
-        owner = np.repeat(owner, [len(one) for one in mended])
-        polygons = np.array([one for several in mended for one in several], object)
+        owner = np.repeat(owner, [len(parts) for parts in mended])
+        polygons = np.array([part for several in mended for part in several], object)
     large = shapely.area(polygons) > 0
     return polygons[large], owner[large]
 
@@ -129,4 +129,4 @@ def _valid_parts(
 def _mended(polygon: shapely.Polygon) -> list[shapely.Polygon]:
     made = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(made))
-    return [one for one in parts if one.geom_type == "Polygon" and not one.is_empty]
+    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]

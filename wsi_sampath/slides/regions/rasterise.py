@@ -1,4 +1,4 @@
-"""Polygons to pixels, exactly: a pixel is inside if its centre is, in whatever window."""
+"""Polygons to pixels, exactly: a pixel is inside if its centre is, whatever the window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Segments = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of a plane lie in the coordinates of polygons.
+    """The position of a plane's pixels in the coordinates of polygons.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Placement:
 
 
 def edges(polygons: NDArray[np.object_]) -> tuple[Segments, NDArray[np.int64]]:
-    """Return all edges of the rings of polygons, holes among them, and to which each belongs."""
+    """Return all edges of the rings of polygons, including holes, and the owner of each."""
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     coordinates, ring = shapely.get_coordinates(rings, return_index=True)
     same = ring[:-1] == ring[1:]
@@ -67,7 +67,7 @@ def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.
     Returns
     -------
     place
-        Rows and columns inside `box` outside of which nothing is set.
+        Rows and columns of `box` outside which nothing is set.
     inside
         bool, of the size of `place`.
     """
@@ -75,7 +75,7 @@ def fill(segments: Segments, box: Box) -> tuple[tuple[slice, slice], NDArray[np.
     inside = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
     if inside.size:
         _, row, x = _crossings(segments, box.y + rows.start, len(inside))
-        # An edge to the left of the box still decides what is inside of it.
+        # An edge to the left of the box still decides what is inside it.
         column = np.ceil(x - 0.5) - (box.x + columns.start)
         column = column.clip(0, inside.shape[1]).astype(np.int64)
         seen = column < inside.shape[1]
@@ -94,19 +94,19 @@ def fill_each(
     segments
         All edges, in pixels of the plane.
     owner
-        To which shape each belongs, from 0.
+        The shape that each edge belongs to, from 0.
     box
         Part of the plane to look at.
 
     Returns
     -------
     pixel, owner
-        Every pixel inside of a shape, counted along the rows of `box`, and that shape; shapes
-        ascend, so that whoever assigns labels in this order paints one over the other.
+        Every pixel inside a shape, counted along the rows of `box`, and that shape; shapes
+        ascend, so assigning labels in this order paints later ones over earlier ones.
     """
     edge, row, x = _crossings(segments, box.y, box.height)
     column = np.ceil(x - 0.5).clip(box.x, box.x + box.width).astype(np.int64) - box.x
-    # A closed outline crosses each row an even number of times, so that these are pairs.
+    # A closed outline crosses each row an even number of times, so these are pairs.
     line = np.sort((owner[edge] * box.height + row) * (box.width + 1) + column)
     line, column = np.divmod(line, box.width + 1)
     lengths = column[1::2] - column[::2]

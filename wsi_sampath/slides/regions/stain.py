@@ -1,4 +1,4 @@
-"""What a slide is stained with, as far as colours tell: H&E, or what the network never saw."""
+"""The stain of a slide, judged by colour: H&E, or something that the network never saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GREY_RANGE = 4
 
 
 def stain_doubt(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None) -> str | None:
-    """Say why an image does not look like bright-field H&E.
+    """Return what an image looks like if not like bright-field H&E.
 
     Haematoxylin and eosin both absorb green most (Ruifrok and Johnston 2001); the brown of
     diaminobenzidine and pale blue counterstains do not.
@@ -31,8 +31,8 @@ def stain_doubt(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None)
     Returns
     -------
     str or None
-        What it looks like instead, to follow "it looks like"; None where it looks like H&E, or
-        where there is too little stain to tell.
+        Completes "it looks like ..."; None where it looks like H&E, or where there is too little
+        stain to judge.
     """
     if is_dark_field(rgb):
         return "fluorescence or another image on a dark background"

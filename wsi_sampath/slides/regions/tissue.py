@@ -1,4 +1,4 @@
-"""Where the tissue is, from the colours of a low-resolution image."""
+"""Tissue found by the colours of a low-resolution image."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def tissue_mask(
 ) -> BoolArray:
     """Find stained tissue on a bright-field image.
 
-    Stain is told from grey dirt, black borders and markers by the colour of its optical density,
+    Stain is distinguished from grey dirt, black borders and markers by the colour of its density,
     on which Otsu's threshold is taken, within bounds: bare glass gives an empty mask, an image
     full of tissue a full one, and a dark-field (fluorescence) image an empty one. Blue, green,
-    red and black marker strokes are no tissue, nor is the tissue that they hide.
+    red and black marker strokes are not tissue, nor is the tissue that they hide.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def tissue_mask(
     Returns
     -------
     bool (h, w)
-        With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps that
-        are narrower than about four such pixels count as tissue.
+        With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps
+        narrower than about four such pixels count as tissue.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def _stain(density: FloatArray, sigma: tuple[float, float]) -> FloatArray:
 
 
 def _glass_noise(stain: FloatArray, glass: BoolArray) -> float:
-    """Return what nearly all glass stays below; infinite where none is in sight."""
+    """Return the density that nearly all glass stays below; infinite without visible glass."""
     return float(np.percentile(stain[glass], 99)) if glass.mean() >= LEAST_GLASS else np.inf
 
 
 def _cut(stain: FloatArray, noise: float) -> float:
-    """Choose the threshold; negative, so that all is taken, where all is stained."""
+    """Choose the threshold; negative, so that everything passes, where all is stained."""
     if not stain.size or float(np.percentile(stain, 0.5)) > _ALL_TISSUE:
         return -1.0
     lowest = float(np.clip(_NOISE_FACTOR * noise, *_LOWEST_CUTS))
@@ -138,7 +138,7 @@ def _artefacts(rgb: UInt8Array, density: FloatArray, pixel_um: float) -> BoolArr
 
 
 def _is_eosin(density: FloatArray) -> BoolArray:
-    """Tell pixels in which green is absorbed clearly most, as all stained tissue does."""
+    """Return the pixels that absorb green clearly most, as all stained tissue does."""
     red, green, blue = density
     found: BoolArray = (green > red + 0.03) & (green > blue + 0.03)
     return found
@@ -175,7 +175,7 @@ def _without_small(mask: BoolArray, area_px: float) -> BoolArray:
 
 
 def _small_holes(mask: BoolArray, brush: npt.NDArray[np.uint8], area_px: float) -> BoolArray:
-    """Tell the holes under this area; a gap that reaches the frame is not a hole."""
+    """Return the holes under this area; a gap that reaches the frame is not a hole."""
     labels, count = ndimage.label(~mask)
     # Smoothing has let the tissue around a hole grow into it, by about the brush.
     true = ndimage.grey_dilation(labels, footprint=brush)

@@ -1,4 +1,4 @@
-"""What a TIFF says of its scale, in every place where writers say it; whichever reader opens it.
+"""The scale of a TIFF in every place where writers state it, whichever reader opens it.
 
 Places and spellings follow the OME-TIFF specification, TIFF 6.0 (tags 282, 283, 296), ImageJ's
 ``unit`` line, and the descriptions of Aperio, Philips, Leica and Ventana scanners.
@@ -22,7 +22,7 @@ OME, APERIO, TAGS = "OME-XML", "Aperio description", "TIFF resolution tags"
 _MOST_PAGES = 200
 _XMP = 700
 _UM_PER_TAG_UNIT = {2: 25400.0, 3: 10000.0}
-# Coarser than any slide scan: 72 or 300 dpi of a screen or a printer, 1/1, a default of 10 per cm.
+# Coarser than any slide scan: 72 or 300 dpi of a screen or printer, 1/1, a default of 10 per cm.
 PLACEHOLDER_UM = 20.0
 _NUMBER = r"\"?'?\s*([0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 _IN_WORDS = re.compile(
@@ -46,7 +46,7 @@ class Statement:
     Attributes
     ----------
     source
-        Where it stands, as a user would look for it.
+        Where it stands, in words that help the user find it.
     x, y
         Um per pixel; None where that axis is not stated.
     """
@@ -58,7 +58,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Statements:
-    """All that a file says of its scale.
+    """Everything that a file says about its scale.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Statements:
     objective
         Magnification, None if not stated.
     doubts
-        Sentences for the user where something is odd about what counts.
+        Sentences for the user about oddities of the statements that count.
     unusable
-        What was said and is not a measurement, in words.
+        Statements that are not measurements, in words.
     lost
-        What was meant as a measurement among these, but is in a unit that is not known.
+        Those of them that were meant as measurements, but have an unknown unit.
     """
 
     found: tuple[Statement, ...] = ()
@@ -82,14 +82,14 @@ class Statements:
 
 
 def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statements:
-    """Read everything that a TIFF says of the scale of its level 0.
+    """Read everything that a TIFF says about the scale of its level 0.
 
     Parameters
     ----------
     tiff
         An open file.
     size
-        (width, height) of level 0 as the reader found it: it tells which page, and which image of
+        (width, height) of level 0 as the reader found it: it decides which page, and which image of
         the OME-XML, is meant.
     """
     first: Any = tiff.pages[0]
@@ -107,11 +107,11 @@ def tiff_statements(tiff: tifffile.TiffFile, size: tuple[int, int]) -> Statement
         _tags(page),
     ]
     return Statements(
-        tuple(one for part in parts for one in part.found),
+        tuple(statement for part in parts for statement in part.found),
         next((part.objective for part in parts if part.objective is not None), None),
-        tuple(one for part in parts for one in part.doubts),
-        tuple(one for part in parts for one in part.unusable),
-        tuple(one for part in parts for one in part.lost),
+        tuple(doubt for part in parts for doubt in part.doubts),
+        tuple(text for part in parts for text in part.unusable),
+        tuple(text for part in parts for text in part.lost),
     )
 
 
@@ -141,18 +141,18 @@ def _ome(note: str, size: tuple[int, int]) -> Statements:
     try:
         root = ElementTree.fromstring(note.strip("\0 \r\n\t"))
     except (ElementTree.ParseError, ValueError):
-        return Statements(doubts=("its OME-XML is damaged: what it says of the scale is lost",))
+        return Statements(doubts=("its OME-XML is damaged: the scale in it is lost",))
     images = [image for image in root.iterfind(".//{*}Image") if _pixels(image) is not None]
     fitting = [image for image in images if _ome_size(image) == size]
     if not fitting:
         sizes = ", ".join(f"{w} x {h}" for w, h in map(_ome_size, images)) or "nothing"
         return Statements(doubts=(f"its OME-XML describes {sizes} px, not this image",))
     values = [_ome_values(image) for image in fitting]
-    stated = next((one for one in values if one != (None, None)), None)
+    stated = next((value for value in values if value != (None, None)), None)
     found = () if stated is None else (Statement(OME, *stated),)
-    doubts = _ome_rivals(values)
+    doubts = _ome_contradictions(values)
     unusable = _ome_unusable(fitting[0])
-    lost = () if any(unit in one for one in unusable for unit in _NOT_CALIBRATED) else unusable
+    lost = () if any(unit in text for text in unusable for unit in _NOT_CALIBRATED) else unusable
     return Statements(found, _ome_objective(root, fitting[0]), doubts, unusable, lost)
 
 
@@ -163,7 +163,7 @@ def _pixels(image: ElementTree.Element) -> ElementTree.Element | None:
 def _ome_size(image: ElementTree.Element) -> tuple[int, int]:
     pixels = _pixels(image)
     sides = (None, None) if pixels is None else (pixels.get("SizeX"), pixels.get("SizeY"))
-    width, height = (int(one) if one and one.isdecimal() else 0 for one in sides)
+    width, height = (int(side) if side and side.isdecimal() else 0 for side in sides)
     return width, height
 
 
@@ -178,12 +178,12 @@ def _ome_values(image: ElementTree.Element) -> tuple[float | None, float | None]
     return x, y
 
 
-def _ome_rivals(values: list[tuple[float | None, float | None]]) -> tuple[str, ...]:
+def _ome_contradictions(values: list[tuple[float | None, float | None]]) -> tuple[str, ...]:
     stated = {value for value in values if value != (None, None)}
     if len(stated) < 2:
         return ()
-    spoken = " and ".join(f"{x or y:.5g}" for x, y in sorted(stated, key=str))
-    return (f"the OME-XML states {spoken} um per pixel for images of this one size",)
+    written = " and ".join(f"{x or y:.5g}" for x, y in sorted(stated, key=str))
+    return (f"the OME-XML states {written} um per pixel for images of this one size",)
 
 
 def _ome_unusable(image: ElementTree.Element) -> tuple[str, ...]:
@@ -196,11 +196,11 @@ def _ome_unusable(image: ElementTree.Element) -> tuple[str, ...]:
 
 
 def _ome_objective(root: ElementTree.Element, image: ElementTree.Element) -> float | None:
-    objectives = {one.get("ID"): one for one in root.iterfind(".//{*}Objective")}
+    objectives = {objective.get("ID"): objective for objective in root.iterfind(".//{*}Objective")}
     used = image.find("{*}ObjectiveSettings")
     if used is not None and used.get("ID") in objectives:
         return _positive(objectives[used.get("ID")].get("NominalMagnification"))
-    powers = {one.get("NominalMagnification") for one in objectives.values()}
+    powers = {objective.get("NominalMagnification") for objective in objectives.values()}
     return _positive(powers.pop()) if len(powers) == 1 else None
 
 
@@ -235,13 +235,13 @@ def _philips(note: str, size: tuple[int, int]) -> Statements:
     pattern = r"DICOM_PIXEL_SPACING\"[^>]*>([^<]*)<"
     spacings = []
     for text in re.findall(pattern, note):
-        values = [_positive(one) for one in re.findall(r"[0-9.eE+-]+", text)]
+        values = [_positive(number) for number in re.findall(r"[0-9.eE+-]+", text)]
         if len(values) == 2 and None not in values:
             spacings.append(values)
     if not spacings:
         return Statements()
     # Every level has its own; the finest is level 0's.
-    y, x = min(spacings, key=lambda pair: max(one or 0.0 for one in pair))
+    y, x = min(spacings, key=lambda pair: max(side or 0.0 for side in pair))
     return Statements((Statement("Philips metadata", _mm(x), _mm(y)),))
 
 
@@ -353,7 +353,7 @@ def _per_pixel(page: Any, tag: int, um: float | None) -> float | None:
     above, below = value if isinstance(value, tuple) and len(value) == 2 else (value, 1)
     if um is None or not above or not below:
         return None
-    # In this order, the digits are OpenSlide's.
+    # Computed in this order, the digits are those of OpenSlide.
     return _positive(um / (float(above) / float(below)))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import sampled_digest, whole_digest
-from wsi_sampath.slides.companions import slide_files, slide_fingerprint
+from wsi_sampath.slides.slide_fingerprint import slide_files, slide_fingerprint
 
 
 @given(st.integers(0, 999), st.integers(1, 1000))

@@ -6,7 +6,7 @@ from training_stub import paint_patches, write_config
 from wsi_sampath.data.patches import open_patches, write_classes
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.initial_weights import spec_for
-from wsi_sampath.training.scale import scale_doubt
+from wsi_sampath.training.start_report import scale_doubt
 
 
 def doubt(tmp_path, *words, side=64, mpp=None):

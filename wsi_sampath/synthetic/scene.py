@@ -23,7 +23,7 @@ _FAR_UM = 1e6
 
 
 @dataclass(frozen=True)
-class Plan:
+class Scene:
     """Where everything lies; fields are coarse and read by bilinear interpolation."""
 
     width: int
@@ -36,13 +36,13 @@ class Plan:
     glands: npt.NDArray[np.int64]  # rows of y, x (centre, px), which gland, which of 8 turns
 
 
-def make_plan(
+def lay_out(
     width: int, height: int, mpp: float, seed: int, pieces: int, pen: Pen | None, border: bool
-) -> Plan:
+) -> Scene:
     """Lay out a slide; the arguments are those of `paint_slide`."""
     rng = np.random.default_rng([seed, width, height])
     node_px = int(np.clip(2 ** round(np.log2(_NODE_UM / mpp)), 1, BAND_PX))
-    # One band of nodes more than the slide needs, so that the last tiles find all their corners.
+    # One more band of nodes than the slide needs, so that the last tiles find all their corners.
     shape = tuple(-(-size // BAND_PX) * BAND_PX // node_px + 1 for size in (height, width))
     y, x = np.indices(shape, dtype=np.float32) * np.float32(node_px)
     node_um = node_px * mpp
@@ -52,12 +52,12 @@ def make_plan(
     tissue_um = _signed_distance(tissue, node_um)
     pen_um = np.full(shape, -_FAR_UM, np.float32)
     if pen is not None:
-        # Its own numbers, so that the same slide lies under every pen.
+        # Random numbers of its own, so that every pen lies on the same slide.
         shaky = np.random.default_rng([seed, 1])
         pen_um = _stroke(y, x, width, height, shaky) * np.float32(mpp)
     glands = _gland_places(tissue_um, node_px, width, height, mpp, rng)
     border_px = round(_BORDER_SHARE * min(width, height)) if border else 0
-    return Plan(width, height, node_px, tissue_um, pen_um, pen, border_px, glands)
+    return Scene(width, height, node_px, tissue_um, pen_um, pen, border_px, glands)
 
 
 def _piece(v: FloatArray, u: FloatArray, rng: np.random.Generator) -> BoolArray:

@@ -1,4 +1,4 @@
-"""Python's search for circular garbage, paused where it takes long and finds nothing."""
+"""Python's cyclic garbage collector, paused where it takes long and finds nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause it while millions of lists come into being, of which it would look at all, again."""
+    """Pause the collector while millions of lists are built, which it would visit repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Tables that people write: CSV of any separator, encoding and spelling of the header."""
+"""CSV tables as people write them: any separator, encoding and spelling of the header."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Table:
     rows
         Those that are not empty.
     decimal_comma
-        Whether a comma in a number can only be a decimal comma, because the cells are parted by
-        something else.
+        Whether a comma in a number can only be a decimal comma, because something else separates
+        the cells.
     """
 
     columns: tuple[str, ...]
@@ -74,7 +74,7 @@ def read_text(path: Path) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table with a header, parted by commas, semicolons or tabs.
+    """Read a table with a header, separated by commas, semicolons or tabs.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def read_table(path: Path) -> Table:
     ------
     UsageError
         Where it cannot be read, a column is named twice, quotes are left open, or a row has more
-        cells than the header (as an unquoted decimal comma makes of one number two cells).
+        cells than the header (an unquoted decimal comma splits one number into two cells).
     """
     try:
         return parse_table(read_text(path))
@@ -119,13 +119,13 @@ def _decoded(data: bytes, path: Path) -> str:
 
 
 def _separator(header: str) -> str:
-    """Return the separator that makes the most columns of the header."""
+    """Return the separator that splits the header into the most columns."""
     unquoted = _QUOTED.sub("", header)
     return max(_SEPARATORS, key=unquoted.count)
 
 
 def _parsed(text: str, separator: str, *, skipped: int) -> Table:
-    # Strict: a quote left open would swallow the rest of the table without a word.
+    # Strict: a quote left open would silently swallow the rest of the table.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     columns = tuple(name.strip().lower() for name in next(reader, []))
     for name in columns:
@@ -144,7 +144,7 @@ def _rows(reader: Iterator[list[str]], columns: tuple[str, ...], skipped: int) -
         if any(stripped[len(columns) :]):
             raise UsageError(
                 f"line {line} has {len(cells)} cells for {len(columns)} columns; write numbers "
-                "with a decimal point, or part the cells by semicolons or tabs"
+                "with a decimal point, or separate the cells by semicolons or tabs"
             )
         padded = stripped + [""] * (len(columns) - len(stripped))
         yield Row(line, dict(zip(columns, padded, strict=False)))

@@ -1,4 +1,4 @@
-"""What a folder of patches will hold, and how each of them comes about."""
+"""The plan of a folder of patches: what it will hold, and how each patch is made."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ImageFormat = Literal["png", "jpg"]
 class Piece:
     """One patch: `rgb` (height, width, 3) and `labels` (height, width), both uint8.
 
-    `encoded` is the image's file where it can be taken over unchanged; `notes` are what the user
-    should know about how image and mask were read.
+    `encoded` is the image's file where it can be copied unchanged; `notes` are what the user should
+    know about how image and mask were read.
     """
 
     img_id: str
@@ -32,8 +32,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One image and mask, and the patches that come of them."""
+class LabelledImage:
+    """One image with its mask, and the patches that are cut from them."""
 
     image: Path
     mask: Path
@@ -42,7 +42,7 @@ class Source:
 
 
 class Classes(Protocol):
-    """Classes, and what in the sources means them: a `Grouping`, or names of annotations."""
+    """Classes, and what denotes them in the sources: a `Grouping`, or names of annotations."""
 
     @property
     def plain_classes(self) -> tuple[ClassSpec, ...]:
@@ -55,16 +55,16 @@ class Classes(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a folder of patches will hold, fixed before the first pixel is read.
+class PatchPlan:
+    """Everything that a folder of patches will hold, fixed before the first pixel is read.
 
     `options` are further numbers, or None for the default, that decide the content of the files;
-    `notes` are what the user should know beforehand.
+    `notes` are what the user should know in advance.
     """
 
     out: Path
     grouping: Classes
-    sources: tuple[Source, ...]
+    sources: tuple[LabelledImage, ...]
     mpp: float | None = None
     image_format: ImageFormat = "png"
     options: Mapping[str, float | None] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Plan:
         return [patch for source in self.sources for patch in source.patches]
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the content of the files beside their sources, for resuming."""
+        """Return what decides the content of the files besides their sources, for resuming."""
         return {
             "grouping": self.grouping.model_dump(mode="json"),
             "format": self.image_format,

@@ -1,4 +1,4 @@
-"""Which slide this is, by its content: also where a slide is a file with others beside it."""
+"""The fingerprint of a slide's content, including the files that belong to its main one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _fingerprint(files: tuple[tuple[Path, str, tuple[int, ...]], ...]) -> str:
 
 
 def slide_files(path: Path) -> list[tuple[Path, str]]:
-    """Return the files of a slide, each with its name within the slide; renaming changes none."""
+    """Return the files of a slide, each with a name within the slide that survives renaming."""
     if path.is_dir():
         return [(file, file.relative_to(path).as_posix()) for file in _below(path)]
     companions = _COMPANIONS.get(path.suffix.lower())
@@ -82,7 +82,7 @@ def _series_of(path: Path) -> bytes | None:
 
 
 def _named_inside(path: Path) -> Iterator[tuple[Path, str]]:
-    """Find the files that an index names: lines ``key=file``, or a name a line."""
+    """Find the files that an index names: lines ``key=file``, or one name per line."""
     with path.open("rb") as stream:
         text = stream.read(_INDEX_BYTES).decode("latin-1")
     names = {line.partition("=")[2].strip() or line.strip() for line in text.splitlines()}

@@ -1,4 +1,4 @@
-"""Tables of classes in YAML: read, checked, and what is wrong with them in one line."""
+"""Class tables in YAML: read and checked, their errors explained in one line."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def read_table(path: Path, kind: type[Table], hint: str = "") -> Table:
     except WsiError as error:
         raise UsageError(f"{error.message}{hint}", subject=str(path)) from error
     except ValidationError as error:
-        raise UsageError(explained(error, kind), subject=str(path)) from error
+        raise UsageError(table_error(error, kind), subject=str(path)) from error
 
 
-def explained(error: ValidationError, kind: type[BaseModel]) -> str:
-    """Return what is wrong with a table, an unknown key with the nearest known one."""
+def table_error(error: ValidationError, kind: type[BaseModel]) -> str:
+    """Return what is wrong with a table; an unknown key with the nearest known one."""
     errors = error.errors()
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    first = next((problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0])
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         return f"{'.'.join(where) or 'file'}: {first['msg'].removeprefix('Value error, ')}"

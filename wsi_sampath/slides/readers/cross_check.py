@@ -1,6 +1,6 @@
-"""What OpenSlide and tiffslide make of a file, held against the file's own pages.
+"""What OpenSlide and tiffslide make of a file, checked against the file's own pages.
 
-Both take the first page for the slide, and whatever is smaller for its lower levels.
+Both take the first page for the slide, and every smaller page for one of its lower levels.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ChosenLevels:
 
     @property
     def decoded_px(self) -> int | None:
-        """As the reader has it."""
+        """The reader's own count."""
         return self._reader.decoded_px
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
@@ -69,7 +69,7 @@ def checked(reader: Reader, path: Path, own: TiffReader | None) -> Reader:
     path
         Its file.
     own
-        What the direct reader makes of the file, None where it does not take it.
+        The direct reader's view of the file, None where it refuses the file.
 
     Raises
     ------
@@ -118,9 +118,9 @@ def _check_pixels(reader: Reader, own: TiffReader) -> None:
     compared = [_difference(reader, own, box) for box in boxes]
     known = [difference for difference in compared if difference is not None]
     if not known:
-        raise TileError("it decodes nothing of what the file holds")
+        raise TileError("it cannot decode what the file holds")
     if max(known) > _MOST_DIFFERENCE:
-        raise TileError("it reads other pixels than the file holds")
+        raise TileError("its pixels differ from those in the file")
 
 
 def _difference(reader: Reader, own: TiffReader, box: Box) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from wsi_sampath.slides.regions.annotations import Annotation
-from wsi_sampath.slides.regions.drawn_place import glass_notes, outside_notes
+from wsi_sampath.slides.regions.drawn import glass_notes, outside_notes
 
 
 def areas(*boxes):
@@ -16,8 +16,8 @@ def areas(*boxes):
 def test_areas_outside_of_the_slide_are_counted():
     drawn = areas((0, 0, 10, 10), (-10, -20, -1, -5), (900, 0, 1000, 90), (2000, 0, 2010, 10))
     outside, partly = outside_notes(drawn, (950, 500), (0.0, 0.0))
-    assert outside.startswith("2 of 4 areas lie outside of the slide (950 x 500 px)")
-    assert partly.startswith("1 of 4 areas lies partly outside of the slide")
+    assert outside.startswith("2 of 4 areas lie outside the slide (950 x 500 px)")
+    assert partly.startswith("1 of 4 areas lies partly outside the slide")
 
 
 def test_a_slip_over_the_edge_and_the_bounds_of_a_slide_are_no_fault():
