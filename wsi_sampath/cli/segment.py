@@ -139,7 +139,7 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     """Load the model, and see that it can be run as asked."""
     from wsi_sampath.inference.plan import plan_tiling
     from wsi_sampath.inference.predictor import resolve_device
-    from wsi_sampath.inference.run import load_from_settings
+    from wsi_sampath.inference.segmenter import load_from_settings
 
     model = load_from_settings(settings)
     plan_tiling(model.spec, settings)
