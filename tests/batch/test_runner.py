@@ -28,8 +28,9 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 from stub_network import FailingNetwork, StubNetwork, make_stub
 
 from wsi_sampath.batch import runner as runner_module
+from wsi_sampath.batch import worker as worker_module
+from wsi_sampath.batch.batch import Batch, BatchOptions
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.record import page
 from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.runner import run_batch
@@ -42,13 +43,14 @@ import sys
 sys.path[:0] = [{here!r}, {tests!r}]
 from pathlib import Path
 from batch_stub import load_slow, settings
+from wsi_sampath.batch.batch import Batch, BatchOptions
 from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.runner import run_batch
 print("ready", flush=True)
 out = Path({out!r})
 jobs = plan_jobs([Path({cohort!r})], out)
-outcomes = run_batch(jobs, settings(), load_slow(), out=out, options=BatchOptions(poll_s=0.1))
+batch = Batch(jobs, settings(), out, BatchOptions(poll_s=0.1))
+outcomes = run_batch(batch, load_slow())
 print(sum(o.done and not o.result.reused for o in outcomes), sum(o.done for o in outcomes))
 """
 
@@ -65,8 +67,8 @@ def start(cohort: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def batch(folder: Path, out: Path, model=None, *, options=None, **values):
-    jobs = plan_jobs([folder], out)
-    return run_batch(jobs, settings(**values), model or load_stub(), out=out, options=options)
+    jobs, options = plan_jobs([folder], out), options or BatchOptions()
+    return run_batch(Batch(jobs, settings(**values), out, options), model or load_stub())
 
 
 def test_one_bad_slide_is_one_failure(serial, cohort):
@@ -321,8 +323,8 @@ def test_stopped_while_waiting_for_files(cohort, tmp_path, monkeypatch):
 
 def test_one_predictor_serves_all_slides(cohort, tmp_path, monkeypatch):
     made = []
-    original = runner_module.make_predictor
-    monkeypatch.setattr(runner_module, "make_predictor", lambda *a: made.append(1) or original(*a))
+    original = worker_module.make_predictor
+    monkeypatch.setattr(worker_module, "make_predictor", lambda *a: made.append(1) or original(*a))
     batch(cohort, tmp_path, report=False)
     assert made == [1]
 

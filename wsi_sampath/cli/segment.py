@@ -139,9 +139,9 @@ def segment(
         raise UsageError("--json has no stdout to write to")
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     jobs, single, folder = plan.jobs, plan.is_single, Path(out)
+    from wsi_sampath.batch.batch import Batch, BatchOptions
     from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import parse_devices, run_on_devices
-    from wsi_sampath.batch.options import BatchOptions
     from wsi_sampath.batch.runner import run_batch
     from wsi_sampath.cli.ended import Ended
     from wsi_sampath.cli.progress import batch_progress, say
@@ -211,40 +211,21 @@ def segment(
         raise typer.Exit(
             _estimate(jobs, settings, loaded, n_devices=len(devices) or 1, as_json=as_json)
         )
-    options = BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed)
-    progress = batch_progress(is_single=single)
     ended = Ended(len(jobs), None if single else folder, as_json=as_json)
+    batch = Batch(
+        jobs,
+        settings,
+        None if single else folder,
+        BatchOptions(fail_fast=fail_fast, retry_failed=retry_failed),
+        batch_progress(ended.tell, is_single=single),
+    )
     with ended.whatever_happens():
         if scheduler is not None:
-            run_on_cluster(
-                jobs,
-                settings,
-                scheduler,
-                out=folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
+            run_on_cluster(batch, scheduler)
         elif devices:
-            run_on_devices(
-                jobs,
-                settings,
-                devices,
-                out=folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
+            run_on_devices(batch, devices)
         else:
-            run_batch(
-                jobs,
-                settings,
-                loaded,
-                out=None if single else folder,
-                options=options,
-                progress=progress,
-                tell=ended.tell,
-            )
+            run_batch(batch, loaded)
     raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
