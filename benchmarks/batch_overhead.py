@@ -25,9 +25,12 @@ from pathlib import Path
 from measure import hardware
 from stub_model import load_stub
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import Job, plan_jobs
+from wsi_sampath.batch.progress import SilentBatch
 from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.inference.segmenter import Segmenter
 from wsi_sampath.inference.settings import SegmentSettings
@@ -80,14 +83,15 @@ def measure_batch(jobs: list[Job], out: Path) -> list[dict[str, float]]:
     part = max(1, len(jobs) // 10)
     clock, count = Clock(), 0
 
-    def tell(_outcome: object) -> None:
-        nonlocal count
-        count += 1
-        if count % part == 0:
-            tenths.append(clock.lap(part))
-            print(f"{count} slides: {tenths[-1]}", flush=True)
+    class Tenths(SilentBatch):
+        def finish_slide(self, _outcome: Outcome, *, elsewhere: bool = False) -> None:
+            nonlocal count
+            count += 1
+            if count % part == 0:
+                tenths.append(clock.lap(part))
+                print(f"{count} slides: {tenths[-1]}", flush=True)
 
-    outcomes = run_batch(jobs, SETTINGS, load_stub(), out=out, tell=tell)
+    outcomes = run_batch(Batch(jobs, SETTINGS, out, progress=Tenths()), load_stub())
     assert all(outcome.done for outcome in outcomes)
     return tenths
 
@@ -118,9 +122,9 @@ def measure_pages(jobs: list[Job], out: Path) -> dict[str, float]:
 def measure_cluster(jobs: list[Job], out: Path) -> dict[str, float]:
     """Time of tasks that find their slide done; CPU is of scheduler and client, one process."""
     clock = Clock()
-    run_on_cluster(jobs[:1], SETTINGS, "local:1", out=out, load=load_stub)
+    run_on_cluster(Batch(jobs[:1], SETTINGS, out), "local:1", load=load_stub)
     start = clock.lap()
-    run_on_cluster(jobs, SETTINGS, "local:1", out=out, load=load_stub)
+    run_on_cluster(Batch(jobs, SETTINGS, out), "local:1", load=load_stub)
     both = clock.lap()
     per_task = {name: round((both[name] - start[name]) / (len(jobs) - 1), 5) for name in both}
     return {"tasks": len(jobs), "start_s": start["s"], **per_task}
@@ -142,7 +146,7 @@ def main() -> None:
         found = clock.lap()
         tenths = measure_batch(jobs, out)
         clock.lap()
-        again = run_batch(jobs, SETTINGS, load_stub(), out=out)
+        again = run_batch(Batch(jobs, SETTINGS, out), load_stub())
         assert all(outcome.result and outcome.result.reused for outcome in again)
         result = {
             "hardware": hardware(),

@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
@@ -105,15 +106,14 @@ def main(words: list[str] | None = None) -> int:
     try:
         jobs = plan_jobs([arguments.download], arguments.out)
         with CLUSTERS[arguments.on](arguments) as cluster:
-            outcomes = run_on_cluster(
+            batch = Batch(
                 jobs,
                 SegmentSettings(model=arguments.model),
-                cluster.scheduler_address,
-                out=arguments.out,
-                options=BatchOptions(retry_failed=arguments.retry_failed),
-                progress=batch_progress(is_single=False),
-                tell=tell,
+                arguments.out,
+                BatchOptions(retry_failed=arguments.retry_failed),
+                batch_progress(tell, is_single=False),
             )
+            outcomes = run_on_cluster(batch, cluster.scheduler_address)
     except WsiError as error:
         print(error.line(), file=sys.stderr)
         return 2

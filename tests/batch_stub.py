@@ -18,7 +18,10 @@ import pytest
 import zarr
 from stub_network import StubNetwork, make_stub
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.progress import SilentBatch
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
@@ -56,6 +59,16 @@ def load_slow(_settings: SegmentSettings | None = None) -> LoadedModel:
 
 def settings(**values) -> SegmentSettings:
     return SegmentSettings.build({**SETTINGS, **values})
+
+
+class Told(SilentBatch):
+    """Keeps the outcomes that it is told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
+        self.outcomes.append(outcome)
 
 
 def contents(out: Path) -> dict[str, tuple]:
@@ -139,7 +152,7 @@ def serial(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Serial:
 
 @lru_cache(maxsize=1)
 def _run_serially(cohort: Path, out: Path) -> Serial:
-    outcomes = run_batch(plan_jobs([cohort], out), settings(), load_stub(), out=out)
+    outcomes = run_batch(Batch(plan_jobs([cohort], out), settings(), out), load_stub())
     return Serial(out, contents(out), outcomes)
 
 

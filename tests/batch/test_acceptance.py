@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from batch_stub import contents, load_stub, present, settings
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.synthetic.painted import paint_slide
@@ -27,13 +28,14 @@ import sys
 sys.path[:0] = [{here!r}, {tests!r}]
 from pathlib import Path
 from batch_stub import load_slow, settings
-from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.runner import run_batch
 out = Path({out!r})
 jobs = plan_jobs([Path({folder!r})], out)
 options = BatchOptions(poll_s=0.2)
-run_batch(jobs, settings(report=False), load_slow(), out=out, options=options)
+run_batch(Batch(jobs, settings(report=False), out, options), load_slow())
 """
 DEADLINE_S = 1500
 
@@ -71,7 +73,7 @@ def make_folder(folder: Path, n_painted: int) -> int:
 
 
 def serially(folder: Path, out: Path) -> None:
-    run_batch(plan_jobs([folder], out), settings(report=False), load_stub(), out=out)
+    run_batch(Batch(plan_jobs([folder], out), settings(report=False), out), load_stub())
 
 
 class Crowd:

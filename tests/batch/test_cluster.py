@@ -9,6 +9,7 @@ import time
 
 import pytest
 from batch_stub import (  # noqa: F401 - some are fixtures
+    Told,
     cohort,
     contents,
     holders_with_strips,
@@ -20,6 +21,7 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 )
 from stub_network import StubNetwork, make_stub
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.cluster import on_own_gpu, run_on_cluster
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
@@ -44,14 +46,8 @@ def address():
 
 
 def run(cohort, out, scheduler, load=load_stub, **options):
-    return run_on_cluster(
-        plan_jobs([cohort], out),
-        settings(report=False),
-        scheduler,
-        out=out,
-        options=BatchOptions(poll_s=0.2, **options),
-        load=load,
-    )
+    jobs, options = plan_jobs([cohort], out), BatchOptions(poll_s=0.2, **options)
+    return run_on_cluster(Batch(jobs, settings(report=False), out, options), scheduler, load=load)
 
 
 def test_a_worker_killed_in_the_middle_of_a_slide(cohort, serial, tmp_path):
@@ -91,23 +87,16 @@ def test_a_cluster_that_is_there_already(cohort, serial, tmp_path, address):
 
 
 def test_a_stop_is_told_and_can_be_continued(cohort, serial, tmp_path, address):
-    told = []
+    class StopAfterTheFirst(Told):
+        def finish_slide(self, outcome, *, elsewhere=False):
+            super().finish_slide(outcome, elsewhere=elsewhere)
+            if len(self.outcomes) == 1:
+                raise KeyboardInterrupt
 
-    def stop_after_the_first(outcome):
-        told.append(outcome)
-        if len(told) == 1:
-            raise KeyboardInterrupt
-
-    outcomes = run_on_cluster(
-        plan_jobs([cohort], tmp_path),
-        settings(report=False),
-        address,
-        out=tmp_path,
-        options=BatchOptions(poll_s=0.2),
-        load=load_stub,
-        tell=stop_after_the_first,
-    )
-    assert told == outcomes
+    told, jobs = StopAfterTheFirst(), plan_jobs([cohort], tmp_path)
+    batch = Batch(jobs, settings(report=False), tmp_path, BatchOptions(poll_s=0.2), told)
+    outcomes = run_on_cluster(batch, address, load=load_stub)
+    assert told.outcomes == outcomes
     assert [outcome.reason for outcome in outcomes][1:] == ["interrupted"]
     run(cohort, tmp_path, address)
     assert contents(tmp_path) == serial.maps
@@ -168,20 +157,20 @@ def test_a_model_that_a_worker_cannot_load(cohort, tmp_path, address):
 @pytest.mark.parametrize("scheduler", ["local:none", "local:0", "nonsense://x:1", "here"])
 def test_what_is_no_scheduler(scheduler, tmp_path):
     with pytest.raises(UsageError, match="--scheduler"):
-        run_on_cluster([], settings(), scheduler, out=tmp_path)
+        run_on_cluster(Batch([], settings(), tmp_path), scheduler)
 
 
 def test_without_dask(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r"\[cluster\]"):
-        run_on_cluster([], settings(), "local:1", out=tmp_path)
+        run_on_cluster(Batch([], settings(), tmp_path), "local:1")
 
 
 def test_paths_that_only_this_machine_knows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mask.png").touch()
     with pytest.raises(UsageError, match="--tissue with its full path"):
-        run_on_cluster([], settings(tissue="mask.png"), "tcp://x:1", out=tmp_path)
+        run_on_cluster(Batch([], settings(tissue="mask.png"), tmp_path), "tcp://x:1")
 
 
 def test_workers_of_one_machine_take_different_gpus(monkeypatch):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from batch_stub import (  # noqa: F401 - some are fixtures
+    Told,
     cohort,
     contents,
     holders,
@@ -18,6 +19,7 @@ from batch_stub import (  # noqa: F401 - some are fixtures
     settings,
 )
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.devices import parse_devices, run_on_devices
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
@@ -48,21 +50,14 @@ def test_two_devices_one_killed(cohort, serial, tmp_path):
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    told = []
-    outcomes = run_on_devices(
-        plan_jobs([cohort], tmp_path),
-        settings(),
-        ("cpu", "cpu"),
-        out=tmp_path,
-        options=BatchOptions(poll_s=0.2),
-        tell=told.append,
-        load=load_slow,
-    )
+    told, jobs = Told(), plan_jobs([cohort], tmp_path)
+    batch = Batch(jobs, settings(), tmp_path, BatchOptions(poll_s=0.2), told)
+    outcomes = run_on_devices(batch, ("cpu", "cpu"), load=load_slow)
     killer.join()
     failed = [outcome.line() for outcome in outcomes if not outcome.done]
     assert len(failed) == 1, failed
     assert len(outcomes) == 6
-    assert told == outcomes
+    assert told.outcomes == outcomes
     assert contents(tmp_path) == serial.maps
     assert not list(tmp_path.rglob("*.claim"))
     assert "5 done, 1 failed, 0 waiting" in (tmp_path / "report.html").read_text()

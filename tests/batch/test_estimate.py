@@ -5,6 +5,7 @@ import tempfile
 import pytest
 from batch_stub import load_stub, settings
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import Job, plan_jobs
 from wsi_sampath.batch.estimate import (
     estimate_batch,
@@ -45,7 +46,7 @@ def test_the_estimate_is_near_what_is_made(tmp_path):
     paint_slide(slide, width=2400, height=2000, mpp=0.5, seed=2)
     job = Job(slide, tmp_path / "out" / "s.zarr")
     (estimate,) = estimate_batch([job], settings(report=False), load_stub())
-    (outcome,) = run_batch([job], settings(report=False), load_stub())
+    (outcome,) = run_batch(Batch([job], settings(report=False)), load_stub())
     run = outcome.result.attributes
     assert estimate.tiles == run["tiles"]["analysed"]
     assert estimate.tissue_mm2 == pytest.approx(run["coverage"]["tissue_mm2"])

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from wsi_sampath.batch.discover import plan_batch, plan_jobs
 from wsi_sampath.batch.found import Found
 from wsi_sampath.batch.names import name_results
-from wsi_sampath.batch.record.contents import Record
-from wsi_sampath.batch.record.journal import Journal, journal_folder
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
 from wsi_sampath.errors import UsageError
 
 

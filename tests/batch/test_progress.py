@@ -45,13 +45,15 @@ def test_spoken_times():
 def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     for is_single in (True, False):
-        shown = batch_progress(is_single=is_single)
+        ended = []
+        shown = batch_progress(ended.append, is_single=is_single)
         shown.begin_batch(2)
         shown.begin("a.svs", 4)
         shown.advance(4)
         shown.end()
         shown.finish_slide(done())
         shown.end_batch()
+        assert len(ended) == 1
         lines = capsys.readouterr().err.splitlines()
         assert [line for line in lines if line.startswith("a.svs: 4/4 tiles")]
         assert any(line.startswith("batch: 1/2 slides, 1 left") for line in lines) != is_single
@@ -61,7 +63,8 @@ def test_live_bars(monkeypatch, tmp_path):
     from rich.console import Console
 
     with (tmp_path / "shown.txt").open("w") as stream:
-        shown = LiveBatch(Console(file=stream, force_terminal=True, width=120))
+        ended = []
+        shown = LiveBatch(Console(file=stream, force_terminal=True, width=120), ended.append)
         shown.begin_batch(1)
         shown.begin("a [odd] name.svs", 4)
         shown.advance(4)
@@ -69,6 +72,7 @@ def test_live_bars(monkeypatch, tmp_path):
         shown.end()
         shown.finish_slide(done())
         shown.end_batch()
+    assert len(ended) == 1
     text = (tmp_path / "shown.txt").read_text()
     assert "warning: something [else]" in text
     assert "1/1 slide," in text

@@ -28,6 +28,7 @@ from batch_stub import (  # noqa: F401 - some are fixtures
 from stub_network import FailingNetwork, StubNetwork, make_stub
 
 from wsi_sampath.batch import runner as runner_module
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.record import page
@@ -43,13 +44,15 @@ import sys
 sys.path[:0] = [{here!r}, {tests!r}]
 from pathlib import Path
 from batch_stub import load_slow, settings
-from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.runner import run_batch
 print("ready", flush=True)
 out = Path({out!r})
 jobs = plan_jobs([Path({cohort!r})], out)
-outcomes = run_batch(jobs, settings(), load_slow(), out=out, options=BatchOptions(poll_s=0.1))
+batch = Batch(jobs, settings(), out, BatchOptions(poll_s=0.1))
+outcomes = run_batch(batch, load_slow())
 print(sum(o.done and not o.result.reused for o in outcomes), sum(o.done for o in outcomes))
 """
 
@@ -66,8 +69,8 @@ def start(cohort: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def batch(folder: Path, out: Path, model=None, *, options=None, **values):
-    jobs = plan_jobs([folder], out)
-    return run_batch(jobs, settings(**values), model or load_stub(), out=out, options=options)
+    jobs, options = plan_jobs([folder], out), options or BatchOptions()
+    return run_batch(Batch(jobs, settings(**values), out, options), model or load_stub())
 
 
 def test_one_bad_slide_is_one_failure(serial, cohort):

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from wsi_sampath.batch.cells import quoted, unquoted
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.progress import SilentBatch
 from wsi_sampath.batch.record import folder as folder_module
 from wsi_sampath.batch.record import journal as journal_module
 from wsi_sampath.batch.record import table
-from wsi_sampath.batch.record.contents import Record
 from wsi_sampath.batch.record.folder import BatchFolder
-from wsi_sampath.batch.record.journal import Journal
+from wsi_sampath.batch.record.journal import Journal, Record
 from wsi_sampath.batch.record.page import render_page
+from wsi_sampath.batch.record.table import quoted, unquoted
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.synthetic.painted import paint_slide
@@ -45,7 +45,7 @@ class Warned(SilentBatch):
 def batch(folder: Path, out: Path, progress=None):
     jobs = plan_jobs([folder], out)
     values = settings(report=False, polygons=False)
-    return run_batch(jobs, values, load_stub(), out=out, progress=progress)
+    return run_batch(Batch(jobs, values, out, progress=progress or SilentBatch()), load_stub())
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_slides_named_as_the_batchs_pages_collide_with_nothing(cohort, tmp_path)
         shutil.copy(cohort / "uuid-0" / "slide.svs", folder / name)
     out = tmp_path / "out"
     jobs = plan_jobs([folder], out)
-    run_batch(jobs, settings(polygons=False), load_stub(), out=out)
+    run_batch(Batch(jobs, settings(polygons=False), out), load_stub())
     assert "2 done" in (out / "report.html").read_text()
     assert (out / "report.svs.html").exists()
     assert "report.svs.html" in (out / "report.html").read_text()
@@ -292,7 +292,7 @@ def test_what_a_result_warns_of_is_in_the_table_and_on_the_page(one, tmp_path):
     doubtful = dataclasses.replace(load_stub(), warnings=("its weights are <random>",))
     values = settings(report=False, polygons=False)
     out = tmp_path / "out"
-    run_batch(plan_jobs([one], out), values, doubtful, out=out)
+    run_batch(Batch(plan_jobs([one], out), values, out), doubtful)
     with (out / "slides.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert "its weights are <random>" in row["warnings"]
@@ -303,7 +303,7 @@ def test_what_a_result_warns_of_is_in_the_table_and_on_the_page(one, tmp_path):
 def test_a_done_slide_that_lost_something_is_not_taken_for_done(one, tmp_path, loss):
     out = tmp_path / "out"
     jobs = plan_jobs([one], out)
-    (first,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    (first,) = run_batch(Batch(jobs, settings(report=True), out), load_stub())
     result = first.result
     if loss == "chunk":
         lost = result.zarr / "labels" / "classes" / "0" / "0" / "0"
@@ -311,8 +311,8 @@ def test_a_done_slide_that_lost_something_is_not_taken_for_done(one, tmp_path, l
         lost = result.report
     whole = lost.read_bytes()
     lost.unlink() if loss == "chunk" else lost.write_bytes(whole[:300])
-    (again,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    (again,) = run_batch(Batch(jobs, settings(report=True), out), load_stub())
     assert again.result.reused == (loss != "chunk")
     assert lost.read_bytes().endswith(whole[-10:])
-    (third,) = run_batch(jobs, settings(report=True), load_stub(), out=out)
+    (third,) = run_batch(Batch(jobs, settings(report=True), out), load_stub())
     assert third.result.reused

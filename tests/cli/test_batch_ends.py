@@ -177,5 +177,7 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
 
 
 def test_a_screen_that_went_away_stops_no_work(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Full(BrokenPipeError(32, "Broken pipe")))
+    gone = Full(BrokenPipeError(32, "Broken pipe"))
+    monkeypatch.setattr(sys, "stderr", gone)
     ended_module.say("a line")
+    assert not gone.is_clean, "it was tried"

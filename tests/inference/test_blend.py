@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -122,8 +120,16 @@ def test_only_tissue_is_kept():
 
 
 def test_memory_is_one_tile_high():
-    ys = tile_starts(0, 10**6, 16, 12)
-    grid = TileGrid(
-        100, 10**6, Box(0, 0, 100, 10**6), 16, 12, 1, (0,), ys, np.zeros((len(ys), 1), bool)
-    )
-    assert StripBlender(replace(grid), ClassReading(2))._sums.shape == (2, 16, 100)
+    def held_bytes(height, n_rows):
+        ys = tile_starts(0, height, 16, 12)
+        chosen = np.ones((len(ys), 1), bool)
+        grid = TileGrid(100, height, Box(0, 0, 100, height), 16, 12, 1, (0,), ys, chosen)
+        blender = StripBlender(grid, ClassReading(2))
+        for row in range(n_rows):
+            blender.add(row, 0, torch.full((2, 16, 16), 0.5))
+            blender.finish_row(row, np.ones((12, 100), bool))
+        tensors = [value for value in vars(blender).values() if isinstance(value, torch.Tensor)]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    sums, weights, profile = 2 * 16 * 100 * 4, 16 * 100 * 4, 16 * 16 * 4
+    assert held_bytes(10**6, 50) == held_bytes(10**3, 1) <= sums + weights + profile

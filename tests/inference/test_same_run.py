@@ -12,7 +12,7 @@ import tifffile
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.record.outcome import attempt_key
+from wsi_sampath.batch.record.before import attempt_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings

@@ -42,19 +42,19 @@ def test_absurd_settings_are_one_line(name, value):
 
 
 def test_usual_settings_are_within_the_bounds():
-    SegmentSettings.build(
-        {
-            "mpp": 0.1,
-            "output_mpp": 64.0,
-            "tile": 8192,
-            "overlap": 4000,
-            "workers": 256,
-            "batch_size": 1024,
-            "region": (3e5, 2e5, 1e6, 1e6),
-            "min_area_um2": 1e8,
-            "simplify_um": 100.0,
-        }
-    )
+    values = {
+        "mpp": 0.1,
+        "output_mpp": 64.0,
+        "tile": 8192,
+        "overlap": 4000,
+        "workers": 256,
+        "batch_size": 1024,
+        "region": (3e5, 2e5, 1e6, 1e6),
+        "min_area_um2": 1e8,
+        "simplify_um": 100.0,
+    }
+    built = SegmentSettings.build(values)
+    assert {name: getattr(built, name) for name in values} == values
 
 
 def slide_at(folder, mpp: float):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -81,8 +83,15 @@ def test_a_failing_block_costs_only_its_tiles(painted, monkeypatch):
 
 
 def test_leaving_early_stops_the_readers(painted):
+    def readers():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("read_")]
+
     with Slide.open(painted.path) as slide:
         sampling = slide.sampling(0.5)
         grid = plan_grid(sampling, tile=256, overlap=64, stride=4)
-        for _ in TileStream(slide, sampling, grid, batch_size=1):
+        stream = TileStream(slide, sampling, grid, batch_size=1)
+        for _ in stream:
+            assert readers()
             break
+        assert readers() == []
+        assert 0 < stream.counts.read_px < stream.counts.needed_px

@@ -12,21 +12,21 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.progress import BatchProgress, SilentBatch
 from wsi_sampath.batch.record.folder import BatchFolder
 from wsi_sampath.batch.record.outcome import Outcome
-from wsi_sampath.batch.runner import ENDING, BatchRunner
+from wsi_sampath.batch.runner import ENDING, run_slides
+from wsi_sampath.batch.worker import Worker
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
@@ -49,22 +49,15 @@ _one_at_a_time = threading.Lock()
 
 
 def run_on_cluster(
-    jobs: Sequence[Job],
-    settings: SegmentSettings,
-    scheduler: str,
-    *,
-    out: Path,
-    options: BatchOptions | None = None,
-    progress: BatchProgress | None = None,
-    tell: Callable[[Outcome], None] = lambda _: None,
-    load: Load = load_from_settings,
+    batch: Batch, scheduler: str, *, load: Load = load_from_settings
 ) -> list[Outcome]:
     """Run a batch as tasks of dask.distributed.
 
     Parameters
     ----------
-    jobs, settings, out, options, progress, tell
-        As in `run_batch`; slides and `out` must lie at the same paths on all machines.
+    batch
+        What to do; it needs a folder, and that and the slides must lie at the same paths on all
+        machines.
     scheduler
         ``tcp://HOST:PORT`` (or ``tls://``), or ``local:N`` for N worker processes here. Where
         workers declare a resource ``GPU``, every slide takes one.
@@ -84,41 +77,49 @@ def run_on_cluster(
     WsiError
         ``bad-model`` where a worker can't load the model.
     """
-    options, progress = options or BatchOptions(), progress or SilentBatch()
-    _check_paths(scheduler, settings)
-    jobs = [replace(job, slide=job.slide.absolute(), zarr=job.zarr.absolute()) for job in jobs]
-    folder, outcomes = BatchFolder(out.absolute(), jobs), list[Outcome]()
+    _check_paths(scheduler, batch.settings)
+    batch = _with_full_paths(batch)
+    options, progress = batch.options, batch.progress
+    folder, outcomes = BatchFolder(batch.shared_folder, batch.jobs), list[Outcome]()
     folder.begin(progress.warn)
     with _connected(scheduler) as client:
-        progress.begin_batch(len(jobs))
+        progress.begin_batch(len(batch.jobs))
         try:
-            tasks = _Tasks(client, scheduler, folder, settings, options, load)
-            for outcome in _outcomes(client, tasks, folder.jobs, progress):
+            tasks = _Tasks(client, scheduler, batch, load)
+            for outcome in _outcomes(client, tasks, batch):
                 outcomes.append(outcome)
-                tell(outcome)
                 progress.finish_slide(outcome, elsewhere=True)
                 folder.write_pages_if_due()
                 if not outcome.done and (options.fail_fast or outcome.reason in ENDING):
                     break
         except KeyboardInterrupt:
             # What the workers did is on disk.
-            outcomes += _interrupted(jobs, outcomes, tell)
+            outcomes += _interrupted(batch, outcomes)
         finally:
             progress.end_batch()
             folder.write_pages()
     return outcomes
 
 
-def _interrupted(
-    jobs: Sequence[Job], outcomes: Sequence[Outcome], tell: Callable[[Outcome], None]
-) -> list[Outcome]:
+def _with_full_paths(batch: Batch) -> Batch:
+    jobs = [
+        replace(job, slide=job.slide.absolute(), zarr=job.zarr.absolute()) for job in batch.jobs
+    ]
+    return replace(batch, jobs=jobs, out=batch.shared_folder.absolute())
+
+
+def _with_full_path(job: Job) -> Job:
+    return replace(job, slide=job.slide.absolute(), zarr=job.zarr.absolute())
+
+
+def _interrupted(batch: Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
     ended = {outcome.job.zarr for outcome in outcomes}
-    left = next((job for job in jobs if job.zarr not in ended), None)
+    left = next((job for job in batch.jobs if job.zarr not in ended), None)
     if left is None:
         return []
     error = WsiError("interrupted", "stopped by the user; run the command again to resume")
     outcome = Outcome.failed(left, error)
-    tell(outcome)
+    batch.progress.finish_slide(outcome, elsewhere=True)
     return [outcome]
 
 
@@ -173,13 +174,11 @@ def _local_cluster(dask: Any, n_workers: int) -> Any:
     )
 
 
-def _outcomes(
-    client: Any, tasks: _Tasks, jobs: Iterable[Job], progress: BatchProgress
-) -> Iterator[Outcome]:
+def _outcomes(client: Any, tasks: _Tasks, batch: Batch) -> Iterator[Outcome]:
     if not client.scheduler_info()["workers"]:
-        progress.warn("the cluster has no workers yet; waiting for the first")
+        batch.progress.warn("the cluster has no workers yet; waiting for the first")
         client.wait_for_workers(1)
-    waiting = deque(jobs)
+    waiting = deque(batch.jobs)
     tasks.submit(waiting)
     for future in tasks.ended:
         outcome = tasks.outcome(future)
@@ -191,50 +190,66 @@ def _outcomes(
         tasks.submit(waiting)
 
 
+@dataclass(frozen=True)
+class _Room:
+    """How many tasks the workers of this moment keep busy with, and what each task takes of them.
+
+    Attributes
+    ----------
+    tasks
+        As many as the scheduler is to know.
+    resources
+        Of dask, that one of them takes.
+    until
+        Seconds of the monotonic clock, when to look again.
+    """
+
+    tasks: int
+    resources: dict[str, int]
+    until: float
+
+
+def _look_at_workers(client: Any) -> _Room:
+    workers = client.scheduler_info()["workers"].values()
+    has_gpus = any("GPU" in worker["resources"] for worker in workers)
+    return _Room(
+        max(_IN_FLIGHT, _IN_FLIGHT_PER_WORKER * len(workers)),
+        {"GPU": 1} if has_gpus else {},
+        time.monotonic() + _LOOK_AT_WORKERS_S,
+    )
+
+
 class _Tasks:
     """The slides that the scheduler knows at this moment."""
 
-    def __init__(
-        self,
-        client: Any,
-        scheduler: str,
-        folder: BatchFolder,
-        settings: SegmentSettings,
-        options: BatchOptions,
-        load: Load,
-    ) -> None:
+    def __init__(self, client: Any, scheduler: str, batch: Batch, load: Load) -> None:
         self._client = client
-        quiet = options.model_copy(update={"pages": False, "wait": False})
+        quiet = replace(
+            batch, options=batch.options.model_copy(update={"pages": False, "wait": False})
+        )
         # The workers of any other cluster have been given their GPUs by whoever started them.
         spread = scheduler.startswith("local:")
-        self._arguments = (settings, folder.out, quiet, load, spread)
+        self._arguments = (quiet.for_worker((), batch.settings), load, spread)
         self._jobs: dict[Any, Job] = {}
-        self._next_look = 0.0
+        self._room = _Room(0, {}, until=0.0)
         self.ended = _distributed().as_completed()
 
     def submit(self, waiting: deque[Job]) -> None:
         """Hand over slides until enough are under way."""
-        if time.monotonic() >= self._next_look:
-            self._look_at_workers()
-        while waiting and len(self._jobs) < self._enough:
+        if time.monotonic() >= self._room.until:
+            self._room = _look_at_workers(self._client)
+        while waiting and len(self._jobs) < self._room.tasks:
             job = waiting.popleft()
             future = self._client.submit(
                 _segment_one,
                 job,
                 *self._arguments,
                 retries=_RETRIES,
-                resources=self._resources,
+                resources=self._room.resources,
                 pure=False,
             )
             self._jobs[future] = job
             self.ended.add(future)
-
-    def _look_at_workers(self) -> None:
-        workers = self._client.scheduler_info()["workers"].values()
-        has_gpus = any("GPU" in worker["resources"] for worker in workers)
-        self._enough = max(_IN_FLIGHT, _IN_FLIGHT_PER_WORKER * len(workers))
-        self._resources = {"GPU": 1} if has_gpus else {}
-        self._next_look = time.monotonic() + _LOOK_AT_WORKERS_S
 
     def outcome(self, future: Any) -> Outcome:
         """Return how an ended task's slide ended.
@@ -267,20 +282,14 @@ class _SlideFailed(Exception):
         self.outcome = outcome
 
 
-def _segment_one(
-    job: Job,
-    settings: SegmentSettings,
-    out: Path,
-    options: BatchOptions,
-    load: Load,
-    spread: bool,
-) -> Outcome:
+def _segment_one(job: Job, batch: Batch, load: Load, spread: bool) -> Outcome:
     with _one_at_a_time:
         if spread:
-            settings = on_own_gpu(settings, _distributed().get_worker().name)
-        (outcome,) = _runner(settings, out, options, load).run([job])
+            number = _distributed().get_worker().name
+            batch = replace(batch, settings=on_own_gpu(batch.settings, number))
+        (outcome,) = run_slides([job], _worker(batch, load))
         if outcome.reason == "busy":
-            time.sleep(options.poll_s)
+            time.sleep(batch.options.poll_s)
     if outcome.reason in _WORTH_ANOTHER_TRY:
         raise _SlideFailed(outcome)
     return outcome
@@ -295,7 +304,6 @@ def on_own_gpu(settings: SegmentSettings, number: object) -> SegmentSettings:
 
 
 @lru_cache(maxsize=1)
-def _runner(settings: SegmentSettings, out: Path, options: BatchOptions, load: Load) -> BatchRunner:
+def _worker(batch: Batch, load: Load) -> Worker:
     """Load the model once for all slides that come to this process."""
-    folder = BatchFolder(out, [], pages=options.pages)
-    return BatchRunner(settings, load(settings), folder, options)
+    return Worker(batch, load(batch.settings))

@@ -8,22 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
+from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.progress import BatchProgress, SilentBatch
-from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.before import recorded_outcome
 from wsi_sampath.batch.record.folder import BatchFolder
+from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.errors import EXIT_USAGE, UsageError, WsiError
-from wsi_sampath.inference.finished import Finished
-from wsi_sampath.inference.plan import plan_files
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.attributes import read_attributes
 
 _STOP_S = 60.0
 
@@ -45,22 +41,17 @@ def parse_devices(text: str) -> tuple[str, ...]:
 
 
 def run_on_devices(
-    jobs: Sequence[Job],
-    settings: SegmentSettings,
+    batch: Batch,
     devices: Sequence[str],
     *,
-    out: Path,
-    options: BatchOptions | None = None,
-    progress: BatchProgress | None = None,
-    tell: Callable[[Outcome], None] = lambda _: None,
     load: Callable[[SegmentSettings], LoadedModel] = load_from_settings,
 ) -> list[Outcome]:
     """Run a batch with one process per device; the slides of a process that dies go to the others.
 
     Parameters
     ----------
-    jobs, settings, out, options, progress, tell
-        As in `run_batch`.
+    batch
+        What to do; it needs a folder.
     devices
         Names for `SegmentSettings.device`, one a process.
     load
@@ -71,47 +62,33 @@ def run_on_devices(
     list of Outcome
         As of `run_batch`; slides that no process came to are not in it.
     """
-    options = options or BatchOptions()
-    progress, folder = progress or SilentBatch(), BatchFolder(out, jobs)
-    folder.begin(progress.warn)
-    team = _Team(folder, settings, options, progress, tell)
-    workers = _start(jobs, settings, devices, out, options, load)
-    team.watch(workers)
+    folder = BatchFolder(batch.shared_folder, batch.jobs)
+    folder.begin(batch.progress.warn)
+    team = _Team(folder, batch)
+    team.watch(_start(batch, devices, load))
     return team.outcomes
 
 
 def _start(
-    jobs: Sequence[Job],
-    settings: SegmentSettings,
-    devices: Sequence[str],
-    out: Path,
-    options: BatchOptions,
-    load: Callable[[SegmentSettings], LoadedModel],
+    batch: Batch, devices: Sequence[str], load: Callable[[SegmentSettings], LoadedModel]
 ) -> list[BaseProcess]:
     # CUDA does not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
     n = len(devices)
     for number, device in enumerate(devices):
-        own = settings.model_copy(update={"device": device})
         # Each begins with slides of its own, then helps with those of the others.
-        order = [job for k in range(n) for job in jobs[(number + k) % n :: n]]
-        arguments = (order, own, out, options, load)
-        workers.append(spawn.Process(target=_work, args=arguments, name=device))
+        order = [job for k in range(n) for job in batch.jobs[(number + k) % n :: n]]
+        own = batch.for_worker(order, batch.settings.model_copy(update={"device": device}))
+        workers.append(spawn.Process(target=_work, args=(own, load), name=device))
         workers[-1].start()
     return workers
 
 
-def _work(
-    jobs: Sequence[Job],
-    settings: SegmentSettings,
-    out: Path,
-    options: BatchOptions,
-    load: Callable[[SegmentSettings], LoadedModel],
-) -> None:
+def _work(batch: Batch, load: Callable[[SegmentSettings], LoadedModel]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        run_batch(jobs, settings, load(settings), out=out, options=options)
+        run_batch(batch, load(batch.settings))
     except WsiError as error:
         print(error.line(), file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE)
@@ -126,17 +103,10 @@ def _interrupt(_signal: int, _frame: object) -> None:
 class _Team:
     """The parent's view: it works on no slide, and tells what the journal says."""
 
-    def __init__(
-        self,
-        folder: BatchFolder,
-        settings: SegmentSettings,
-        options: BatchOptions,
-        progress: BatchProgress,
-        tell: Callable[[Outcome], None],
-    ) -> None:
+    def __init__(self, folder: BatchFolder, batch: Batch) -> None:
         self.outcomes: list[Outcome] = []
-        self._folder, self._settings, self._options = folder, settings, options
-        self._progress, self._tell = progress, tell
+        self._folder, self._settings = folder, batch.settings
+        self._options, self._progress = batch.options, batch.progress
         self._untold = {folder.name(job): job for job in folder.jobs}
         self._started = time.time()
 
@@ -164,9 +134,8 @@ class _Team:
                 self._tell_one(self._untold.pop(record.zarr), record)
 
     def _tell_one(self, job: Job, record: Record) -> None:
-        outcome = outcome_of(record, job, self._settings, since=self._started)
+        outcome = recorded_outcome(record, job, self._settings, since=self._started)
         self.outcomes.append(outcome)
-        self._tell(outcome)
         self._progress.finish_slide(outcome, elsewhere=True)
 
 
@@ -183,24 +152,3 @@ def _stop(workers: Sequence[BaseProcess]) -> None:
         worker.join(_STOP_S)
         if worker.is_alive():
             worker.kill()
-
-
-def outcome_of(record: Record, job: Job, settings: SegmentSettings, *, since: float) -> Outcome:
-    """Return the outcome that a process recorded.
-
-    Parameters
-    ----------
-    record, job, settings
-        The slide.
-    since
-        Seconds since the epoch; what was recorded earlier counts as found, not made.
-    """
-    files = plan_files(job.zarr, settings)
-    attributes = read_attributes(files.zarr) if record.status == "done" else None
-    if attributes is not None:
-        reused = record.time < since
-        return Outcome(job, Finished(job.zarr, files.geojson, attributes, reused, files.report))
-    reason = record.reason or "interrupted"
-    message = record.message or "its result has gone since; run again"
-    before = record.time < since
-    return Outcome(job, None, reason, message, str(job.slide), record.seconds, before)

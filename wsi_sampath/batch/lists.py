@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
-from wsi_sampath.batch.cells import unquoted
 from wsi_sampath.batch.dicom import find_series
 from wsi_sampath.batch.found import DICOM_SUFFIXES, SLIDE_SUFFIXES, Found, fault_of, kind_of
+from wsi_sampath.batch.record.table import unquoted
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.csv_tables import parse_table
 from wsi_sampath.slides.mpp import parse_mpp

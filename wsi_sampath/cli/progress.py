@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from rich.console import Console
@@ -108,10 +109,18 @@ class PlainLines:
 
 
 class LiveBatch:
-    """A bar for the batch, and below it one for the slide that runs."""
+    """A bar for the batch, and below it one for the slide that runs.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Parameters
+    ----------
+    console
+        Where they stand.
+    ended
+        Tells, above the bars, how each slide ended.
+    """
+
+    def __init__(self, console: Console, ended: Callable[[Outcome], None]) -> None:
+        self._console, self._ended = console, ended
         columns = (TextColumn("{task.description}", markup=False), BarColumn())
         self._bar = RichBar(*columns, MofNCompleteColumn(), console=console)
         self._counts = BatchCounts(0)
@@ -150,6 +159,7 @@ class LiveBatch:
 
     def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
+        self._ended(outcome)
         self._counts.count(outcome, with_tiles=elsewhere)
         self._bar.update(self._batch, advance=1, description=self._counts.line())
 
@@ -165,12 +175,16 @@ class PlainBatch:
     ----------
     slides
         Shows the slides.
+    ended
+        Tells how each slide ended.
     is_single
         Whether there is but one slide, and so nothing to say of a batch.
     """
 
-    def __init__(self, slides: Progress, *, is_single: bool) -> None:
-        self._slides = slides
+    def __init__(
+        self, slides: Progress, ended: Callable[[Outcome], None], *, is_single: bool
+    ) -> None:
+        self._slides, self._ended = slides, ended
         self._is_single = is_single
         self._counts = BatchCounts(1)
 
@@ -201,6 +215,7 @@ class PlainBatch:
 
     def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
+        self._ended(outcome)
         self._counts.count(outcome, with_tiles=elsewhere)
         if not self._is_single:
             say(self._counts.line())
@@ -209,11 +224,19 @@ class PlainBatch:
         """See `BatchProgress`."""
 
 
-def batch_progress(*, is_single: bool) -> BatchProgress:
-    """Choose the progress of a batch: live on a terminal, plain lines for anything else."""
+def batch_progress(ended: Callable[[Outcome], None], *, is_single: bool) -> BatchProgress:
+    """Choose the progress of a batch: live on a terminal, plain lines for anything else.
+
+    Parameters
+    ----------
+    ended
+        Tells how each slide ended.
+    is_single
+        Whether there is but one slide, and so nothing to say of a batch.
+    """
     if sys.stderr.isatty() and not is_single:
-        return LiveBatch(Console(stderr=True))
-    return PlainBatch(terminal_progress(), is_single=is_single)
+        return LiveBatch(Console(stderr=True), ended)
+    return PlainBatch(terminal_progress(), ended, is_single=is_single)
 
 
 def terminal_progress() -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +19,9 @@ from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
 if TYPE_CHECKING:
+    from wsi_sampath.batch.batch import Batch
     from wsi_sampath.batch.discover import Plan
     from wsi_sampath.batch.job import Job
-    from wsi_sampath.batch.record.outcome import Outcome
     from wsi_sampath.models.network import LoadedModel
 
 app = new_app()
@@ -90,18 +90,17 @@ def segment(
         n_devices, as_json = len(devices) or 1, request.as_json
         code = _estimate(jobs, settings, model, n_devices=n_devices, as_json=as_json)
         raise typer.Exit(code)
+    from wsi_sampath.batch.batch import Batch
     from wsi_sampath.cli.ended import Ended
+    from wsi_sampath.cli.progress import batch_progress
 
     folder = None if plan.is_single else Path(out)
     ended = Ended(len(jobs), folder, as_json=request.as_json)
+    batch = Batch(
+        jobs, settings, folder, options, batch_progress(ended.tell, is_single=folder is None)
+    )
     with ended.whatever_happens():
-        _run(
-            *(jobs, folder, settings, model),
-            options=options,
-            devices=devices,
-            scheduler=request.scheduler,
-            tell=ended.tell,
-        )
+        _run(batch, model, devices, request.scheduler)
     raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
@@ -150,48 +149,18 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     return model
 
 
-def _run(
-    jobs: list[Job],
-    folder: Path | None,
-    settings: SegmentSettings,
-    model: LoadedModel,
-    *,
-    options: BatchOptions,
-    devices: Sequence[str],
-    scheduler: str | None,
-    tell: Callable[[Outcome], None],
-) -> None:
+def _run(batch: Batch, model: LoadedModel, devices: Sequence[str], scheduler: str | None) -> None:
     """Run the slides: on a cluster, on several devices, or here."""
     from wsi_sampath.batch.cluster import run_on_cluster
     from wsi_sampath.batch.devices import run_on_devices
     from wsi_sampath.batch.runner import run_batch
-    from wsi_sampath.cli.progress import batch_progress
 
-    progress = batch_progress(is_single=folder is None)
-    if folder is not None and scheduler is not None:
-        run_on_cluster(
-            *(jobs, settings, scheduler),
-            out=folder,
-            options=options,
-            progress=progress,
-            tell=tell,
-        )
-    elif folder is not None and devices:
-        run_on_devices(
-            *(jobs, settings, devices),
-            out=folder,
-            options=options,
-            progress=progress,
-            tell=tell,
-        )
+    if scheduler is not None:
+        run_on_cluster(batch, scheduler)
+    elif devices:
+        run_on_devices(batch, devices)
     else:
-        run_batch(
-            *(jobs, settings, model),
-            out=folder,
-            options=options,
-            progress=progress,
-            tell=tell,
-        )
+        run_batch(batch, model)
 
 
 def _estimate(

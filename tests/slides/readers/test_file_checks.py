@@ -137,6 +137,7 @@ def test_one_deflated_strip_of_a_white_slide_is_read(tmp_path):
         tmp_path / "a.tif", white, photometric="rgb", compression="deflate", rowsperstrip=4096
     )
     check_claims(tmp_path / "a.tif", [(4096, 4096)])
+    assert missing_data(tmp_path / "a.tif", [(4096, 4096)]) == ()
 
 
 @pytest.mark.parametrize("reader", ["auto", "openslide"])

@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.record.contents import Record
-from wsi_sampath.batch.record.journal import Journal, journal_folder
-from wsi_sampath.batch.record.outcome import Outcome, attempt_key
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
+from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.record.page import is_page, write_page
 from wsi_sampath.batch.record.slide_log import SlideLog
 from wsi_sampath.batch.record.table import is_table, write_table
@@ -18,17 +17,9 @@ from wsi_sampath.batch.record.thumbnails import write_thumbnail
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.explained import explained
 from wsi_sampath.inference.finished import Finished
-from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state, report_state
-from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
 from wsi_sampath.progress import Progress
 from wsi_sampath.shown import plural
 
-# Failures that lie in the slide: with the same file, settings and model they come again.
-_LASTING = frozenset({"unreadable", "no-mpp", "implausible-mpp", "no-tissue"})
 # Pages of ten thousand slides take a while to write: at most one part in fifty of the time.
 _REST = 50.0
 _OFTEN_ENOUGH_S = 2.0
@@ -106,38 +97,24 @@ class BatchFolder:
         """Open a slide's log."""
         return SlideLog(job.zarr.with_suffix(".log"), onward)
 
-    def before(
-        self, job: Job, settings: SegmentSettings, model: LoadedModel, *, retry_failed: bool
-    ) -> Outcome | None:
-        """Return how a slide ended before, in any process, where it need not be opened again."""
-        record = None if job.fault else self.latest(job)
-        if record is None or record.key != attempt_key(job, settings, model):
-            return None
-        if record.status == "done":
-            return _done_before(job, settings)
-        if record.status != "failed" or record.reason not in _LASTING or retry_failed:
-            return None
-        values = (record.reason, record.message, str(job.slide), record.seconds)
-        return Outcome(job, None, *values, failed_before=True)
-
-    def keep(
-        self, outcome: Outcome, settings: SegmentSettings, model: LoadedModel, onward: Progress
-    ) -> None:
+    def keep(self, outcome: Outcome, key: str, onward: Progress) -> None:
         """Record an outcome, unless it says nothing new, and renew the pages if they are due.
 
-        Raises
-        ------
-        WsiError
-            ``disk-full``, or ``bad-input`` where the folder can't be written.
+        Parameters
+        ----------
+        outcome
+            Of a slide.
+        key
+            The `attempt_key` of the slide, by which the outcome is known again.
+        onward
+            Told what the slide's log is told.
         """
-        with explained(str(self.out)):
-            if not outcome.failed_before:
-                self.log(outcome.job, onward).finish(outcome)
-            key = outcome.job.fault or attempt_key(outcome.job, settings, model)
-            self._record(outcome, key)
-            if outcome.result is not None:
-                self.draw(outcome.job, outcome.result)
-            self.write_pages_if_due()
+        if not outcome.failed_before:
+            self.log(outcome.job, onward).finish(outcome)
+        self._record(outcome, key)
+        if outcome.result is not None:
+            self.draw(outcome.job, outcome.result)
+        self.write_pages_if_due()
 
     def draw(self, job: Job, result: Finished) -> None:
         """Make the thumbnail of a result, unless it is there."""
@@ -185,21 +162,3 @@ class BatchFolder:
     def _picture(self, record: Record) -> str | None:
         path = self._thumbnail(record.zarr)
         return path.relative_to(self.out).as_posix() if path.exists() else None
-
-
-def _done_before(job: Job, settings: SegmentSettings) -> Outcome | None:
-    files = plan_files(job.zarr, settings)
-    if settings.force or not files.are_tidy():
-        return None
-    wanted = [path for path in (files.geojson, files.report) if path is not None]
-    attributes = read_attributes(files.zarr)
-    if attributes is None or not all(path.exists() for path in wanted):
-        return None
-    if damage_of(attributes, of_run=True) is not None or missing_chunks(files.zarr, attributes):
-        return None
-    # A set that does not match is looked at closely, and made again, by the run itself.
-    if files.geojson is not None and polygons_state(files.geojson, attributes) != "same":
-        return None
-    if files.report is not None and report_state(files.report, attributes) != "same":
-        return None
-    return Outcome(job, Finished(files.zarr, files.geojson, attributes, True, files.report))

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from wsi_sampath.batch.job import Job
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.durable.identity import specification_digest, tissue_digest
 from wsi_sampath.inference.finished import Finished
-from wsi_sampath.inference.predictor import resolve_device, resolve_precision
-from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.settings import deciding
 from wsi_sampath.shown import shortened, shown
-from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
-from wsi_sampath.version import __version__
 
 
 @dataclass(frozen=True)
@@ -83,23 +74,3 @@ class Outcome:
             "reused": made.reused,
             "result": made.attributes,
         }
-
-
-def attempt_key(job: Job, settings: SegmentSettings, model: LoadedModel) -> str:
-    """Hash what decides how a slide ends: the content of its files, settings, model, version."""
-    try:
-        slide = slide_fingerprint(job.slide)
-    except WsiError:
-        slide = ""
-    values: list[Any] = [__version__, slide, job.mpp, settings.max_bad_tiles]
-    values += [model.weights_sha256, specification_digest(model.spec), _mask(settings)]
-    values += [resolve_precision(settings.precision, resolve_device(settings.device))]
-    text = json.dumps([*values, deciding(settings)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _mask(settings: SegmentSettings) -> str:
-    try:
-        return tissue_digest(settings) or settings.tissue
-    except WsiError:
-        return settings.tissue

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wsi_sampath.batch.progress import format_duration
-from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.batch.record.table import replace_text
 from wsi_sampath.outputs.report.report import number
 from wsi_sampath.shown import plural, shown

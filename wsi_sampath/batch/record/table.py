@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.batch.cells import quoted
-from wsi_sampath.batch.record.contents import Record
+from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.files import replacing
+from wsi_sampath.shown import shown
 
 _HIDDEN = {"key", "area_mm2", "time", "has_report"}
 _PLAIN = [one.name for one in fields(Record) if one.name not in _HIDDEN]
 _HEAD = b"slide,zarr,status,"
+# Spreadsheets take text that begins so for a formula: as OWASP lists them, with their full-width
+# twins.
+_FORMULAS = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 
 
 def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[str, str]]) -> None:
@@ -71,3 +74,19 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file by renaming, safely beside other processes that do the same."""
     with replacing(path, shared=True) as growing:
         growing.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def quoted(text: str) -> str:
+    """Return a cell that every spreadsheet shows as the text it is, on one line.
+
+    Examples
+    --------
+    >>> quoted("=1+1.svs"), quoted("a.svs")
+    ("'=1+1.svs", 'a.svs')
+    """
+    return f"'{shown(text)}" if text.startswith(_FORMULAS) else shown(text)
+
+
+def unquoted(cell: str) -> str:
+    """Return the text of a cell that `quoted` wrote with an apostrophe."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULAS) else cell
