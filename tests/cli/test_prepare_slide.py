@@ -162,7 +162,7 @@ def test_wrong_usage_is_one_line(run, painted, drawn, tmp_path):
         (painted.path, drawn, painted.path, drawn, *out): "two slides have the name painted",
         (painted.path, painted.path, *out): "cannot be read as GeoJSON",
         (tmp_path / "none.svs", drawn, *out): "none.svs",
-        ("--list", tmp_path / "bad.csv", *out): "line 2 has no slide and annotations",
+        ("--list", tmp_path / "bad.csv", *out): "line 2 has nothing in column slide or annotations",
         (painted.path, far, *out): "no tile has enough labelled pixels",
     }
     for words, expected in cases.items():
