@@ -107,7 +107,7 @@ def plane_to_slide(slide: Slide, plan: RunPlan) -> PlaneToSlide:
 
 def _tracer(plan: RunPlan, settings: SegmentSettings, n_classes: int) -> PolygonTracer:
     tolerance = settings.simplify_um / max(plan.um_per_px)
-    return PolygonTracer(plan.grid.window.width, n_classes=n_classes, simplify=tolerance)
+    return PolygonTracer(plan.grid.window.width, largest_label=n_classes, simplify=tolerance)
 
 
 def _polygons(
