@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from wsi_sampath import SegmentSettings, Slide, open_result, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.outputs.report.overlay import render_overlay
+from wsi_sampath.outputs.report.report import Backdrop, sample_labels
 from wsi_sampath.synthetic.sample import sample_slide
 
 LONGEST_SIDE_PX = 1600
@@ -19,19 +18,14 @@ LONGEST_SIDE_PX = 1600
 def draw(slide_path: Path, result: SegmentResult, target: Path) -> None:
     """Draw the slide with its class map, outlines, scale bar and legend."""
     made = open_result(result.zarr)
-    labels = made.read_labels()
     with Slide.open(slide_path) as slide:
         extent = max(
             side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
         )
         rgb, _, plan = slide.thumbnail(extent / LONGEST_SIDE_PX)
-    um_x, um_y = result.attributes["mpp"]["output"]
-    rows = ((np.arange(rgb.shape[0]) + 0.5) * plan.mpp_y / um_y).astype(int)
-    columns = ((np.arange(rgb.shape[1]) + 0.5) * plan.mpp_x / um_x).astype(int)
-    rows, columns = rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1)
     render_overlay(
         rgb,
-        labels[rows][:, columns],
+        sample_labels(made, Backdrop(rgb, plan.mpp_x, plan.mpp_y)),
         class_names=[c.name for c in made.classes],
         class_colors=[c.color for c in made.classes],
         um_per_px=plan.mpp_x,
