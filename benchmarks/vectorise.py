@@ -58,7 +58,7 @@ def trace(labels: np.ndarray, simplify: float = 0.0) -> list[shapely.Polygon]:
     """Vectorise with our tracer, strip by strip."""
     from wsi_sampath.outputs.polygons.tracer import PolygonTracer
 
-    tracer = PolygonTracer(labels.shape[1], n_classes=CLASSES, simplify=simplify)
+    tracer = PolygonTracer(labels.shape[1], largest_label=CLASSES, simplify=simplify)
     found = []
     for top in range(0, len(labels), STRIP_ROWS):
         rows = np.ascontiguousarray(labels[top : top + STRIP_ROWS])

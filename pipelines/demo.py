@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from wsi_sampath import Result, SegmentSettings, Slide, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
 from wsi_sampath.outputs.report.overlay import render_overlay
+from wsi_sampath.outputs.report.report import Backdrop, sample_labels
 from wsi_sampath.synthetic.sample import sample_slide
 
 LONGEST_SIDE_PX = 1600
@@ -17,19 +16,14 @@ LONGEST_SIDE_PX = 1600
 
 def draw(slide_path: Path, result: Result, target: Path) -> None:
     """Draw the slide with its class map, outlines, scale bar and legend."""
-    labels = result.read_labels()
     with Slide.open(slide_path) as slide:
         extent = max(
             side * mpp for side, mpp in zip(slide.size, (slide.mpp.x, slide.mpp.y), strict=True)
         )
         rgb, _, sampling = slide.thumbnail(extent / LONGEST_SIDE_PX)
-    um_x, um_y = result.attributes["mpp"]["output"]
-    rows = ((np.arange(rgb.shape[0]) + 0.5) * sampling.mpp_y / um_y).astype(int)
-    columns = ((np.arange(rgb.shape[1]) + 0.5) * sampling.mpp_x / um_x).astype(int)
-    rows, columns = rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1)
     render_overlay(
         rgb,
-        labels[rows][:, columns],
+        sample_labels(result, Backdrop(rgb, sampling.mpp_x, sampling.mpp_y)),
         class_names=[c.name for c in result.classes],
         class_colors=[c.color for c in result.classes],
         um_per_px=sampling.mpp_x,

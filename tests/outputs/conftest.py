@@ -28,7 +28,7 @@ def write_result(folder, *, suffix=".geojson", zarr_format=2, probabilities=True
     writer = PyramidWriter(folder / "s.zarr", spec)
     append_both(writer, 0, labels, planes)
     writer.finish(make_attributes(**changes))
-    tracer = PolygonTracer(WIDTH, n_classes=3)
+    tracer = PolygonTracer(WIDTH, largest_label=3)
     transform = PlaneToSlide(4, 4, 0, 0, 0.5, 0.75)
     regions = tracer.append(labels, np.where(labels, 204, 0).astype(np.uint8)) + tracer.finish()
     with GeoJSONWriter(

@@ -7,10 +7,17 @@ import shutil
 import dask.array as da
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_result import CLASSES, HEIGHT, WIDTH, append_both, class_images, make_attributes
+from zarr.storage import LocalStore
 
 import wsi_sampath
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.omezarr.downsample import halve_mode
+from wsi_sampath.outputs.omezarr.images import ImageSpec, PyramidSpec
+from wsi_sampath.outputs.omezarr.ngff import PlaneScale
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.result import open_result
 
 
@@ -45,6 +52,94 @@ def test_the_class_map_may_be_all_there_is(make_result, labels):
     np.testing.assert_array_equal(result.labels().compute(), labels)
     with pytest.raises(WsiError, match="--no-probabilities"):
         result.probabilities()
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_layers_say_what_there_is(make_result, probabilities):
+    result = open_result(make_result(probabilities=probabilities))
+    said = [(one.name, one.kind, one.classes) for one in result.layers]
+    classes = ("classes", "classes", result.classes)
+    planes = ("probabilities", "probabilities", result.classes)
+    assert said == ([classes, planes] if probabilities else [classes])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.integers(-50, 1200),
+    y=st.integers(-50, 1400),
+    width=st.integers(1, 1500),
+    height=st.integers(1, 1500),
+    level=st.integers(0, 1),
+)
+def test_a_window_is_the_part_of_the_map_in_its_box(whole, x, y, width, height, level):
+    result, maps = whole
+    labels, planes = maps[level]
+    rows, columns = slice(max(y, 0), y + height), slice(max(x, 0), x + width)
+    if y + height <= 0 or x + width <= 0 or not labels[rows, columns].size:
+        with pytest.raises(WsiError, match="nothing in the box"):
+            result.window("classes", level, (x, y, width, height))
+        return
+    found = result.window("classes", level, (x, y, width, height))
+    np.testing.assert_array_equal(found, labels[rows, columns])
+    found = result.window("probabilities", level, (x, y, width, height))
+    np.testing.assert_array_equal(found, planes[:, rows, columns])
+
+
+@pytest.fixture(scope="module")
+def whole(write_result, tmp_path_factory):
+    result = open_result(write_result(tmp_path_factory.mktemp("whole")))
+    levels = range(len(result.levels))
+    return result, [(result.read_labels(n), result.probabilities(n).compute()) for n in levels]
+
+
+@pytest.mark.parametrize(
+    ("layer", "level", "box", "said"),
+    [
+        ("nuclei", 0, (0, 0, 1, 1), "has the layers classes, probabilities, not 'nuclei'"),
+        ("classes", 2, (0, 0, 1, 1), "levels 0 to 1"),
+        ("classes", 0, (0, 0, 0, 5), "level 0 is 1100 x 1300 px"),
+        ("classes", 0, (5, 5, -3, 5), "nothing in the box x 5, y 5, -3 x 5"),
+        ("classes", 1, (550, 0, 9, 9), "level 1 is 550 x 650 px"),
+    ],
+)
+def test_windows_that_are_not_there(make_result, layer, level, box, said):
+    with pytest.raises(WsiError, match=said) as caught:
+        open_result(make_result()).window(layer, level, box)
+    assert caught.value.reason == "bad-input"
+
+
+def test_a_window_reads_the_chunks_that_it_touches(make_result, monkeypatch):
+    result = open_result(make_result())
+    read, get = [], LocalStore.get
+
+    def noting(self, key, *arguments, **options):
+        if key[-1].isdecimal():
+            read.append(key)
+        return get(self, key, *arguments, **options)
+
+    monkeypatch.setattr(LocalStore, "get", noting)
+    result.window("classes", 0, (1000, 1000, 20, 24))
+    assert read == ["0/0"]
+    result.window("classes", 0, (1000, 1000, 30, 30))
+    assert sorted(read[1:]) == ["0/0", "0/1", "1/0", "1/1"]
+
+
+def test_ids_of_objects_are_a_layer(tmp_path, labels):
+    ids = labels.astype(np.uint32) * 1_000_003
+    images = (*class_images(CLASSES), ImageSpec("labels/nuclei", dtype="uint32"))
+    spec = PyramidSpec("s", HEIGHT, WIDTH, PlaneScale(2.0, 3.0, 0.5, 0.75), images)
+    writer = PyramidWriter(tmp_path / "s.zarr", spec)
+    append_both(writer, 0, labels, np.zeros((3, HEIGHT, WIDTH), np.uint8))
+    writer.append("labels/nuclei", 0, ids)
+    writer.finish(make_attributes(geojson=None))
+    result = open_result(tmp_path / "s.zarr")
+    assert [one.name for one in result.layers] == ["classes", "nuclei", "probabilities"]
+    found = result.window("nuclei", 0, (390, 290, 50, 40))
+    assert found.dtype == np.uint32
+    np.testing.assert_array_equal(found, ids[290:330, 390:440])
+    shutil.rmtree(tmp_path / "s.zarr" / "labels" / "nuclei" / "1")
+    with pytest.raises(WsiError, match="damaged"):
+        open_result(tmp_path / "s.zarr")
 
 
 def test_levels_that_are_not_there(make_result):

@@ -77,9 +77,8 @@ def score_slide(
 
 
 def _slide_size(result: Result) -> tuple[int, int]:
-    height, width = result.labels().shape
-    place = _placement(result)
-    return round(width * place.zoom_x), round(height * place.zoom_y)
+    level, place = result.levels[0], _placement(result)
+    return round(level.width * place.zoom_x), round(level.height * place.zoom_y)
 
 
 def _offset(result: Result) -> tuple[float, float]:
@@ -128,14 +127,14 @@ def _said(meant: set[tuple[str, int]]) -> dict[str, int]:
 
 
 def _count(result: Result, painter: LabelPainter) -> Counts:
-    labels, classes = result.labels(), len(result.classes)
-    boxes = list(_blocks(painter.bounds(), *labels.shape))
+    level, classes = result.levels[0], len(result.classes)
+    boxes = list(_blocks(painter.bounds(), level.height, level.width))
     total = np.zeros((classes, classes + 1), np.int64)
     for box in counted(boxes, "blocks", len(boxes)):
         truth = painter.paint(box)
         if truth.any():
-            rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
-            total += confusion(truth, labels[rows, columns].compute(), classes)
+            found = result.window("classes", 0, (box.x, box.y, box.width, box.height))
+            total += confusion(truth, found.view(np.uint8), classes)
     return total
 
 

@@ -301,7 +301,7 @@ def plane_to_slide(run: Run) -> PlaneToSlide:
 
 def _tracer(run: Run, n_classes: int) -> PolygonTracer:
     tolerance = run.settings.simplify_um / max(run.plan.um_per_px)
-    return PolygonTracer(run.plan.grid.window.width, n_classes=n_classes, simplify=tolerance)
+    return PolygonTracer(run.plan.grid.window.width, largest_label=n_classes, simplify=tolerance)
 
 
 def _polygons(run: Run, last: Strip | None) -> GeoJSONWriter | nullcontext[None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
 from wsi_sampath.outputs.belonging import polygons_state, report_state
+from wsi_sampath.outputs.omezarr.downsample import Unsigned
+from wsi_sampath.outputs.omezarr.images import LABELS as LABEL_PLANES
+from wsi_sampath.outputs.omezarr.images import ROOT
 from wsi_sampath.outputs.omezarr.layout import (
     LABELS,
     ResultClass,
@@ -26,7 +29,7 @@ from wsi_sampath.outputs.omezarr.layout import (
     damaged,
     read_layout,
 )
-from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
+from wsi_sampath.outputs.omezarr.stored_chunks import images_of, missing_chunks
 from wsi_sampath.outputs.qupath.packing import SUFFIXES, read_members
 
 if TYPE_CHECKING:
@@ -56,6 +59,45 @@ class SlidePolygon:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One map of a result; all of them have the result's levels.
+
+    Attributes
+    ----------
+    name
+        By which `Result.window` finds it.
+    kind
+        ``classes``: uint8, 0 not analysed, 1..k the classes. ``objects``: uint32 ids, 0 for none.
+        ``probabilities``: uint8 (k, h, w), 255 p.
+    classes
+        What its values or channels mean; empty for ids.
+    path
+        Where its levels lie in the zarr.
+    """
+
+    name: str
+    kind: Literal["classes", "objects", "probabilities"]
+    classes: tuple[ResultClass, ...]
+    path: str
+
+    def plane(self, zarr: Path, levels: Sequence[ResultLevel], level: int) -> StoredPlane:
+        """Return the array of a level, checked to be what `kind` says.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` where it is not.
+        """
+        at = levels[level]
+        name = f"{self.path}/{level}" if self.path else str(level)
+        dtype = "uint32" if self.kind == "objects" else "uint8"
+        most = len(self.classes) if self.kind == "classes" else None
+        lead = (len(self.classes),) if self.kind == "probabilities" else ()
+        plane = StoredPlane(zarr, name, dtype=dtype, most=most)
+        return plane.of(*lead, at.height, at.width)
+
+
+@dataclass(frozen=True)
 class Result:
     """A complete result.
 
@@ -67,6 +109,8 @@ class Result:
         The values 1..k of the class map.
     levels
         The pyramid, finest first.
+    layers
+        The maps that the run wrote, the class map first.
     attributes
         What the run recorded: areas, mpp and its source, tiles, settings, seconds.
     geojson
@@ -80,6 +124,7 @@ class Result:
     path: Path
     classes: tuple[ResultClass, ...]
     levels: tuple[ResultLevel, ...]
+    layers: tuple[Layer, ...]
     attributes: dict[str, Any]
     geojson: Path | None
     report: Path | None = None
@@ -95,13 +140,50 @@ class Result:
         """The folder of the maps, the same as `path`."""
         return self.path
 
+    def window(self, layer: str, level: int, box: tuple[int, int, int, int]) -> Unsigned:
+        """Read a part of a layer, and no more chunks than it touches.
+
+        Parameters
+        ----------
+        layer
+            Name of one of `layers`.
+        level
+            Of the pyramid; 0 is the finest.
+        box
+            x, y, width and height in pixels of that level. What lies beyond the edges is cut off.
+
+        Returns
+        -------
+        array
+            (h, w), or (k, h, w) for probabilities; see `Layer.kind`.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` for a layer or level that is not there, a box that lies beside the map, or
+            damage.
+        """
+        found = next((one for one in self.layers if one.name == layer), None)
+        if found is None:
+            known = ", ".join(one.name for one in self.layers)
+            self._refuse(f"has the layers {known}, not {layer!r}")
+        at = self.levels[self._checked(level)]
+        x, y, width, height = box
+        columns = slice(max(x, 0), min(x + width, at.width))
+        rows = slice(max(y, 0), min(y + height, at.height))
+        if columns.start >= columns.stop or rows.start >= rows.stop:
+            extent = f"level {level} is {at.width} x {at.height} px"
+            self._refuse(f"has nothing in the box x {x}, y {y}, {width} x {height}: {extent}")
+        return found.plane(self.path, self.levels, level)[..., rows, columns]
+
     def labels(self, level: int = 0) -> da.Array:
         """Return the class map, dask uint8 (h, w): 0 not analysed, 1..k the classes."""
         return _lazy(self._labels(level))
 
     def read_labels(self, level: int = 0) -> NDArray[np.uint8]:
         """Return the class map read into memory, uint8 (h, w); see `labels`."""
-        return self._labels(level)[...]
+        labels: NDArray[np.uint8] = self._labels(level)[...].view(np.uint8)
+        return labels
 
     def probabilities(self, level: int = 0) -> da.Array:
         """Return the class probabilities, dask uint8 (k, h, w): 255 p, rounded.
@@ -111,11 +193,11 @@ class Result:
         WsiError
             ``bad-input`` where they were not stored, or for a level that does not exist.
         """
-        one = self.levels[self._checked(level)]
-        plane = StoredPlane(self.path, str(level))
-        if plane.ndim == 2:
+        self._checked(level)
+        image = next((one for one in self.layers if one.kind == "probabilities"), None)
+        if image is None:
             self._refuse("has no probabilities; it was made with --no-probabilities")
-        return _lazy(plane.of(len(self.classes), one.height, one.width))
+        return _lazy(image.plane(self.path, self.levels, level))
 
     def level_near(self, um_per_px: float) -> int:
         """Return the coarsest level that has pixels of at most `um_per_px` um, or else level 0."""
@@ -180,9 +262,7 @@ class Result:
         return pd.DataFrame(self.areas())
 
     def _labels(self, level: int) -> StoredPlane:
-        one = self.levels[self._checked(level)]
-        plane = StoredPlane(self.path, f"{LABELS}/{level}", most=len(self.classes))
-        return plane.of(one.height, one.width)
+        return self.layers[0].plane(self.path, self.levels, self._checked(level))
 
     def _checked(self, level: int) -> int:
         if not 0 <= level < len(self.levels):
@@ -232,21 +312,32 @@ def _open(path: Path, *, with_polygons: bool) -> Result:
     if (damage := damage_of(attributes)) is not None:
         damaged(path, damage)
     classes, levels = read_layout(path, attributes)
-    _check_image(path, len(classes), levels)
+    layers = _layers(path, attributes, classes, levels)
     if missing := missing_chunks(path, attributes):
         damaged(path, missing)
     geojson = _find_geojson(path, attributes) if with_polygons else None
     report = path.with_suffix(".html")
     belongs = report_state(report, attributes) == "same"
-    return Result(path, classes, levels, attributes, geojson, report if belongs else None)
+    return Result(path, classes, levels, layers, attributes, geojson, report if belongs else None)
 
 
-def _check_image(path: Path, n_classes: int, levels: tuple[ResultLevel, ...]) -> None:
-    """Make sure that the root image is there: probabilities, or the class map once more."""
-    for number, level in enumerate(levels):
-        plane = StoredPlane(path, str(number))
-        lead = (n_classes,) if plane.ndim == 3 else ()
-        plane.of(*lead, level.height, level.width)
+def _layers(
+    path: Path,
+    attributes: dict[str, Any],
+    classes: tuple[ResultClass, ...],
+    levels: tuple[ResultLevel, ...],
+) -> tuple[Layer, ...]:
+    """Find the layers, and make sure that all their arrays are there, those of the root too."""
+    others = [one for one in images_of(attributes) if one not in (LABELS, ROOT)]
+    objects = [Layer(one.removeprefix(LABEL_PLANES), "objects", (), one) for one in others]
+    image = Layer("probabilities", "probabilities", classes, ROOT)
+    if StoredPlane(path, "0").ndim == 2:  # The class map once more.
+        image = Layer("image", "classes", classes, ROOT)
+    for layer in (*objects, image):
+        for level in range(len(levels)):
+            layer.plane(path, levels, level)
+    more = [image] if image.kind == "probabilities" else []
+    return Layer("classes", "classes", classes, LABELS), *objects, *more
 
 
 def _lazy(plane: StoredPlane) -> da.Array:

@@ -30,7 +30,7 @@ def scores_for(labels):
 
 
 def trace(labels, chops=(), **options):
-    tracer = PolygonTracer(labels.shape[1], n_classes=CLASSES, **options)
+    tracer = PolygonTracer(labels.shape[1], largest_label=CLASSES, **options)
     traced = []
     for rows in np.split(np.arange(len(labels)), chops):
         traced += tracer.append(labels[rows], scores_for(labels)[rows])
@@ -166,7 +166,7 @@ def test_exact_polygons_do_not_depend_on_the_band(labels, band_rows):
 def test_going_on_from_a_state_changes_nothing(labels, cut, tolerance):
     options = {"simplify": tolerance, "band_rows": 3}
     score = scores_for(labels)
-    first = PolygonTracer(labels.shape[1], n_classes=CLASSES, **options)
+    first = PolygonTracer(labels.shape[1], largest_label=CLASSES, **options)
     traced = first.append(labels[:cut], score[:cut])
     saved = {name: array.copy() for name, array in first.state().items()}
     assert all(array.dtype != object for array in saved.values())
@@ -175,11 +175,36 @@ def test_going_on_from_a_state_changes_nothing(labels, cut, tolerance):
     assert fingerprint(traced) == fingerprint(trace(labels, **options))
 
 
+@EXAMPLES
+@given(
+    planes(),
+    st.lists(st.integers(1, 2**32 - 1), min_size=CLASSES, max_size=CLASSES, unique=True),
+    st.integers(0, 18),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_ids_of_32_bits_are_traced_like_classes(labels, ids, cut, tolerance):
+    ids = np.array([0, *ids], np.uint32)
+    score = scores_for(labels)
+    first = PolygonTracer(labels.shape[1], largest_label=2**32 - 1, simplify=tolerance, band_rows=3)
+    traced = first.append(ids[labels][:cut], score[:cut])
+    second = PolygonTracer.from_state(first.state())
+    traced += second.append(ids[labels][cut:], score[cut:]) + second.finish()
+    expected = fingerprint(trace(labels, simplify=tolerance, band_rows=3))
+    assert fingerprint(traced) == [(ids[label], *rest) for label, *rest in expected]
+
+
+def test_neighbours_of_different_ids_that_end_in_the_same_byte_are_two():
+    ids = np.array([[1, 257, 65537, 2**31 + 1]], np.uint32).repeat(2, axis=0)
+    tracer = PolygonTracer(4, largest_label=2**32 - 1)
+    traced = tracer.append(ids, np.zeros((2, 4), np.uint8)) + tracer.finish()
+    assert sorted((one.label, one.pixels) for one in traced) == [(one, 2) for one in ids[0]]
+
+
 def test_polygons_come_as_soon_as_they_are_final():
     labels = np.zeros((12, 8), np.uint8)
     labels[1:3, 1:3] = 1
     labels[1:12, 5] = 2
-    tracer = PolygonTracer(8, n_classes=2, band_rows=4)
+    tracer = PolygonTracer(8, largest_label=2, band_rows=4)
     early = tracer.append(labels[:8], scores_for(labels)[:8])
     assert [one.label for one in early] == [1]
     late = tracer.append(labels[8:], scores_for(labels)[8:]) + tracer.finish()
@@ -189,7 +214,7 @@ def test_polygons_come_as_soon_as_they_are_final():
 def test_only_open_regions_are_remembered():
     specks = (np.indices((4, 64)).prod(0) % 2).astype(np.uint8)
     specks[-1] = 0
-    tracer = PolygonTracer(64, n_classes=1, band_rows=4)
+    tracer = PolygonTracer(64, largest_label=1, band_rows=4)
     sizes = []
     for _ in range(5):
         tracer.append(specks, specks)
@@ -200,7 +225,7 @@ def test_only_open_regions_are_remembered():
 def test_pixels_and_mean_score_belong_to_the_region():
     labels = np.array([[1, 1, 2], [0, 1, 2], [1, 0, 2]], np.uint8)
     score = np.arange(9, dtype=np.uint8).reshape(3, 3) * 10
-    tracer = PolygonTracer(3, n_classes=2, band_rows=1)
+    tracer = PolygonTracer(3, largest_label=2, band_rows=1)
     traced = tracer.append(labels, score) + tracer.finish()
     found = sorted((one.label, one.pixels, one.mean_score) for one in traced)
     assert found == [(1, 1, 60.0), (1, 3, 50 / 3), (2, 3, 50.0)]
@@ -286,24 +311,25 @@ def test_an_unsound_simplification_is_not_used(monkeypatch):
         (np.zeros((2, 4), np.uint8), np.zeros((3, 4), np.uint8)),
         (np.zeros(4, np.uint8), np.zeros(4, np.uint8)),
         (np.zeros((2, 4), np.int64), np.zeros((2, 4), np.uint8)),
+        (np.zeros((2, 4), np.uint32), np.zeros((2, 4), np.uint8)),
         (np.full((2, 4), 3, np.uint8), np.zeros((2, 4), np.uint8)),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(labels, score):
     with pytest.raises(WsiError) as caught:
-        PolygonTracer(4, n_classes=2).append(labels, score)
+        PolygonTracer(4, largest_label=2).append(labels, score)
     assert caught.value.reason == "bad-input"
 
 
 @pytest.mark.parametrize(
     ("width", "options"),
     [
-        (0, {"n_classes": 2}),
-        (4, {"n_classes": 0}),
-        (4, {"n_classes": 256}),
-        (4, {"n_classes": 2, "band_rows": 0}),
-        (4, {"n_classes": 2, "simplify": -1.0}),
-        (4, {"n_classes": 2, "simplify": float("nan")}),
+        (0, {"largest_label": 2}),
+        (4, {"largest_label": 0}),
+        (4, {"largest_label": 2**32}),
+        (4, {"largest_label": 2, "band_rows": 0}),
+        (4, {"largest_label": 2, "simplify": -1.0}),
+        (4, {"largest_label": 2, "simplify": float("nan")}),
     ],
 )
 def test_settings_out_of_range_are_refused(width, options):

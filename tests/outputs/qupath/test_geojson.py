@@ -33,7 +33,7 @@ SCHEMA = json.loads(
 
 def traced(labels, simplify=0.0):
     labels = np.asarray(labels, np.uint8)
-    tracer = PolygonTracer(labels.shape[1], n_classes=2, simplify=simplify)
+    tracer = PolygonTracer(labels.shape[1], largest_label=2, simplify=simplify)
     regions = tracer.append(labels, np.full_like(labels, 204)) + tracer.finish()
     return [PlaneObject(one.label, one.polygon, (one.mean_score / 255,)) for one in regions]
 

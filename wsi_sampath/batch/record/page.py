@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 from wsi_sampath.batch.progress import format_duration
 from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.batch.record.table import replace_text
 from wsi_sampath.outputs.report.report import number
+from wsi_sampath.pages import Filters, link, render_template
 from wsi_sampath.shown import plural, shown
 
 # More rows than these no browser shows gladly; the table has all of them.
@@ -59,47 +58,34 @@ def render_page(
     picture: Callable[[Record], str | None],
 ) -> str:
     """Return the page as HTML; see `write_page`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("wsi_sampath.batch.record", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
+    done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
+    values = {
+        "n_failed": len(failed),
+        "failed": failed[:MOST_ROWS],
+        "reasons": Counter(record.reason for record in failed).most_common(),
+        "n_done": len(done),
+        "slides": [_entry(record, picture(record)) for record in done[:MOST_ROWS]],
+        "classes": list(dict.fromkeys(name for record in done for name in record.area_mm2)),
+        "areas": _sums(done),
+        "tiles": sum(record.tiles_analysed for record in done),
+        "seconds": sum(record.seconds for record in done),
+        "analysed_mm2": sum(record.analysed_mm2 for record in done),
+        "waiting": waiting,
+    }
+    filters: Filters = {
         "number": number,
         "duration": format_duration,
         "shown": shown,
         "plural": plural,
     }
-    failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
-    done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
-    return environment.get_template("batch.html.j2").render(
-        n_failed=len(failed),
-        failed=failed[:MOST_ROWS],
-        reasons=Counter(record.reason for record in failed).most_common(),
-        n_done=len(done),
-        slides=[_entry(record, picture(record)) for record in done[:MOST_ROWS]],
-        classes=list(dict.fromkeys(name for record in done for name in record.area_mm2)),
-        areas=_sums(done),
-        tiles=sum(record.tiles_analysed for record in done),
-        seconds=sum(record.seconds for record in done),
-        analysed_mm2=sum(record.analysed_mm2 for record in done),
-        waiting=waiting,
-    )
+    return render_template("wsi_sampath.batch.record", "batch.html.j2", values, filters=filters)
 
 
 def _entry(record: Record, picture: str | None) -> dict[str, Any]:
     name = PurePosixPath(record.zarr)
-    page = _link(name.with_suffix(".html").as_posix()) if record.has_report else None
-    return {"record": record, "picture": picture and _link(picture), "page": page}
-
-
-def _link(path: str) -> str:
-    # By its bytes: a name may be none that UTF-8 can write.
-    return quote(os.fsencode(path))
+    page = link(name.with_suffix(".html").as_posix()) if record.has_report else None
+    return {"record": record, "picture": picture and link(picture), "page": page}
 
 
 def _sums(done: Sequence[Record]) -> dict[str, float]:

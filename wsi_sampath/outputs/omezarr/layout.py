@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.omezarr.bands import CHUNK
-from wsi_sampath.outputs.omezarr.downsample import pyramid_shapes
+from wsi_sampath.outputs.omezarr.downsample import Unsigned, pyramid_shapes
 
 LABELS = "labels/classes"
 # What zarr, its codecs and our reading of its metadata raise on files that are cut or nonsense.
@@ -123,9 +122,9 @@ def _shape(group: Any, number: int, dataset: dict[str, Any]) -> tuple[int, int]:
     return height, width
 
 
-def _plain(array: Any) -> Any:
+def _plain(array: Any, dtype: str = "uint8") -> Any:
     """Return an array if it is stored as ours are: otherwise its values or size would mislead."""
-    if array.dtype != np.uint8 or array.fill_value != 0 or array.order != "C":
+    if array.dtype != np.dtype(dtype) or array.fill_value != 0 or array.order != "C":
         raise ValueError(f"an array of {array.dtype}, filled with {array.fill_value}")
     if array.filters or max(array.chunks) > CHUNK or min(array.shape) < 1:
         raise ValueError(f"an array of {array.shape} in chunks of {array.chunks}")
@@ -173,8 +172,10 @@ class StoredPlane:
     ----------
     path, name
         The zarr, and the array in it.
+    dtype
+        Of what it holds.
     most
-        The largest value that it may hold.
+        The largest value that it may hold; None for any.
 
     Raises
     ------
@@ -182,14 +183,15 @@ class StoredPlane:
         ``bad-input`` where the array is not there, or not as it should be.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, path: Path, name: str, *, most: int = 255) -> None:
+    def __init__(
+        self, path: Path, name: str, *, dtype: str = "uint8", most: int | None = None
+    ) -> None:
         import zarr
 
         self._path, self._name, self._most = path, name, most
+        self.dtype = np.dtype(dtype)
         try:
-            self._array = _plain(zarr.open_array(str(path / name), mode="r"))
+            self._array = _plain(zarr.open_array(str(path / name), mode="r"), dtype)
         except (*BROKEN_ZARR, RecursionError) as error:
             damaged(path, error)
         self.shape: tuple[int, ...] = self._array.shape
@@ -201,11 +203,11 @@ class StoredPlane:
             damaged(self._path, f"{self._name} is {self.shape}, not {shape}")
         return self
 
-    def __getitem__(self, place: Any) -> NDArray[np.uint8]:
+    def __getitem__(self, place: Any) -> Unsigned:
         try:
-            found: NDArray[np.uint8] = np.asarray(self._array[place])
+            found: Unsigned = np.asarray(self._array[place])
         except BROKEN_ZARR as error:
             damaged(self._path, error)
-        if self._most < 255 and found.max(initial=0) > self._most:
+        if self._most is not None and found.max(initial=0) > self._most:
             damaged(self._path, f"a label of {found.max()}, but {self._most} classes")
         return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from wsi_sampath.outputs.polygons.runs import Band, Bytes, Ints, sum_runs
+from wsi_sampath.outputs.polygons.runs import Band, Bytes, Ints, Labels, sum_runs
 
 BACKGROUND = -1
 
@@ -21,12 +22,12 @@ class Components:
     Attributes
     ----------
     labels
-        (n,) uint8 class of each component.
+        (n,) label of each component.
     pixels, scores
         (n,) int64 number of pixels and sum of the score over them.
     """
 
-    labels: Bytes
+    labels: Labels
     pixels: Ints
     scores: Ints
 
@@ -38,9 +39,9 @@ class Components:
         return Components(self.labels[chosen], self.pixels[chosen], self.scores[chosen])
 
     @classmethod
-    def none(cls) -> Components:
-        """Return an empty table."""
-        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    def none(cls, dtype: np.dtype[Any]) -> Components:
+        """Return an empty table for labels of a dtype."""
+        return cls(np.zeros(0, dtype), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def link_components(band: Band, above: Ints, before: Components, score: Bytes) -
         weights = np.concatenate([old, new]).astype(np.float64)
         return np.bincount(joined, weights=weights, minlength=count).astype(np.int64)
 
-    merged = np.zeros(count, np.uint8)
+    merged = np.zeros(count, labels.dtype)
     merged[joined] = np.concatenate([before.labels, labels[fresh]])
     components = Components(
         merged,
@@ -115,7 +116,7 @@ def link_components(band: Band, above: Ints, before: Components, score: Bytes) -
     return Linked(components, joined[: len(before)], of_run)
 
 
-def _number_runs(band: Band, above: Ints, labels: Bytes, old: int) -> tuple[Ints, Ints]:
+def _number_runs(band: Band, above: Ints, labels: Labels, old: int) -> tuple[Ints, Ints]:
     """Give each run its node in the graph; runs of the row above are the old components."""
     foreground = np.flatnonzero(labels)
     in_band = band.starts[foreground] >= band.pitch

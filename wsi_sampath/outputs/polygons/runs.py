@@ -7,12 +7,14 @@ of the borders and not the number of pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Labels = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Band:
     Attributes
     ----------
     values
-        ((rows + 1) * pitch,) uint8, row 0 being the last row of the band before.
+        ((rows + 1) * pitch,) labels, row 0 being the last row of the band before.
     pitch
         Width of the plane plus 2.
     starts
@@ -37,7 +39,7 @@ class Band:
         (overlaps,) the run at each overlap and the run below it.
     """
 
-    values: Bytes
+    values: Labels
     pitch: int
     starts: Ints
     overlaps: Ints
@@ -50,7 +52,7 @@ class Band:
         return len(self.values) // self.pitch - 1
 
     @property
-    def run_labels(self) -> Bytes:
+    def run_labels(self) -> Labels:
         """(runs,) label of each run."""
         return self.values[self.starts]
 
@@ -60,7 +62,7 @@ class Band:
         return np.diff(self.starts, append=len(self.values))
 
 
-def cut_band(above: Bytes, labels: Bytes) -> Band:
+def cut_band(above: Labels, labels: Labels) -> Band:
     """Cut rows into runs.
 
     Parameters
@@ -71,7 +73,7 @@ def cut_band(above: Bytes, labels: Bytes) -> Band:
         (rows, width) labels, rows >= 1.
     """
     rows, width = labels.shape
-    padded = np.zeros((rows + 1, width + 2), np.uint8)
+    padded = np.zeros((rows + 1, width + 2), labels.dtype)
     padded[0, 1:-1] = above
     padded[1:, 1:-1] = labels
     values, pitch = padded.ravel(), width + 2

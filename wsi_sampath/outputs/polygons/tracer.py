@@ -15,11 +15,12 @@ from wsi_sampath.outputs.polygons.arcs import Arcs, HalfArcs, halve_arcs, join_c
 from wsi_sampath.outputs.polygons.components import BACKGROUND, Components, Linked, link_components
 from wsi_sampath.outputs.polygons.cracks import Cracks, find_cracks
 from wsi_sampath.outputs.polygons.rings import build_polygons
-from wsi_sampath.outputs.polygons.runs import Band, Bytes, cut_band
+from wsi_sampath.outputs.polygons.runs import Band, Bytes, Labels, cut_band
 from wsi_sampath.outputs.polygons.simplify import simplify_arcs
 from wsi_sampath.outputs.polygons.tiling import Tiling, choose_tiles, one_tile, split_cracks
 
 BAND_ROWS = 512
+_MOST = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TracedPolygon:
     Attributes
     ----------
     label
-        Class, 1 or more.
+        1 or more: a class, or the id of an object.
     polygon
         Valid polygon with holes in plane pixels, y down; pixel corners are integers, so the
         pixel in row r, column c covers (c, r) to (c + 1, r + 1).
@@ -57,8 +58,8 @@ class PolygonTracer:
     ----------
     width
         Width of the plane in pixels.
-    n_classes
-        Largest label that may occur.
+    largest_label
+        Largest label that may occur: up to 255 the plane is uint8, beyond it uint32.
     simplify
         Largest distance in plane pixels by which borders may move; 0 is exact. Neighbours share
         the simplified border, and points on the frame of the plane do not move. An exact result
@@ -74,33 +75,34 @@ class PolygonTracer:
     """
 
     def __init__(
-        self, width: int, *, n_classes: int, simplify: float = 0.0, band_rows: int = BAND_ROWS
+        self, width: int, *, largest_label: int, simplify: float = 0.0, band_rows: int = BAND_ROWS
     ) -> None:
-        if width < 1 or not 1 <= n_classes <= 255 or band_rows < 1:
-            raise WsiError("bad-input", f"can't trace {n_classes} classes on width {width}")
+        if width < 1 or not 1 <= largest_label <= _MOST or band_rows < 1:
+            raise WsiError("bad-input", f"can't trace {largest_label} labels on width {width}")
         if not (np.isfinite(simplify) and simplify >= 0):
             raise WsiError("bad-input", f"the tolerance must be 0 or more, not {simplify}")
         self._width = width
-        self._n_classes = n_classes
+        self._largest_label = largest_label
+        self._dtype = np.dtype(np.uint8 if largest_label <= 255 else np.uint32)
         self._simplify = simplify
         self._band_rows = band_rows
         self._row = 0
-        self._labels = np.zeros((0, width), np.uint8)
+        self._labels: Labels = np.zeros((0, width), self._dtype)
         self._score = np.zeros((0, width), np.uint8)
-        self._above = np.zeros(width, np.uint8)
+        self._above: Labels = np.zeros(width, self._dtype)
         self._above_component = np.full(width, BACKGROUND, np.int64)
-        self._components = Components.none()
+        self._components = Components.none(self._dtype)
         self._halves = HalfArcs.none()
 
-    def append(self, labels: Bytes, score: Bytes) -> list[TracedPolygon]:
+    def append(self, labels: Labels, score: Bytes) -> list[TracedPolygon]:
         """Take the next rows and return the polygons that are final now.
 
         Parameters
         ----------
         labels
-            (rows, width) uint8, 0 not analysed, 1..n_classes.
+            (rows, width) uint8 or uint32, see `largest_label`; 0 not analysed.
         score
-            (rows, width) uint8, probability of the label times 255.
+            (rows, width) uint8, whose mean over each region is wanted: probabilities times 255.
 
         Returns
         -------
@@ -120,15 +122,14 @@ class PolygonTracer:
 
     def finish(self) -> list[TracedPolygon]:
         """Return the polygons that are left; the plane ends here."""
-        outside = np.zeros((1, self._width), np.uint8)
-        labels = np.concatenate([self._labels, outside])
-        score = np.concatenate([self._score, outside])
-        self._labels = self._score = outside[:0]
+        labels = np.concatenate([self._labels, np.zeros((1, self._width), self._dtype)])
+        score = np.concatenate([self._score, np.zeros((1, self._width), np.uint8)])
+        self._labels, self._score = labels[:0], score[:0]
         return self._trace(labels, score, closing=True)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything the tracer knows as plain arrays, for `from_state` to resume from."""
-        settings = [self._width, self._n_classes, self._simplify, self._band_rows, self._row]
+        settings = [self._width, self._largest_label, self._simplify, self._band_rows, self._row]
         return {
             "settings": np.array(settings, np.float64),
             "rows.labels": self._labels,
@@ -142,9 +143,9 @@ class PolygonTracer:
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> PolygonTracer:
         """Return a tracer that continues where `state` was taken."""
-        width, n_classes, simplify, band_rows, row = state["settings"].tolist()
+        width, largest, simplify, band_rows, row = state["settings"].tolist()
         tracer = cls(
-            int(width), n_classes=int(n_classes), simplify=simplify, band_rows=int(band_rows)
+            int(width), largest_label=int(largest), simplify=simplify, band_rows=int(band_rows)
         )
         tracer._row = int(row)
         tracer._labels, tracer._score = state["rows.labels"], state["rows.score"]
@@ -154,17 +155,18 @@ class PolygonTracer:
         tracer._halves = HalfArcs(*_fields(HalfArcs, "halves", state))
         return tracer
 
-    def _check(self, labels: Bytes, score: Bytes) -> None:
+    def _check(self, labels: Labels, score: Bytes) -> None:
         if labels.ndim != 2 or labels.shape[1] != self._width or labels.shape != score.shape:
             wanted = f"(rows, {self._width})"
             message = f"labels {labels.shape} and score {score.shape} must both be {wanted}"
             raise WsiError("bad-input", message)
-        if labels.dtype != np.uint8 or score.dtype != np.uint8:
-            raise WsiError("bad-input", f"{labels.dtype} and {score.dtype} must both be uint8")
-        if labels.size and int(labels.max()) > self._n_classes:
-            raise WsiError("bad-input", f"label {labels.max()} of {self._n_classes} classes")
+        if labels.dtype != self._dtype or score.dtype != np.uint8:
+            message = f"labels {labels.dtype} and score {score.dtype} must be {self._dtype}, uint8"
+            raise WsiError("bad-input", message)
+        if labels.size and int(labels.max()) > self._largest_label:
+            raise WsiError("bad-input", f"label {labels.max()} of {self._largest_label}")
 
-    def _trace(self, labels: Bytes, score: Bytes, *, closing: bool) -> list[TracedPolygon]:
+    def _trace(self, labels: Labels, score: Bytes, *, closing: bool) -> list[TracedPolygon]:
         band = cut_band(self._above, labels)
         linked = link_components(band, self._above_component, self._components, score)
         arcs = self._find_arcs(band, linked, len(labels) - closing)

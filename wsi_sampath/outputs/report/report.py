@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from matplotlib import rc_context
@@ -19,6 +17,7 @@ from PIL import Image
 from wsi_sampath.files import replacing
 from wsi_sampath.outputs.report.overlay import draw_overlay
 from wsi_sampath.outputs.result import Result
+from wsi_sampath.pages import Filters, link, render_template
 
 LONGEST_SIDE_PX = 1600
 _JPEG_QUALITY = 88
@@ -71,45 +70,24 @@ def write_report(
 
 def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None = None) -> str:
     """Return the report as HTML; see `write_report`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("wsi_sampath.outputs.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_writable,
-    )
-    environment.filters |= {"number": number, "plain": plain}
-    environment.filters["urlencode"] = _link
     run = result.attributes
     overlay, picture = _pictures(result, backdrop or blank_backdrop(result))
     failures = run["tiles"]["failures"]
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        zarr_name=zarr_name,
-        overlay=overlay,
-        picture=picture if backdrop is not None else None,
-        classes=result.areas(),
-        area_chart=_area_chart(result),
-        time_chart=_time_chart(run["seconds"]),
-        extent=_extent(run),
-        failures=failures[:_LISTED_FAILURES],
-        unlisted=run["tiles"]["failed"] - min(len(failures), _LISTED_FAILURES),
-        settings={k: v for k, v in run["settings"].items() if v is not None},
-    )
-
-
-def _link(path: str) -> str:
-    return quote(os.fsencode(path))
-
-
-def _writable(value: object) -> object:
-    """Show the bytes of a name that are not UTF-8."""
-    if type(value) is not str:  # and not markup, which is ready
-        return value
-    return value.encode("utf-8", "backslashreplace").decode()
+    values = {
+        "run": run,
+        "zarr_name": zarr_name,
+        "overlay": overlay,
+        "picture": picture if backdrop is not None else None,
+        "classes": result.areas(),
+        "area_chart": _area_chart(result),
+        "time_chart": _time_chart(run["seconds"]),
+        "extent": _extent(run),
+        "failures": failures[:_LISTED_FAILURES],
+        "unlisted": run["tiles"]["failed"] - min(len(failures), _LISTED_FAILURES),
+        "settings": {k: v for k, v in run["settings"].items() if v is not None},
+    }
+    filters: Filters = {"number": number, "plain": plain, "urlencode": link}
+    return render_template("wsi_sampath.outputs.report", "report.html.j2", values, filters=filters)
 
 
 def blank_backdrop(result: Result) -> Backdrop:
@@ -129,7 +107,7 @@ def sample_labels(result: Result, backdrop: Backdrop) -> NDArray[np.uint8]:
     rows = ((np.arange(height) + 0.5) * backdrop.um_y / level.um_y).astype(int)
     columns = ((np.arange(width) + 0.5) * backdrop.um_x / level.um_x).astype(int)
     # Without dask: it takes long to import, and would send the work to a cluster we may be part of.
-    labels = result.read_labels(number_)
+    labels = result.window("classes", number_, (0, 0, level.width, level.height))
     sampled = np.zeros((height, width), np.uint8)
     inside = np.ix_(rows < level.height, columns < level.width)
     sampled[inside] = labels[np.ix_(rows[rows < level.height], columns[columns < level.width])]
