@@ -146,8 +146,8 @@ def segment(
     from wsi_sampath.cli.ended import Ended
     from wsi_sampath.cli.progress import batch_progress, say
     from wsi_sampath.inference.plan import plan_tiling
-    from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.settings import SegmentSettings
+    from wsi_sampath.models.device import resolve_device
     from wsi_sampath.models.zoo import load_model
     from wsi_sampath.slides.mpp import parse_mpp, read_mpp_csv, unmatched_note
 

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.slides.lengths import read_number, um_per_unit
 from wsi_sampath.slides.tables import Row, Table, read_table
 
 MppSource = Literal["flag", "csv", "metadata"]
-PLAUSIBLE_MPP = (0.05, 20.0)
 CONFLICT = 0.01
 # Um per pixel times magnification, of 10 in the usual scanner. A doubler or a finer camera makes
 # less of it (a 20x objective at 0.24 um is common, at 0.17 um possible), hardly anything more.

@@ -10,9 +10,10 @@ from typing import Any
 from wsi_sampath.batch.job import Job
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.durable.identity import specification_digest, tissue_digest
-from wsi_sampath.inference.predictor import resolve_device, resolve_precision
+from wsi_sampath.inference.predictor import resolve_precision
 from wsi_sampath.inference.run import SegmentResult
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import deciding
 from wsi_sampath.shown import shortened, shown
