@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,19 @@ class Frozen(BaseModel):
     """Settings that refuse unknown keys and never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parts_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the blocks within settings, by field, whether alone, in a list or one of several."""
+    held = {name: [*_models_in(field.annotation)] for name, field in model.model_fields.items()}
+    return {name: found[0] for name, found in held.items() if found}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models_in(one)
 
 
 class Neutral:

@@ -17,9 +17,9 @@ from pipelines.gland_mini.mosaic import Patch
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import draw_cases, overlaps, summarise
+from wsi_sampath.models.parts.retile import with_tile
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled
-from wsi_sampath.training.retile import with_tile
 
 Labels = Callable[[Sequence[Patch]], list[Mask]]
 

@@ -11,18 +11,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.data.patches import Patch, write_atomically
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.loader import PLAIN, PatchReader, stacked
 from wsi_sampath.training.task import SCORE, SegmentationTask
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
 
 Rgb = NDArray[np.uint8]
 Say = Callable[[str], None]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
 from wsi_sampath.training.run_folder import RunFolder, load_state, save_state
 from wsi_sampath.training.task import SCORE
-
-ensure_torchvision_imports()
-
-from lightning.fabric.plugins import CheckpointIO  # noqa: E402
-from lightning.pytorch import LightningModule, Trainer  # noqa: E402
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
 
 
 def keeper(folder: RunFolder, name: str, monitor: str | None) -> ModelCheckpoint:

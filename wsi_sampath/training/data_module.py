@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.features import FeatureStore, embedder, store_key
 from wsi_sampath.training.loader import (
     PLAIN,
@@ -25,10 +25,6 @@ from wsi_sampath.training.loader import (
 from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.task import SegmentationTask
 from wsi_sampath.training.transforms import Pair
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import LightningDataModule  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

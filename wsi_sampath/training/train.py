@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import STEPS
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.training.callbacks import Curve, Lines, Pictures, spread_out
@@ -43,12 +45,6 @@ from wsi_sampath.training.run_identity import identity_of
 from wsi_sampath.training.scale import scale_doubt
 from wsi_sampath.training.settings import TrainSettings
 from wsi_sampath.training.task import SCORE, SegmentationTask
-
-ensure_torchvision_imports()
-
-from lightning.pytorch import Callback, Trainer, seed_everything  # noqa: E402
-from lightning.pytorch.callbacks import RichProgressBar  # noqa: E402
-from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
 
 Say = Callable[[str], None]
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}

@@ -9,15 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.training.augment import Mask, Rgb, stain_jittered
 from wsi_sampath.training.settings import Augmentation
-
-ensure_torchvision_imports()
-
-from torchvision import tv_tensors  # noqa: E402
-from torchvision.transforms import v2  # noqa: E402
 
 Pair = tuple[Tensor, Tensor]
 _ALWAYS = 1.0
