@@ -192,7 +192,6 @@ class PathologyEncoder(nn.Module):
 
 
 def _pathology_network(spec: PathologySpec, tile: int) -> VitEncoder | TimmEncoder:
-    ensure_torchvision_imports()
     if isinstance(spec.encoder, VitSpec):
         return VitEncoder(spec.encoder)
     if spec.encoder == "hipt_vits16":
