@@ -39,7 +39,9 @@ from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.parts import attention
 from wsi_sampath.models.parts.encoders import SamEncoder
 from wsi_sampath.models.parts.sam_parts import ImageEncoderViT
-from wsi_sampath.models.spec import ModelSpec, SamSpec
+from wsi_sampath.models.parts.specs import SamSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import model_spec
 
 SIZES = ("vit_b", "vit_l", "vit_h", "tiny")
@@ -161,8 +163,8 @@ def specification(network: str, size: str) -> ModelSpec:
     values: dict[str, Any] = {"name": "x", "classes": CLASSES, "mpp": 0.25}
     if size == "tiny":
         values |= {"sam": TINY_SAM, "pathology": TINY_PATHOLOGY, "decoder": TINY_DECODER}
-        return ModelSpec.model_validate(values | {"tile": TINY_TILE})
-    return ModelSpec.model_validate(values | {"sam": size, "pathology": "hipt_vits16"})
+        return SamPathSpec.model_validate(values | {"tile": TINY_TILE})
+    return SamPathSpec.model_validate(values | {"sam": size, "pathology": "hipt_vits16"})
 
 
 def published_encoder(sam: SamSpec, tile: int) -> nn.Module:

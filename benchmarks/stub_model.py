@@ -12,9 +12,7 @@ from wsi_sampath.models.spec import ModelSpec
 
 def stub_model(*, pool: int, tile: int) -> LoadedModel:
     classes = tuple(ClassSpec(name=name, color="#808080") for name in CLASSES)
-    spec = ModelSpec(
-        name="stub", architecture="sam_path", classes=classes, mpp=0.5, tile=tile, sam="vit_b"
-    )
+    spec = ModelSpec(name="stub", architecture="stub", classes=classes, mpp=0.5, tile=tile)
     return LoadedModel(Stub(pool).eval(), spec, "0" * 64, "stub")
 
 

@@ -60,9 +60,7 @@ def make_stub(
     classes = tuple(
         ClassSpec(name=f"class {i + 1}", color=colors[i % len(colors)]) for i in range(n_classes)
     )
-    spec = ModelSpec(
-        name="stub", architecture="sam_path", classes=classes, mpp=mpp, tile=tile, sam="vit_b"
-    )
+    spec = ModelSpec(name="stub", architecture="stub", classes=classes, mpp=mpp, tile=tile)
     module = network or StubNetwork(n_classes)
     return LoadedModel(module.eval(), spec, "0" * 64, "stub")
 

@@ -181,7 +181,8 @@ def _precisions() -> Iterator[Finding]:
     """Multiply matrices in every precision on the device that a run would take."""
     import torch
 
-    from wsi_sampath.inference.predictor import resolve_device, resolve_precision
+    from wsi_sampath.inference.predictor import resolve_precision
+    from wsi_sampath.models.device import resolve_device
 
     device = resolve_device("auto")
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -51,6 +51,19 @@ class Frozen(BaseModel):
             first = error.errors()[0]
             name = spelling(str(first["loc"][0])) if first["loc"] else "settings"
             raise UsageError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def parts_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the blocks within settings, by field, whether alone, in a list or one of several."""
+    held = {name: [*_models_in(field.annotation)] for name, field in model.model_fields.items()}
+    return {name: found[0] for name, found in held.items() if found}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models_in(one)
 
 
 class Neutral:

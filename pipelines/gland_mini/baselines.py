@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsi_sampath.models.sam_path.network import SamPath, SegmentationOutput
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 _LEVELS = 5
 
@@ -32,7 +32,7 @@ class PlainUNet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: ModelSpec, width: int) -> None:
+    def __init__(self, spec: SamPathSpec, width: int) -> None:
         super().__init__()
         self.spec = spec
         sizes = [width << level for level in range(_LEVELS)]
@@ -78,7 +78,7 @@ class PlainHead(nn.Module):
         return SegmentationOutput(logits, logits.new_zeros(logits.shape[:2]))
 
 
-def without_class_prompts(spec: ModelSpec) -> SamPath:
+def without_class_prompts(spec: SamPathSpec) -> SamPath:
     """Return SAM-Path with a `PlainHead`, weights random."""
     model = SamPath(spec)
     upscaling = model.decoder.output_upscaling

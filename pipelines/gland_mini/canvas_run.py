@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Subset
 
 from pipelines.gland_mini.mosaic import Collection, Mosaics
 from wsi_sampath.data.patches import write_atomically
+from wsi_sampath.models.parts.retile import Model, with_tile
 from wsi_sampath.models.sam_path.network import SegmentationOutput
-from wsi_sampath.training.initial_weights import Model, with_tile
 from wsi_sampath.training.losses import cross_entropy, dice_loss, iou_error
 
 Report = Callable[[nn.Module], dict[str, float]]

@@ -17,9 +17,9 @@ from pipelines.gland_mini.mosaic import LabelledPicture
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import draw_cases, overlaps, summarise
+from wsi_sampath.models.parts.retile import with_tile
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled
-from wsi_sampath.training.initial_weights import with_tile
 
 Labels = Callable[[Sequence[LabelledPicture]], list[Mask]]
 

@@ -40,8 +40,9 @@ from wsi_sampath.models.checkpoints import (
     read_tensors,
     save_checkpoint,
 )
+from wsi_sampath.models.parse import spec_from_yaml
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 Figures = dict[str, Any]
 
@@ -52,13 +53,13 @@ UNET_WIDTH = 25
 """Makes the U-Net as large as gland-mini, within three per cent."""
 
 
-def sam_path(spec: ModelSpec, side: int, *, without: str | None = None) -> SamPath:
+def sam_path(spec: SamPathSpec, side: int, *, without: str | None = None) -> SamPath:
     """Return gland-mini for another tile, with random weights and maybe `without` an encoder."""
     lacking = {} if without is None else {without: None}
     return SamPath(spec.model_copy(update={"tile": side, **lacking}))
 
 
-VARIANTS: dict[str, Callable[[ModelSpec, int], nn.Module]] = {
+VARIANTS: dict[str, Callable[[SamPathSpec, int], nn.Module]] = {
     OURS: sam_path,
     "no-pathology-encoder": lambda spec, side: sam_path(spec, side, without="pathology"),
     "no-sam-encoder": lambda spec, side: sam_path(spec, side, without="sam"),
@@ -84,7 +85,7 @@ def training_sources(glands: Glands, data: Path) -> list[Collection]:
     return [*both, *read_negatives(data)]
 
 
-def train_packaged(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> None:
+def train_packaged(options: argparse.Namespace, spec: SamPathSpec, glands: Glands) -> None:
     """Train gland-mini and write the packaged file."""
     build = partial(sam_path, spec)
     stages = tuple(Stage(*each) for each in zip(SIDES, BATCHES, options.steps, strict=True))
@@ -97,7 +98,7 @@ def train_packaged(options: argparse.Namespace, spec: ModelSpec, glands: Glands)
     save_checkpoint(trained, options.out, provenance=json.dumps({**run, "seed": options.seed}))
 
 
-def compare(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Iterator[Figures]:
+def compare(options: argparse.Namespace, spec: SamPathSpec, glands: Glands) -> Iterator[Figures]:
     """Train variants as many steps on the same canvases; yield the scores of each by its name."""
     _, rings = read_rings(options.data)
     for name in options.variants:
@@ -110,7 +111,7 @@ def compare(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Ite
 
 
 def train_variant(
-    name: str, options: argparse.Namespace, spec: ModelSpec, glands: Glands
+    name: str, options: argparse.Namespace, spec: SamPathSpec, glands: Glands
 ) -> nn.Module:
     """Train a network of the comparison; one that is trained already comes from its state."""
     build = partial(VARIANTS[name], spec)
@@ -130,7 +131,7 @@ def variant_state(options: argparse.Namespace, name: str) -> Path:
     return path
 
 
-def leads(options: argparse.Namespace, spec: ModelSpec, glands: Glands) -> Figures:
+def leads(options: argparse.Namespace, spec: SamPathSpec, glands: Glands) -> Figures:
     """Return how far gland-mini is ahead of the U-Net on held-out patients, both trained."""
     ours, rival = (
         in_small_squares(train_variant(name, options, spec, glands), partial(VARIANTS[name], spec))
@@ -207,7 +208,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     glands = read_ebhi(options.data)
-    spec = ModelSpec.from_yaml(options.spec)
+    spec = spec_from_yaml(options.spec)
     if not options.compare:
         train_packaged(options, spec, glands)
         if options.json:

@@ -27,10 +27,12 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.evaluation.scores import summarise
 from wsi_sampath.evaluation.vanilla import evaluate_vanilla
 from wsi_sampath.models.checkpoints import load_checkpoint
+from wsi_sampath.models.parse import spec_from_yaml
+from wsi_sampath.models.parts.specs import PathologySpec, SamSpec, VitSpec
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.importing import load_sam
-from wsi_sampath.models.spec import DecoderSpec, ModelSpec, PathologySpec, SamSpec, VitSpec
+from wsi_sampath.models.sam_path.spec import DecoderSpec, SamPathSpec
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.loader import PatchReader, label_table
 from wsi_sampath.training.run_folder import read_json, write_json
@@ -130,7 +132,7 @@ def settings_of(study: Study, row: Row) -> TrainSettings:
     if study.small:
         model = study.out / "models" / Path(plain.model).name
         model.parent.mkdir(parents=True, exist_ok=True)
-        small_model(ModelSpec.from_yaml(plain.model)).to_yaml(model)
+        small_model(spec_from_yaml(plain.model)).to_yaml(model)
         side = "null" if plain.side is None else str(SMALL_TILE * 3 // 2)
         overrides += [f"model={model}", f"side={side}", *SMALL_SETTINGS]
     else:
@@ -138,7 +140,7 @@ def settings_of(study: Study, row: Row) -> TrainSettings:
     return read_settings(found[0], [*overrides, *study.overrides])
 
 
-def small_model(spec: ModelSpec) -> ModelSpec:
+def small_model(spec: SamPathSpec) -> SamPathSpec:
     """Return the same architecture with encoders, decoder and tile small enough to try it."""
     pathology = None if spec.pathology is None else PathologySpec(encoder=SMALL_VIT)
     return spec.model_copy(

@@ -12,7 +12,7 @@ from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.cli.segment import main
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.synthetic.painted import paint_slide
 
 SPEC = {
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     """A slide, a specification, and a checkpoint as SAM-Path's authors save it."""
     folder = tmp_path_factory.mktemp("models")
     paint_slide(folder / "a.svs", width=600, height=500, mpp=1.0, seed=2)
-    spec = ModelSpec.model_validate(SPEC)
+    spec = SamPathSpec.model_validate(SPEC)
     spec.to_yaml(folder / "tiny.yaml")
     torch.manual_seed(3)
     state = to_published(build_model(spec).state_dict(), spec)

@@ -20,8 +20,8 @@ from wsi_sampath.evaluation.vanilla import (
     evaluate_vanilla,
     propose,
 )
+from wsi_sampath.models.parts.specs import SamSpec
 from wsi_sampath.models.sam import Sam
-from wsi_sampath.models.spec import SamSpec
 
 TINY = SamSpec(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,))
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from wsi_sampath.models.checkpoints import build_model
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 TINY = {
     "name": "tiny",
@@ -34,7 +34,7 @@ def tiny_values():
 
 @pytest.fixture(scope="session")
 def tiny_spec():
-    return ModelSpec.model_validate(TINY)
+    return SamPathSpec.model_validate(TINY)
 
 
 @pytest.fixture(scope="session")

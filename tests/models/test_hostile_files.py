@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import HEADER_KEY, load_checkpoint, save_checkpoint
+from wsi_sampath.models.parse import parse_spec, spec_from_yaml
 from wsi_sampath.models.published import files as published_files
 from wsi_sampath.models.published.files import read_published
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import describe_model, load_model
 
 BIG = 10**9
@@ -100,7 +100,7 @@ def test_absurd_sizes_are_named(tiny_values, yaml_file, where):
 @pytest.mark.parametrize("value", ["1e-300", ".inf", ".nan", "1e300", "yes", "-1", "0", "40", "''"])
 def test_a_pixel_size_that_cannot_be(tiny_values, yaml_file, value):
     text = json.dumps(tiny_values).replace('"mpp": 1.0', f'"mpp": {value}')
-    assert "mpp: " in refusal(ModelSpec.from_yaml, yaml_file(text.encode()))
+    assert "mpp: " in refusal(spec_from_yaml, yaml_file(text.encode()))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_pixel_size_that_cannot_be(tiny_values, yaml_file, value):
     ],
 )
 def test_values_that_no_model_has(tiny_values, yaml_file, where, value):
-    line = refusal(ModelSpec.from_yaml, yaml_file(changed(tiny_values, where, value)))
+    line = refusal(spec_from_yaml, yaml_file(changed(tiny_values, where, value)))
     assert where.split(".")[0] in line
 
 
@@ -152,7 +152,7 @@ def test_sizes_that_are_large_together_are_never_allocated(tiny_values, yaml_fil
 )
 def test_yaml_that_nobody_writes(yaml_file, tmp_path, monkeypatch, content, said):
     monkeypatch.chdir(tmp_path)
-    assert said in refusal(ModelSpec.from_yaml, yaml_file(content))
+    assert said in refusal(spec_from_yaml, yaml_file(content))
     assert not (tmp_path / "ran").exists()
 
 
@@ -160,14 +160,14 @@ def test_aliases_that_unfold_to_billions(yaml_file):
     rows = ["a: &a [x,x,x,x,x,x,x,x,x]"]
     for before, name in zip("abcdefghij", "bcdefghijk", strict=True):
         rows.append(f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]")
-    assert "unfolds" in refusal(ModelSpec.from_yaml, yaml_file("\n".join(rows).encode()))
+    assert "unfolds" in refusal(spec_from_yaml, yaml_file("\n".join(rows).encode()))
 
 
 def test_aliases_of_an_ordinary_file_are_welcome(tiny_values, yaml_file):
     values = {**tiny_values, "mean": "*s", "std": "*s"}
     lines = [f"{key}: {json.dumps(value)}" for key, value in values.items()]
     text = "\n".join(lines).replace('mean: "*s"', "mean: &s [0.5, 0.5, 0.5]")
-    spec = ModelSpec.from_yaml(yaml_file(text.replace('"*s"', "*s").encode()))
+    spec = spec_from_yaml(yaml_file(text.replace('"*s"', "*s").encode()))
     assert spec.mean == spec.std == (0.5, 0.5, 0.5)
 
 
@@ -332,7 +332,7 @@ def test_any_value_makes_a_specification_or_one_line(tiny_spec, where, value):
     values = tiny_spec.model_dump(mode="json")
     line = None
     try:
-        spec = ModelSpec._validated(changed(values, where, value), "a.yaml")
+        spec = parse_spec(changed(values, where, value), "a.yaml")
     except WsiError as error:
         line = error.line()
     assert 32 <= spec.tile <= 8192 if line is None else "\n" not in line

@@ -16,7 +16,8 @@ from wsi_sampath.models.origin import (
     warnings_of,
 )
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.spec import IMAGENET_MEAN, ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.spec import IMAGENET_MEAN
 from wsi_sampath.models.zoo import bundled_models, load_model
 
 
@@ -106,7 +107,7 @@ def test_the_documentation_names_every_key_of_a_specification():
     from pathlib import Path
 
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-    schema = ModelSpec.model_json_schema()
+    schema = SamPathSpec.model_json_schema()
     parts = [schema, *schema["$defs"].values()]
     names = {name for part in parts for name in part["properties"]}
     assert {"mpp", "window_size", "options", "mlp_dim", "position_grid", "color"} <= names

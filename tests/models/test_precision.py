@@ -6,7 +6,7 @@ import torch
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.parts.norms import ChannelNorm, with_safe_norms
 from wsi_sampath.models.parts.sam_parts import LayerNorm2d
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.synthetic.painted import paint_slide
@@ -92,7 +92,7 @@ def test_sam_path_of_full_size(tiles, dtype):
         pytest.skip("no CUDA GPU")
     classes = [{"name": name, "color": "#808080"} for name in "abcd"]
     encoders = {"sam": "vit_b", "pathology": "hipt_vits16"}
-    spec = ModelSpec.model_validate({"name": "x", "classes": classes, "mpp": 1, **encoders})
+    spec = SamPathSpec.model_validate({"name": "x", "classes": classes, "mpp": 1, **encoders})
     torch.manual_seed(0)
     model = build_model(spec).to("cuda")
     assert agreement(answer(model, tiles), answer(model, tiles, dtype)) >= AGREEMENT

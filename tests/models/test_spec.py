@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.spec import ModelSpec, SamSpec, nearest_multiple
+from wsi_sampath.models.parse import parse_spec, spec_from_json, spec_from_yaml
+from wsi_sampath.models.parts.specs import SamSpec, nearest_multiple
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"))
 
 
 def refusal(values):
     with pytest.raises(WsiError) as caught:
-        ModelSpec._validated(values, "a.yaml")
+        parse_spec(values, "a.yaml")
     assert caught.value.reason == "bad-model"
     return caught.value.line()
 
@@ -71,9 +72,9 @@ def test_global_blocks_must_exist(tiny_values):
 
 
 def test_json_and_yaml_keep_everything(tiny_spec, tmp_path):
-    assert ModelSpec.from_json(tiny_spec.to_json()) == tiny_spec
+    assert spec_from_json(tiny_spec.to_json()) == tiny_spec
     tiny_spec.to_yaml(tmp_path / "a.yaml")
-    assert ModelSpec.from_yaml(tmp_path / "a.yaml") == tiny_spec
+    assert spec_from_yaml(tmp_path / "a.yaml") == tiny_spec
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe\x00", b"a: [", b"- 1\n- 2", b""])
@@ -81,17 +82,17 @@ def test_a_file_that_is_no_specification(tmp_path, text):
     path = tmp_path / "a.yaml"
     path.write_bytes(text)
     with pytest.raises(WsiError, match="bad-model"):
-        ModelSpec.from_yaml(path)
+        spec_from_yaml(path)
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(WsiError, match="no-such"):
-        ModelSpec.from_yaml(tmp_path / "no-such.yaml")
+        spec_from_yaml(tmp_path / "no-such.yaml")
 
 
 def test_header_that_is_no_json():
     with pytest.raises(WsiError, match="JSON"):
-        ModelSpec.from_json("{")
+        spec_from_json("{")
 
 
 def test_specifications_do_not_change(tiny_spec):
@@ -101,7 +102,7 @@ def test_specifications_do_not_change(tiny_spec):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations(path):
-    spec = ModelSpec.from_yaml(path)
+    spec = spec_from_yaml(path)
     assert spec.name == path.stem
     assert spec.grid == 64
     assert spec.num_channels == len(spec.classes) + 1

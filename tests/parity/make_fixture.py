@@ -19,8 +19,10 @@ from torch.nn import functional
 from wsi_sampath.evaluation.metrics import paper_scores
 from wsi_sampath.models.checkpoints import build_model, load_weights
 from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
+from wsi_sampath.models.parts.specs import HIPT_VIT
 from wsi_sampath.models.sam_path.names import from_published
-from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
 from wsi_sampath.training.task import learning_rate
 
@@ -78,11 +80,12 @@ def sampled(name, tensor, most=4096):
 def sam_path(rule, image, keys, prefix, encoders):
     """What the file of one variant holds."""
     classes = [{"name": f"class {i}", "color": "#808080"} for i in range(1, CHANNELS)]
-    spec = ModelSpec.model_validate({"name": "x", "classes": classes, "mpp": 1, **encoders})
+    spec = SamPathSpec.model_validate({"name": "x", "classes": classes, "mpp": 1, **encoders})
     model = build_model(spec)
     load_weights(model, from_published(weights(rule, keys), spec))
     pixels = normalised(image(SEED, *SIZE))
-    embedding = model.embed(functional.interpolate(pixels, (1024, 1024), mode="bilinear"))
+    features = model.features(functional.interpolate(pixels, (1024, 1024), mode="bilinear"))
+    embedding = model.neck(features)
     output = model.decode(embedding)
     full = functional.interpolate(output.logits, SIZE, mode="bilinear", align_corners=False)
     labels = full[:, 1:].argmax(dim=1).numpy().astype(np.uint8) + 1

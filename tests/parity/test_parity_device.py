@@ -16,7 +16,7 @@ from test_parity_sam_path import AGREEMENT, CASES, HALF_AGREEMENT, spec_of, upsa
 
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.parts.attention import set_attention
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.zoo import load_model
 
 SCENES = ["tiny", *(pytest.param(name, marks=pytest.mark.cuda) for name in CASES)]
@@ -71,7 +71,7 @@ def scene(request, parity, published, normalised):
 @torch.no_grad()
 def tiny_scene(image):
     torch.manual_seed(0)
-    model = build_model(ModelSpec.model_validate(TINY))
+    model = build_model(SamPathSpec.model_validate(TINY))
     for name, weight in model.named_parameters():
         if "rel_pos" in name or "pos_embed" in name:
             weight.normal_()

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
+from wsi_sampath.models.parts.specs import HIPT_VIT
 from wsi_sampath.models.sam_path.importing import load_vit
-from wsi_sampath.models.spec import HIPT_VIT, IMAGENET_MEAN, IMAGENET_STD
+from wsi_sampath.models.spec import IMAGENET_MEAN, IMAGENET_STD
 
 PATCH = 16
 

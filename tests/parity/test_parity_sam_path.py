@@ -13,7 +13,7 @@ from torch.nn import functional
 from wsi_sampath.cli.models import main
 from wsi_sampath.models.parts.attention import set_attention
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
 
@@ -43,7 +43,7 @@ LEFT_OUT = () if os.environ.get(FOLDER_VARIABLE) else (CASES["crag"],)
 
 def spec_of(case, channels):
     classes = [{"name": f"class {i}", "color": "#808080"} for i in range(1, channels)]
-    return ModelSpec.model_validate(
+    return SamPathSpec.model_validate(
         {"name": "test", "classes": classes, "mpp": 0.5, **case.encoders}
     )
 
@@ -151,9 +151,9 @@ def test_training_step(parity, case, recorded, model, image, run):
     weights = LossWeights(focal=focal, dice=dice, cross_entropy=entropy, iou=iou)
     rows, columns = (torch.arange(side) for side in image.shape[-2:])
     target = (rows[:, None] // 96 + 2 * (columns // 160)) % model.spec.num_channels
-    model.freeze_as_published()
+    model.trainable("decoder")
     with torch.enable_grad():
-        output = model.decode(model.neck(run["fused"]["neck"]))
+        output = model.forward_features(run["fused"]["neck"])
         logits = upsampled(output.logits, image)
         loss = segmentation_loss(logits, target[None], output.iou, weights, paper_compatible=True)
         loss.total.backward()

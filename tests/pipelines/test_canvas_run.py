@@ -14,9 +14,9 @@ from pipelines.gland_mini.canvas_run import (
     with_exact_depthwise,
 )
 from pipelines.gland_mini.mosaic import Collection, LabelledPicture
+from wsi_sampath.models.parts.retile import with_tile
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.initial_weights import with_tile
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 TILE = 64
 VALUES = {
@@ -36,7 +36,7 @@ STAGES = (Stage(32, 2, 7), Stage(64, 1, 4))
 
 
 def build(side):
-    return SamPath(ModelSpec.model_validate({**VALUES, "tile": side}))
+    return SamPath(SamPathSpec.model_validate({**VALUES, "tile": side}))
 
 
 @pytest.fixture
@@ -152,5 +152,5 @@ def test_the_rivals_answer_alike(model):
 
 def test_an_unet_of_known_size():
     """31.04 million weights with biases in the literature; batch norms make up for those."""
-    spec = ModelSpec.model_validate({**VALUES, "tile": TILE})
+    spec = SamPathSpec.model_validate({**VALUES, "tile": TILE})
     assert parameters(PlainUNet(spec, 64)) == pytest.approx(31.04e6, rel=0.005)

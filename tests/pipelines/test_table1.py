@@ -8,12 +8,12 @@ from training_stub import paint_patches
 
 from pipelines.table1 import reproduce
 from wsi_sampath.classes import ClassSpec
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.parse import spec_from_yaml
 from wsi_sampath.training.configuration import read_settings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs" / "train").rglob("*.yaml"))
-BCSS = ModelSpec.from_yaml(ROOT / "configs" / "models" / "sam-path-bcss.yaml").classes
+BCSS = spec_from_yaml(ROOT / "configs" / "models" / "sam-path-bcss.yaml").classes
 CRAG = (ClassSpec(name="background", color="#9aa0a6"), ClassSpec(name="gland", color="#c83264"))
 
 
@@ -26,7 +26,7 @@ def pipeline():
 def test_every_configuration_is_valid(path):
     read = read_settings(path, ["data=d", "out=o"])
     if path.stem != "own-data":
-        spec = ModelSpec.from_yaml(read.model)
+        spec = spec_from_yaml(read.model)
         assert path.stem.split("-")[0] in spec.name
         assert ("pathology" in path.stem) == (spec.pathology is None)
         assert ("without-sam" in path.stem) == (spec.sam is None)

@@ -20,7 +20,7 @@ from wsi_sampath.evaluation.metrics import confusion
 from wsi_sampath.evaluation.scores import overlaps
 from wsi_sampath.models.checkpoints import PROVENANCE_KEY, build_model, save_checkpoint
 from wsi_sampath.models.sam import Sam
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.initial_weights import spec_for
@@ -249,7 +249,7 @@ def test_published_training_with_kept_features(settings):
 def build_with_seed(seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_model(ModelSpec.model_validate(TINY)).state_dict()
+        return build_model(SamPathSpec.model_validate(TINY)).state_dict()
 
 
 def test_a_model_trained_from_random_weights_says_so_and_so_does_what_goes_on_from_it(settings):
@@ -268,7 +268,7 @@ def test_a_model_trained_from_random_weights_says_so_and_so_does_what_goes_on_fr
 
 def test_a_model_that_goes_on_from_another_takes_over_no_claims(tmp_path, settings):
     claims = {"description": "of colon", "licence": "MIT", "training_data": "colons"}
-    spec = ModelSpec.model_validate(TINY | claims)
+    spec = SamPathSpec.model_validate(TINY | claims)
     base = save_checkpoint(build_model(spec), tmp_path / "m.safetensors")
     more = ("allow_random_weights=false", "epochs=1")
     trained = load_model(train(settings("run", f"model={base}", *more), quiet).model)
@@ -282,7 +282,7 @@ def test_going_on_from_a_model_of_other_classes(tmp_path, settings):
     three = TINY | {"classes": [*TINY["classes"], {"name": "mucus", "color": "#3c64c8"}]}
     torch.manual_seed(1)
     before = save_checkpoint(
-        build_model(ModelSpec.model_validate(three)), tmp_path / "m.safetensors"
+        build_model(SamPathSpec.model_validate(three)), tmp_path / "m.safetensors"
     )
     more = ("classes=data", "epochs=1", "trainable=decoder", "optimiser.learning_rate=1e-9")
     trained = train(settings("run", f"model={before}", "allow_random_weights=false", *more), quiet)
@@ -297,7 +297,7 @@ def test_a_trained_model_on_another_tile(tmp_path, settings):
     free = TINY | {"sam": TINY["sam"] | {"absolute_positions": False}}
     paths = [tmp_path / name for name in ("free.safetensors", "bound.safetensors")]
     for values, path in zip((free, TINY), paths, strict=True):
-        save_checkpoint(build_model(ModelSpec.model_validate(values)), path)
+        save_checkpoint(build_model(SamPathSpec.model_validate(values)), path)
     more = ("epochs=1", "tile=96")
     trained = train(settings("run", f"model={paths[0]}", *more), quiet)
     assert load_model(trained.model).spec.tile == 96
@@ -310,7 +310,7 @@ def test_a_trained_model_on_another_tile(tmp_path, settings):
 def test_starting_from_published_encoders(tmp_path, settings):
     """Only the neck and the decoder change; the encoders in the file are those published."""
     values = {name: value for name, value in TINY.items() if name != "decoder"}
-    spec = ModelSpec.model_validate(values)
+    spec = SamPathSpec.model_validate(values)
     torch.manual_seed(5)
     sam, vit = Sam(spec.sam, spec.tile), build_model(spec).pathology_encoder.encoder.vit
     torch.save(sam.state_dict(), tmp_path / "sam.pth")
@@ -408,7 +408,7 @@ def small_network():
         "pathology": {"encoder": {"embed_dim": 32, "depth": 2, "num_heads": 2, "position_grid": 8}},
         "decoder": {"dim": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64},
     }
-    return ModelSpec.model_validate(TINY | sizes)
+    return SamPathSpec.model_validate(TINY | sizes)
 
 
 def prepared_ebhi(data_folder, out):

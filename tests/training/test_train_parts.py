@@ -8,7 +8,7 @@ from training_stub import CLASSES, TINY, paint_patches
 from wsi_sampath.data.patches import open_patches
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.checkpoints import build_model
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.training.augment import augmenter, to_side, version_seed
 from wsi_sampath.training.features import FeatureStore
 from wsi_sampath.training.loader import PLAIN, PatchReader, label_table, share_of, shuffled, stacked
@@ -24,11 +24,11 @@ def patches(tmp_path_factory):
 def new_task(**changes):
     torch.manual_seed(0)
     settings = TrainSettings(model="m", data="d", out="o", **changes)
-    return SegmentationTask(build_model(ModelSpec.model_validate(TINY)), settings, 3)
+    return SegmentationTask(build_model(SamPathSpec.model_validate(TINY)), settings, 3)
 
 
 def reader(patches, augmentation=None, side=64):
-    table = label_table(ModelSpec.model_validate(TINY), patches)
+    table = label_table(SamPathSpec.model_validate(TINY), patches)
     return PatchReader(patches, table, side, augmentation)
 
 
@@ -72,9 +72,9 @@ def test_without_augmentation_only_the_size_changes():
 
 def test_labels_are_matched_by_name(tmp_path):
     swapped = open_patches(paint_patches(tmp_path / "data", classes=CLASSES[::-1]))
-    spec = ModelSpec.model_validate(TINY)
+    spec = SamPathSpec.model_validate(TINY)
     assert label_table(spec, swapped).tolist() == [0, 2, 1]
-    other = ModelSpec.model_validate(TINY | {"classes": [{"name": "a", "color": "#000000"}]})
+    other = SamPathSpec.model_validate(TINY | {"classes": [{"name": "a", "color": "#000000"}]})
     with pytest.raises(UsageError, match="classes=data"):
         label_table(other, swapped)
 
@@ -83,7 +83,7 @@ def test_classes_of_a_model_that_differ_in_capitals_alone_are_refused(patches):
     alike = [*TINY["classes"], {"name": "Gland", "color": "#000000"}]
     # The specification refuses them before any patch is looked at.
     with pytest.raises(ValueError, match="'[Gg]land' and 'Gland'; capitals count nothing"):
-        label_table(ModelSpec.model_validate(TINY | {"classes": alike}), patches)
+        label_table(SamPathSpec.model_validate(TINY | {"classes": alike}), patches)
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
@@ -141,7 +141,7 @@ def test_frozen_parts_get_no_gradient_and_stay_in_evaluation_mode(patches):
 def test_the_task_without_pathology_encoder_keeps_sams_neck():
     spec = {name: value for name, value in TINY.items() if name != "pathology"}
     settings = TrainSettings(model="m", data="d", out="o")
-    task = SegmentationTask(build_model(ModelSpec.model_validate(spec)), settings, 3)
+    task = SegmentationTask(build_model(SamPathSpec.model_validate(spec)), settings, 3)
     assert all(name.startswith("model.decoder.") for name in task.trained)
 
 

@@ -121,13 +121,14 @@ def import_weights(
 
     from wsi_sampath.models.checkpoints import save_checkpoint
     from wsi_sampath.models.origin import provenance_of_start, with_claims
+    from wsi_sampath.models.parse import spec_from_yaml
     from wsi_sampath.models.published.download import weights_file
-    from wsi_sampath.models.sam_path.importing import RANDOM_PARTS, import_sam_path, start_sam_path
-    from wsi_sampath.models.spec import ModelSpec
+    from wsi_sampath.models.sam_path.importing import import_sam_path
+    from wsi_sampath.models.sam_path.start import RANDOM_PARTS, start_sam_path
     from wsi_sampath.models.zoo import unclaimed
 
     _check_import(file, sam, hipt, out)
-    told = with_claims(unclaimed(ModelSpec.from_yaml(spec)), description, licence)
+    told = with_claims(unclaimed(spec_from_yaml(spec)), description, licence)
     provenance = ""
     if sam is None:
         model = import_sam_path(file or "", told)

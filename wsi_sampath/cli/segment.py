@@ -137,8 +137,8 @@ def _with_mpp(jobs: list[Job], table_file: Path | None) -> list[Job]:
 def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str]) -> LoadedModel:
     """Load the model, and see that it can be run as asked."""
     from wsi_sampath.inference.plan import plan_tiling
-    from wsi_sampath.inference.predictor import resolve_device
     from wsi_sampath.inference.segmenter import load_from_settings
+    from wsi_sampath.models.device import resolve_device
 
     model = load_from_settings(settings)
     plan_tiling(model.spec, settings)

@@ -10,39 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.cuda import Handover, Uploader
 from wsi_sampath.inference.settings import Precision
+from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 
 _AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-def resolve_device(device: str = "auto") -> torch.device:
-    """Turn ``auto|cpu|cuda|cuda:N|mps`` into a device that is really there.
-
-    Raises
-    ------
-    UsageError
-        For a device that torch does not know or this machine does not have.
-    """
-    if device == "auto":
-        return torch.device(_best_device())
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"no device {device!r}; use auto, cpu, cuda, cuda:N or mps") from None
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if (chosen.index or 0) >= int(counts.get(chosen.type, 0)):
-        raise UsageError(f"this machine has no device {device!r}; use --device auto")
-    return chosen
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> str:

@@ -126,10 +126,18 @@ def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
         The run.
     last
         The strip after which it resumes; None for a new run.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` for a network whose answers nothing here can write.
     """
     match run.model.spec.architecture:
         case "sam_path":
             return open_class_layer(run, last)
+        case other:
+            message = f"a {other} network is not run over whole slides"
+            raise WsiError("bad-model", message, subject=run.model.source)
 
 
 def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:

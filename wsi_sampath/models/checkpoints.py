@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing, require_file
+from wsi_sampath.models.build import build_network
 from wsi_sampath.models.limits import unique_object
-from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.models.parse import AnySpec, spec_from_json
 from wsi_sampath.models.sketch import bounded, check_memory
 from wsi_sampath.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from wsi_sampath.models.build import AnyNetwork
 
 HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
@@ -41,7 +45,7 @@ _FIRST_BYTES = {
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = "") -> SamPath:
+def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = "") -> AnyNetwork:
     """Return the network of `spec` with random weights, in evaluation mode.
 
     Its size is known before anything is allocated.
@@ -64,7 +68,7 @@ def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str 
     if fitting is not None:
         _check_shapes(shapes_of(sketch.state_dict()), fitting, subject)
     check_memory(sketch, subject)
-    return SamPath(spec).eval()
+    return build_network(spec).eval()
 
 
 def count_weights(spec: ModelSpec, path: Path) -> int:
@@ -84,16 +88,16 @@ def count_weights(spec: ModelSpec, path: Path) -> int:
     return sum(tensor.numel() for tensor in wanted.values())
 
 
-def _sketch(spec: ModelSpec, subject: str) -> SamPath:
+def _sketch(spec: ModelSpec, subject: str) -> AnyNetwork:
     try:
         with bounded():
-            return SamPath(spec)
+            return build_network(spec)
     except WsiError as error:
         raise error.about(subject) from None
 
 
 def save_checkpoint(
-    model: SamPath,
+    model: AnyNetwork,
     path: str | Path,
     *,
     dtype: torch.dtype = torch.float16,
@@ -137,12 +141,12 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(path: str | Path) -> SamPath:
+def load_checkpoint(path: str | Path) -> AnyNetwork:
     """Read a model written by `save_checkpoint`.
 
     Returns
     -------
-    SamPath
+    AnyNetwork
         On the CPU, float32, in evaluation mode.
 
     Raises
@@ -155,7 +159,7 @@ def load_checkpoint(path: str | Path) -> SamPath:
         return _with_weights(spec, file, str(path))
 
 
-def load_tensors(spec: ModelSpec, path: str | Path) -> SamPath:
+def load_tensors(spec: ModelSpec, path: str | Path) -> AnyNetwork:
     """Build the model of `spec` with the weights of a ``.safetensors`` file, whatever it says.
 
     Raises
@@ -178,7 +182,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def read_spec(path: str | Path) -> ModelSpec:
+def read_spec(path: str | Path) -> AnySpec:
     """Return the specification in a checkpoint's header, without its weights.
 
     Raises
@@ -214,7 +218,7 @@ def _numbers(
     return cast
 
 
-def _with_weights(spec: ModelSpec, file: Any, subject: str) -> SamPath:
+def _with_weights(spec: ModelSpec, file: Any, subject: str) -> AnyNetwork:
     """Build a network and fill it, once the header says that both fit."""
     shapes = _shapes_in(file)
     model = build_model(spec, fitting=shapes, subject=subject)
@@ -318,9 +322,9 @@ def _check_names(header: bytes, length: int, path: Path) -> None:
         ) from error
 
 
-def _spec_of(header: Mapping[str, str], subject: str) -> ModelSpec:
+def _spec_of(header: Mapping[str, str], subject: str) -> AnySpec:
     if HEADER_KEY in header:
-        return ModelSpec.from_json(header[HEADER_KEY], subject=subject)
+        return spec_from_json(header[HEADER_KEY], subject=subject)
     raise WsiError(
         "bad-model",
         "is not a checkpoint of wsi_sampath (no model description in its header); published "

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.shown import shown
 
-MPP = (0.05, 20.0)
 TILE_PX = (32, 8192)
 MAX_CHANNELS = 16_384
 MAX_DEPTH = 200
@@ -57,7 +57,7 @@ def _one_line(text: str) -> str:
 
 
 def _mpp(value: float) -> float:
-    low, high = MPP
+    low, high = PLAUSIBLE_MPP
     if low <= value <= high:
         return value
     raise ValueError(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from wsi_sampath.models.parse import AnySpec, spec_from_json
 from wsi_sampath.models.spec import IMAGENET_MEAN, ModelSpec
 from wsi_sampath.shown import shown
+
+Spec = TypeVar("Spec", bound=ModelSpec)
 
 UNTRAINED = "untrained"
 STEPS = "steps_since_random"
@@ -63,10 +66,7 @@ def _of_training(provenance: Mapping[str, Any]) -> Iterable[str]:
 
 def doubts(spec: ModelSpec) -> Iterable[str]:
     """Tell what in a specification is allowed but most often a mistake."""
-    encoders = {"mean": spec.mean}
-    if spec.pathology is not None:
-        encoders["pathology.mean"] = spec.pathology.mean
-    for name, mean in encoders.items():
+    for name, mean in spec.means.items():
         if tuple(mean) == IMAGENET_MEAN[::-1]:
             yield f"{name} of the model is ImageNet's in the order blue, green, red; images are RGB"
     if spec.mpp >= _COARSE_MPP:
@@ -76,7 +76,7 @@ def doubts(spec: ModelSpec) -> Iterable[str]:
         )
 
 
-def with_claims(spec: ModelSpec, description: str | None, licence: str | None) -> ModelSpec:
+def with_claims(spec: ModelSpec, description: str | None, licence: str | None) -> AnySpec:
     """Return a specification with another description and licence, where these are given.
 
     Raises
@@ -86,10 +86,10 @@ def with_claims(spec: ModelSpec, description: str | None, licence: str | None) -
     """
     given = {"description": description, "licence": licence}
     changes = {name: text for name, text in given.items() if text is not None}
-    return ModelSpec.from_json(json.dumps(spec.model_dump(mode="json") | changes))
+    return spec_from_json(json.dumps(spec.model_dump(mode="json") | changes))
 
 
-def without_claims_of(spec: ModelSpec, others: Iterable[ModelSpec]) -> ModelSpec:
+def without_claims_of(spec: Spec, others: Iterable[ModelSpec]) -> Spec:
     """Return a specification that claims nothing in the words of another model.
 
     Parameters

@@ -12,7 +12,7 @@ from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.encoders import SamEncoder, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
-from wsi_sampath.models.spec import SamSpec
+from wsi_sampath.models.parts.specs import SamSpec
 
 _DIM = 256
 _MASK_CHANNELS = 16

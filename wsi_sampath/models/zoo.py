@@ -21,10 +21,10 @@ from wsi_sampath.models.checkpoints import (
 )
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, without_claims_of
+from wsi_sampath.models.parse import AnySpec, spec_from_yaml
 from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.sam_path.importing import import_sam_path
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.settings import did_you_mean
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -83,7 +83,7 @@ def load_model(
     return loaded
 
 
-def model_spec(name_or_path: str | Path) -> ModelSpec:
+def model_spec(name_or_path: str | Path) -> AnySpec:
     """Return what a model is, without loading it.
 
     Raises
@@ -93,13 +93,13 @@ def model_spec(name_or_path: str | Path) -> ModelSpec:
     """
     path = bundled_models().get(str(name_or_path), Path(name_or_path))
     if path.suffix.lower() in _SPECIFICATIONS:
-        return ModelSpec.from_yaml(path)
+        return spec_from_yaml(path)
     if path.suffix.lower() == _CHECKPOINT:
         return read_spec(path)
     raise _unknown(str(name_or_path))
 
 
-def describe_model(name_or_path: str | Path) -> tuple[ModelSpec, int]:
+def describe_model(name_or_path: str | Path) -> tuple[AnySpec, int]:
     """Return what a model is and how many weights it has; its file is checked, not loaded.
 
     Raises
@@ -112,7 +112,7 @@ def describe_model(name_or_path: str | Path) -> tuple[ModelSpec, int]:
     return spec, count_weights(spec, path)
 
 
-def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
+def load_weighted(spec: AnySpec, weights: str | Path) -> SamPath:
     """Build the model of `spec` with weights from a file, ours or published.
 
     Raises
@@ -126,7 +126,7 @@ def load_weighted(spec: ModelSpec, weights: str | Path) -> SamPath:
 
 
 def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:
-    spec = ModelSpec.from_yaml(path)
+    spec = spec_from_yaml(path)
     if weights is not None:
         spec = unclaimed(spec, weights)
         module = load_weighted(spec, weights)
@@ -148,7 +148,7 @@ def _from_specification(path: Path, weights: str | Path | None, random: bool) ->
     return LoadedModel(module, spec, digest, str(path), (RANDOM_WEIGHTS, *doubts(spec)))
 
 
-def unclaimed(spec: ModelSpec, weights: str | Path | None = None) -> ModelSpec:
+def unclaimed(spec: AnySpec, weights: str | Path | None = None) -> AnySpec:
     """Return a specification without what a bundled model says of its own weights.
 
     Parameters

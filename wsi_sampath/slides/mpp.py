@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.slides.csv_tables import Row, Table, read_table
 from wsi_sampath.slides.lengths import read_number, um_per_unit
 
 MppSource = Literal["flag", "csv", "metadata"]
-PLAUSIBLE_MPP = (0.05, 20.0)
 CONFLICT = 0.01
 # Um per pixel times magnification, 10 in the usual scanner. A doubler or a finer camera makes it
 # smaller (a 20x objective at 0.24 um is common, at 0.17 um possible), hardly anything larger.

@@ -11,11 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.settings import Frozen
-from wsi_sampath.training.losses import LossWeights
+from wsi_sampath.settings import parts_of
 from wsi_sampath.training.settings import (
-    Augmentation,
-    Optimiser,
     PublishedWeights,
     TrainSettings,
 )
@@ -142,19 +139,15 @@ def _explained(error: ErrorDetails) -> str:
     return f"unknown setting '{'.'.join(where)}'; did you mean '{_nearest(where)}'?"
 
 
-_PARTS: dict[str, type[Frozen] | type[LossWeights]] = {
-    "loss": LossWeights,
-    "optimiser": Optimiser,
-    "augmentation": Augmentation,
-    "weights": PublishedWeights,
-}
-
-
 def _nearest(where: list[str]) -> str:
     """Return the setting with the most similar name; of equals, the one in the same part."""
     *parts, name = where
     fields = [[name] for name in TrainSettings.model_fields]
-    fields += [[part, name] for part, model in _PARTS.items() for name in model.model_fields]
+    fields += [
+        [part, name]
+        for part, model in parts_of(TrainSettings).items()
+        for name in model.model_fields
+    ]
     fields.sort(key=lambda names: names[:-1] != parts)
 
     def similarity(field: list[str]) -> float:

@@ -105,18 +105,15 @@ def store_key(model: SamPath, settings: TrainSettings, table: bytes) -> str:
     table
         The model's label for every label of the data.
     """
-    spec = model.spec.model_dump(
-        mode="json", include={"sam", "pathology", "tile", "mean", "std"}, exclude_none=True
-    )
+    spec, encoders = model.feature_sources()
     made = settings.model_dump(
         mode="json", include={"augmentation", "seed", "precision", "cache_precision"}
     )
     made["side"] = settings.side or model.spec.tile
     text = json.dumps([spec, made, table.hex()], sort_keys=True)
     digest = hashlib.sha256(text.encode())
-    for encoder in (model.sam_encoder, model.pathology_encoder):
-        if encoder is not None:
-            digest.update(weights_digest(encoder).encode())
+    for encoder in encoders:
+        digest.update(weights_digest(encoder).encode())
     return digest.hexdigest()[:16]
 
 

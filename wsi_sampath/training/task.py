@@ -9,14 +9,13 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.evaluation.metrics import Counts
 from wsi_sampath.evaluation.scores import accuracy, overlaps
-from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.sam_path.network import SamPath, SegmentationOutput
 from wsi_sampath.training.augment import Pair
 from wsi_sampath.training.loader import Unusable, usable
@@ -48,10 +47,7 @@ class SegmentationTask(lightning.LightningModule):
         super().__init__()
         self.model, self.settings = model, settings
         self.rise = schedule_of(settings.optimiser, steps_per_epoch)
-        if settings.trainable == "decoder":
-            model.freeze_as_published()
-        # The network of the token without output: no gradient ever reaches it.
-        model.decoder.output_hypernetworks_mlps[0].requires_grad_(False)
+        model.trainable(settings.trainable)
         self.validated_epoch = -1
         self.counts = MulticlassConfusionMatrix(model.spec.num_channels, ignore_index=0)
 
@@ -62,25 +58,16 @@ class SegmentationTask(lightning.LightningModule):
             return set(self.state_dict())
         return {name for name, weight in self.named_parameters() if weight.requires_grad}
 
-    def train(self, mode: bool = True) -> SegmentationTask:
-        """Set the mode of what trains; frozen parts stay in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen():
-            part.eval()
-        return self
-
     def forward(self, batch: Tensor) -> SegmentationOutput:
         """Segment images or cached features; logits at a quarter of the model's tile."""
         features = batch if batch.is_floating_point() else self.features(batch)
-        output: SegmentationOutput = self.model.decode(self.model.neck(features))
-        return output
+        return self.model.forward_features(features)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the encoders' features of images; without gradient where they are frozen."""
         learns = self.settings.trainable == "all" and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns):
-            ready = resized(self.model.preprocess(images), self.model.spec.tile)
-            return self.model.features(ready)
+            return self.model.features(self.model.preprocess(images))
 
     def labels(self, batch: Tensor, side: int) -> Tensor:
         """Return the predicted labels 1..k at `side` px, as the paper evaluates."""
@@ -154,12 +141,6 @@ class SegmentationTask(lightning.LightningModule):
         if set(checkpoint["state_dict"]) != self.trained:
             raise WsiError("bad-model", "the checkpoint to resume from is of another model")
         checkpoint["state_dict"] = self.state_dict() | checkpoint["state_dict"]
-
-    def _frozen(self) -> list[nn.Module]:
-        if self.settings.trainable == "all":
-            return []
-        parts = (self.model.sam_encoder, self.model.pathology_encoder, self.model.prompt_encoder)
-        return [part for part in parts if part is not None]
 
 
 def schedule_of(optimiser: Optimiser, steps_per_epoch: int) -> Callable[[int], float]:

@@ -5,8 +5,9 @@ import torch
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.parts.encoders import PathologyEncoder
+from wsi_sampath.models.parts.specs import PathologySpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.sketch import bounded
-from wsi_sampath.models.spec import ModelSpec, PathologySpec
 
 RUNNING = [
     ("swin_tiny_patch4_window7_224", 16),
@@ -30,7 +31,7 @@ RUNNING = [
 def encoder(name, stride, tile=256, **options):
     spec = PathologySpec(encoder=f"timm:{name}", stride=stride, options=options)
     classes = [{"name": "a", "color": "#000000"}]
-    model = ModelSpec(name="a", classes=classes, mpp=1.0, tile=tile, pathology=spec)
+    model = SamPathSpec(name="a", classes=classes, mpp=1.0, tile=tile, pathology=spec)
     return PathologyEncoder(spec, model)
 
 

@@ -18,10 +18,10 @@ from wsi_sampath.models.sam_path.importing import (
     import_sam_path,
     load_sam,
     load_vit,
-    start_sam_path,
 )
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.sam_path.start import start_sam_path
 from wsi_sampath.models.zoo import load_model
 
 SAM_ONLY = {"pathology": None}
@@ -90,7 +90,7 @@ def refusal(load, *args, **options):
 
 @pytest.mark.parametrize("changes", [{}, SAM_ONLY, PATHOLOGY_ONLY], ids=["both", "sam", "vit"])
 def test_a_trained_sam_path_comes_back(tiny_values, put, changes):
-    model = build_model(ModelSpec.model_validate(tiny_values | changes))
+    model = build_model(SamPathSpec.model_validate(tiny_values | changes))
     path = put(lightning(model), "authors.ckpt")
     loaded = import_sam_path(path, model.spec)
     for name, tensor in model.state_dict().items():
@@ -126,7 +126,7 @@ def test_random_weights_are_the_same_every_time(tiny_spec, tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, SAM_ONLY, PATHOLOGY_ONLY], ids=["both", "sam", "vit"])
 def test_what_a_new_sam_path_starts_from(tiny_values, tiny_model, put, changes):
-    spec = ModelSpec.model_validate(tiny_values | changes)
+    spec = SamPathSpec.model_validate(tiny_values | changes)
     sam, vit = sam_state(tiny_model), vit_state(tiny_model)
     hipt = None if spec.pathology is None else put({"teacher": vit}, "hipt.pth")
     model = start_sam_path(spec, put(sam), hipt, seed=7)
@@ -277,7 +277,7 @@ def test_files_in_each_others_place(tiny_model, tiny_spec, put):
 
 
 def test_another_number_of_classes(tiny_model, tiny_values, put):
-    spec = ModelSpec.model_validate(tiny_values | {"classes": tiny_values["classes"][:2]})
+    spec = SamPathSpec.model_validate(tiny_values | {"classes": tiny_values["classes"][:2]})
     line = refusal(import_sam_path, put(lightning(tiny_model)), spec)
     assert "3 classes" in line
     assert "names 2" in line
@@ -286,7 +286,7 @@ def test_another_number_of_classes(tiny_model, tiny_values, put):
 
 def test_another_size_of_sam(tiny_model, tiny_values, put):
     sam = tiny_values["sam"] | {"embed_dim": 32}
-    spec = ModelSpec.model_validate(tiny_values | {"sam": sam})
+    spec = SamPathSpec.model_validate(tiny_values | {"sam": sam})
     for load, path in (
         (import_sam_path, put(lightning(tiny_model), "a.ckpt")),
         (lambda path, spec: start_sam_path(spec, path), put(sam_state(tiny_model))),

@@ -2,14 +2,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.parts.attention import set_attention
 from wsi_sampath.models.parts.encoders import PathologyEncoder, Renormalise
+from wsi_sampath.models.parts.specs import PathologySpec
 from wsi_sampath.models.sam_path.names import from_published, to_published
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.spec import ModelSpec, PathologySpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 FULL_PARAMETERS = 116_707_859
 UNUSED_NECK = 787_456
@@ -56,7 +58,7 @@ def test_other_sizes_are_resized(tiny_model):
 @pytest.mark.parametrize("missing", ["sam", "pathology"])
 @torch.no_grad()
 def test_one_encoder_is_enough(tiny_values, missing):
-    model = build_model(ModelSpec.model_validate(tiny_values | {missing: None}))
+    model = build_model(SamPathSpec.model_validate(tiny_values | {missing: None}))
     assert model(images(1)).logits.shape == (1, 4, 32, 32)
 
 
@@ -68,6 +70,17 @@ def test_preprocessing(tiny_model):
     mean, std = torch.tensor(tiny_model.spec.mean), torch.tensor(tiny_model.spec.std)
     expected = (tiles[1, 2, 3] / 255 - mean) / std
     torch.testing.assert_close(out[1, :, 2, 3], expected)
+
+
+@pytest.mark.parametrize("side", [128, 32, 16])
+def test_maps_interpolate_logits_and_average_probabilities(tiny_model, side):
+    with torch.inference_mode():
+        logits = tiny_model(images(2)).logits
+        wanted = functional.interpolate(logits, size=(max(side, 32),) * 2, mode="bilinear")
+        wanted = functional.avg_pool2d(wanted[:, 1:].softmax(dim=1), 32 // min(side, 32))
+        found = tiny_model.maps(images(2), side)
+    torch.testing.assert_close(found, wanted)
+    assert found.dtype == torch.float32
 
 
 @settings(deadline=None, max_examples=30)
@@ -100,7 +113,7 @@ def test_unused_published_weights_are_left_out(tiny_model):
 
 def test_the_published_size():
     with torch.device("meta"):
-        spec = ModelSpec.model_validate(
+        spec = SamPathSpec.model_validate(
             {
                 "name": "full",
                 "classes": [{"name": f"c{i}", "color": "#000000"} for i in range(5)],
@@ -174,8 +187,10 @@ def test_gradients_reach_every_weight_that_decides(tiny_spec):
 )
 def test_what_the_paper_trains(tiny_values, missing, trained):
     model = build_model(
-        ModelSpec.model_validate(tiny_values | ({missing: None} if missing else {}))
+        SamPathSpec.model_validate(tiny_values | ({missing: None} if missing else {}))
     )
-    model.freeze_as_published()
+    model.trainable("decoder")
     left = {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad}
     assert left == trained
+    model.train()
+    assert {name for name, part in model.named_children() if part.training} == trained

@@ -13,8 +13,9 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.durable.identity import specification_digest, tissue_digest
 from wsi_sampath.inference.finished import Finished
 from wsi_sampath.inference.plan import plan_files
-from wsi_sampath.inference.predictor import resolve_device, resolve_precision
+from wsi_sampath.inference.predictor import resolve_precision
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
 from wsi_sampath.outputs.belonging import polygons_state, report_state

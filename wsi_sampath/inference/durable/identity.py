@@ -13,8 +13,9 @@ from typing import Any
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import whole_digest
-from wsi_sampath.inference.predictor import resolve_device, resolve_precision
+from wsi_sampath.inference.predictor import resolve_precision
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.settings import deciding

@@ -17,17 +17,17 @@ from wsi_sampath.models.limits import Triple
 from wsi_sampath.models.parts.attention import RelPosAttention
 from wsi_sampath.models.parts.norms import ChannelNorm
 from wsi_sampath.models.parts.sam_parts import ImageEncoderViT
-from wsi_sampath.models.parts.timm_encoders import TimmEncoder, on_grid, timm_encoder
-from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
-from wsi_sampath.models.spec import (
+from wsi_sampath.models.parts.specs import (
     HIPT_VIT,
     TIMM_PREFIX,
-    ModelSpec,
     PathologySpec,
     SamSpec,
     VitSpec,
     nearest_multiple,
 )
+from wsi_sampath.models.parts.timm_encoders import TimmEncoder, on_grid, timm_encoder
+from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
+from wsi_sampath.models.spec import ModelSpec
 
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
 """Both published encoders have this epsilon, which is not torch's default."""
@@ -192,7 +192,6 @@ class PathologyEncoder(nn.Module):
 
 
 def _pathology_network(spec: PathologySpec, tile: int) -> VitEncoder | TimmEncoder:
-    ensure_torchvision_imports()
     if isinstance(spec.encoder, VitSpec):
         return VitEncoder(spec.encoder)
     if spec.encoder == "hipt_vits16":

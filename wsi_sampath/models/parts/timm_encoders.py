@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.models.parts.specs import TIMM_PREFIX, nearest_multiple
 from wsi_sampath.models.parts.torchvision_shim import ensure_torchvision_imports
 from wsi_sampath.models.sketch import bounded
-from wsi_sampath.models.spec import TIMM_PREFIX, nearest_multiple
 from wsi_sampath.settings import did_you_mean
 
 _FAILURES = (

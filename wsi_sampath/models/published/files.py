@@ -22,7 +22,7 @@ from torch import Tensor
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import require_file
-from wsi_sampath.models.spec import SAM_SIZES
+from wsi_sampath.models.parts.specs import SAM_SIZES
 from wsi_sampath.shown import shortened
 
 State = dict[str, Tensor]

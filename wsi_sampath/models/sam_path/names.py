@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 _ALWAYS = {
     "model.prompt_encoder.": "prompt_encoder.",
@@ -21,7 +21,7 @@ _PATHOLOGY = {"extra_encoder.model.": "pathology_encoder.encoder.vit."}
 _SAM_NECK = "model.image_encoder.neck."
 
 
-def published_prefixes(spec: ModelSpec) -> dict[str, str]:
+def published_prefixes(spec: SamPathSpec) -> dict[str, str]:
     """Return which published prefix is which of ours, for the variant that `spec` describes."""
     if spec.sam and spec.pathology:
         return _ALWAYS | _SAM | _PATHOLOGY | {"fusion_neck.": "neck."}
@@ -30,7 +30,7 @@ def published_prefixes(spec: ModelSpec) -> dict[str, str]:
     return _ALWAYS | _PATHOLOGY | {"extra_encoder.neck.": "neck."}
 
 
-def from_published(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+def from_published(state: Mapping[str, Tensor], spec: SamPathSpec) -> dict[str, Tensor]:
     """Rename published weights to ours, leaving out those that the forward pass never reads.
 
     Parameters
@@ -51,7 +51,7 @@ def from_published(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Te
     return {name: tensor for name, tensor in renamed.items() if not _unused(name, spec)}
 
 
-def to_published(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+def to_published(state: Mapping[str, Tensor], spec: SamPathSpec) -> dict[str, Tensor]:
     """Rename our weights to the published names; the inverse of `from_published`."""
     prefixes = {ours: theirs for theirs, ours in published_prefixes(spec).items()}
     return {_rename(name, prefixes): tensor for name, tensor in state.items()}
@@ -65,7 +65,7 @@ def _rename(name: str, prefixes: Mapping[str, str]) -> str:
     return name
 
 
-def _unused(name: str, spec: ModelSpec) -> bool:
+def _unused(name: str, spec: SamPathSpec) -> bool:
     if spec.sam is None:
         return name.startswith("model.image_encoder.")
     return name.startswith("sam_encoder.neck.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from wsi_sampath.models.parts.encoders import PathologyEncoder, SamEncoder, neck
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
 from wsi_sampath.models.parts.timm_encoders import on_grid
-from wsi_sampath.models.spec import DecoderSpec, ModelSpec
+from wsi_sampath.models.sam_path.spec import DecoderSpec, SamPathSpec
 
 _MASK_CHANNELS = 16
 _IOU_DEPTH = 3
@@ -93,7 +93,7 @@ class SamPath(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: SamPathSpec) -> None:
         super().__init__()
         self.spec = spec
         self.sam_encoder = SamEncoder(spec.sam, spec.tile) if spec.sam else None
@@ -109,6 +109,7 @@ class SamPath(nn.Module):
         with_safe_norms(self)
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
+        self._fixed: list[nn.Module] = []
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """Segment a batch.
@@ -124,19 +125,31 @@ class SamPath(nn.Module):
         SegmentationOutput
             Logits at a quarter of the tile, with the ignored channel first.
         """
-        embedding = self.embed(resized(images, self.spec.tile))
-        return self.decode(embedding)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the fused features of tile-sized images, (batch, dim, grid, grid)."""
-        return cast(Tensor, self.neck(self.features(images)))
+        return self.forward_features(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the encoders say of tile-sized images, (batch, channels, grid, grid)."""
-        return torch.cat([encoder(images) for encoder in self._encoders()], dim=1)
+        """Return what the encoders say of images, (batch, channels, grid, grid).
+
+        Nothing that `trainable("decoder")` leaves to training comes before them, so that they may
+        be computed once and kept.
+        """
+        ready = resized(images, self.spec.tile)
+        return torch.cat([encoder(ready) for encoder in self._encoders()], dim=1)
+
+    def feature_sources(self) -> tuple[dict[str, Any], list[nn.Module]]:
+        """Return all that decides `features`: a part of the specification, and the encoders."""
+        names = {"sam", "pathology", "tile", "mean", "std"}
+        return (
+            self.spec.model_dump(mode="json", include=names, exclude_none=True),
+            [*self._encoders()],
+        )
+
+    def forward_features(self, features: Tensor) -> SegmentationOutput:
+        """Segment a batch whose `features` are known."""
+        return self.decode(self.neck(features))
 
     def decode(self, embedding: Tensor) -> SegmentationOutput:
-        """Run the decoder on the features of `embed`, in the precision of its weights.
+        """Run the decoder on the features that the neck fused, in the precision of its weights.
 
         In bfloat16 the decoder alone, a three-hundredth of the arithmetic, would change four times
         as many labels as both encoders together, and its position encoding would be wrong by whole
@@ -148,16 +161,31 @@ class SamPath(nn.Module):
             features = embedding.to(no_mask.dtype) + no_mask
             return cast(SegmentationOutput, self.decoder(features, positions))
 
-    def freeze_as_published(self) -> None:
-        """Leave only the neck and the decoder to training.
+    def trainable(self, what: Literal["decoder", "all"]) -> None:
+        """Choose, before training, what it may change; the rest stays in evaluation mode as well.
 
-        Without a pathology encoder the neck is SAM's own and stays as it is, too.
+        Parameters
+        ----------
+        what
+            "decoder" is the paper's choice: the neck and the decoder. Without a pathology encoder
+            the neck is SAM's own and stays as it is, too.
         """
-        fixed: list[nn.Module] = [*self._encoders(), self.prompt_encoder]
+        # The network of the token without output: no gradient ever reaches it.
+        self.decoder.output_hypernetworks_mlps[0].requires_grad_(False)
+        if what == "all":
+            return
+        self._fixed = [*self._encoders(), self.prompt_encoder]
         if self.pathology_encoder is None:
-            fixed.append(self.neck)
-        for part in fixed:
+            self._fixed.append(self.neck)
+        for part in self._fixed:
             part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of what trains."""
+        super().train(mode)
+        for part in self._fixed:
+            part.eval()
+        return self
 
     def preprocess(self, tiles: Tensor) -> Tensor:
         """Return uint8 RGB tiles (batch, height, width, 3) normalised, (batch, 3, height, width).

@@ -1,0 +1,143 @@
+"""Sizes of the parts that networks are put together from, in data."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from wsi_sampath.models.limits import (
+    MAX_GRID,
+    MAX_NAME,
+    Channels,
+    Depth,
+    PatchSide,
+    Positive,
+    Ratio,
+    Std,
+    Triple,
+    wrong_option,
+)
+from wsi_sampath.settings import Frozen
+
+SAM_SIZES: dict[str, dict[str, Any]] = {
+    "vit_b": {
+        "embed_dim": 768,
+        "depth": 12,
+        "num_heads": 12,
+        "global_attn_indexes": (2, 5, 8, 11),
+    },
+    "vit_l": {
+        "embed_dim": 1024,
+        "depth": 24,
+        "num_heads": 16,
+        "global_attn_indexes": (5, 11, 17, 23),
+    },
+    "vit_h": {
+        "embed_dim": 1280,
+        "depth": 32,
+        "num_heads": 16,
+        "global_attn_indexes": (7, 15, 23, 31),
+    },
+}
+TIMM_PREFIX = "timm:"
+
+
+def _check_heads(channels: int, heads: int) -> None:
+    if channels % heads:
+        raise ValueError("embed_dim must be a multiple of num_heads")
+
+
+class SamSpec(Frozen):
+    """Sizes of a SAM image encoder; the YAML may say ``vit_b``, ``vit_l`` or ``vit_h`` instead."""
+
+    embed_dim: Channels
+    depth: Depth
+    num_heads: Channels
+    global_attn_indexes: tuple[int, ...]
+    window_size: Annotated[int, Field(ge=0, le=MAX_GRID)] = 14
+    patch: PatchSide = 16
+    mlp_ratio: Ratio = 4.0
+    absolute_positions: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_size(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in SAM_SIZES:
+            raise ValueError(f"SAM size '{value}' is not one of {', '.join(SAM_SIZES)}")
+        return SAM_SIZES[value]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_heads(self.embed_dim, self.num_heads)
+        if any(not 0 <= index < self.depth for index in self.global_attn_indexes):
+            raise ValueError(f"global_attn_indexes must lie in 0..{self.depth - 1}")
+        return self
+
+
+class VitSpec(Frozen):
+    """Sizes of a plain vision transformer with one class token and learned positions."""
+
+    embed_dim: Channels
+    depth: Depth
+    num_heads: Channels
+    patch: PatchSide = 16
+    mlp_ratio: Ratio = 4.0
+    position_grid: Annotated[Positive, Field(le=MAX_GRID)] = 14
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_heads(self.embed_dim, self.num_heads)
+        return self
+
+
+HIPT_VIT = VitSpec(embed_dim=384, depth=12, num_heads=6)
+
+
+Option = int | float | str | bool | tuple[int, ...]
+
+
+class PathologySpec(Frozen):
+    """The second encoder: ``hipt_vits16``, ``timm:NAME`` or explicit ViT sizes.
+
+    `mean` and `std` are the statistics this encoder was trained with; images are re-normalised to
+    them. `stride` (input px a feature) picks the stage of a convolutional timm model; a vision
+    transformer has the stride of its patches and ignores it.
+    """
+
+    encoder: str | VitSpec = "hipt_vits16"
+    mean: Triple = (0.5, 0.5, 0.5)
+    std: Std = (0.5, 0.5, 0.5)
+    stride: PatchSide = 16
+    options: dict[str, Option] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_name(cls, value: object) -> object:
+        return {"encoder": value} if isinstance(value, str) else value
+
+    @field_validator("encoder")
+    @classmethod
+    def _known(cls, value: str | VitSpec) -> str | VitSpec:
+        if isinstance(value, str) and len(value) > MAX_NAME:
+            raise ValueError(f"is a name of more than {MAX_NAME} characters")
+        if isinstance(value, str) and value != "hipt_vits16" and not value.startswith(TIMM_PREFIX):
+            raise ValueError(f"'{value[:MAX_NAME]}' is neither hipt_vits16 nor {TIMM_PREFIX}NAME")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _harmless(cls, value: dict[str, Option]) -> dict[str, Option]:
+        for name, option in value.items():
+            wrong = wrong_option(name, option)
+            if wrong:
+                raise ValueError(wrong)
+        return value
+
+
+def nearest_multiple(value: int, unit: int) -> int:
+    """Return the positive multiple of `unit` nearest to `value` (the lower one on a tie)."""
+    return max(1, math.ceil(value / unit - 0.5)) * unit

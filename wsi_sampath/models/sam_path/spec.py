@@ -1,0 +1,71 @@
+"""What a SAM-Path is, in data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wsi_sampath.models.limits import MAX_GRID, Channels, Depth, Triple
+from wsi_sampath.models.parts.specs import PathologySpec, SamSpec
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.settings import Frozen
+
+
+class DecoderSpec(Frozen):
+    """Sizes of the two-way mask decoder; the defaults are SAM's."""
+
+    dim: Annotated[Channels, Field(multiple_of=8)] = 256
+    depth: Depth = 2
+    num_heads: Channels = 8
+    mlp_dim: Channels = 2048
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # SAM's decoder attends across in half of its channels.
+        if self.dim // 2 % self.num_heads:
+            raise ValueError("half of dim must be a multiple of num_heads")
+        return self
+
+
+class SamPathSpec(ModelSpec):
+    """A SAM-Path, or one of its two ablations.
+
+    Attributes
+    ----------
+    sam, pathology
+        The two encoders; one of them may be absent (the ablations of the paper).
+    decoder
+        Sizes of the mask decoder.
+    """
+
+    architecture: Literal["sam_path"] = "sam_path"
+    output_stride: Literal[4] = 4
+    sam: SamSpec | None = None
+    pathology: PathologySpec | None = None
+    decoder: DecoderSpec = DecoderSpec()
+
+    @model_validator(mode="after")
+    def _check_encoders(self) -> Self:
+        if self.sam is None and self.pathology is None:
+            raise ValueError("a model needs a sam encoder, a pathology encoder or both")
+        if self.grid > MAX_GRID:
+            raise ValueError(f"a tile of {self.tile} px has more than {MAX_GRID} patches a side")
+        return self
+
+    @property
+    def patch(self) -> int:
+        """Input pixels per cell of the decoder's grid."""
+        return self.sam.patch if self.sam else 4 * self.output_stride
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the logits: the ignored channel 0 and the k classes."""
+        return len(self.classes) + 1
+
+    @property
+    def means(self) -> dict[str, Triple]:
+        """Every mean of the colours that the network subtracts, by its key."""
+        if self.pathology is None:
+            return super().means
+        return super().means | {"pathology.mean": self.pathology.mean}
