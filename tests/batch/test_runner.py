@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -348,6 +349,25 @@ def test_a_slide_held_by_another_is_left_to_it_and_taken_over(cohort, tmp_path, 
     assert outcomes[-1].job.slide == cohort / "uuid-1" / "slide.svs"
     assert outcomes[-1].done
     assert contents(tmp_path) == serial.maps
+
+
+def test_a_stopped_batch_does_not_turn_to_slides_that_others_held(cohort, tmp_path, monkeypatch):
+    jobs = plan_jobs([cohort], tmp_path)[:3]
+    claims = [job.zarr.with_name(f"{job.zarr.name}.claim") for job in (jobs[0], jobs[2])]
+    for claim in claims:
+        claim.parent.mkdir()
+
+    def let_go_and_fail(_target):
+        time.sleep(0.3)
+        for claim in claims:
+            claim.unlink()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    publishing(monkeypatch, let_go_and_fail)
+    with Claim(claims[0]), Claim(claims[1]):
+        batch = Batch(jobs, settings(report=False), tmp_path, BatchOptions(poll_s=0.1))
+        outcomes = run_batch(batch, load_stub())
+    assert [(outcome.job, outcome.reason) for outcome in outcomes] == [(jobs[1], "disk-full")]
 
 
 @pytest.mark.processes

@@ -70,7 +70,13 @@ class Stopping(StubNetwork):
         return super().forward(images)
 
 
-@pytest.mark.parametrize("seed", range(6))
+def quick_and_slow(values, *, n_quick):
+    """Cases of which the first stand for all where time is short; the whole suite runs them all."""
+    slow = [pytest.param(value, marks=pytest.mark.slow) for value in list(values)[n_quick:]]
+    return [*list(values)[:n_quick], *slow]
+
+
+@pytest.mark.parametrize("seed", quick_and_slow(range(6), n_quick=1))
 def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
     rng = random.Random(seed)
     computed, stops = 0, 0
@@ -95,7 +101,7 @@ def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
 
 
 @pytest.mark.parametrize("stage", ["append", "vectorise", "save", "finish", "publish"])
-@pytest.mark.parametrize("row", [0, 2, 5])
+@pytest.mark.parametrize("row", quick_and_slow([2, 0, 5], n_quick=1))
 def test_stopped_inside_any_step_of_a_strip(
     painted, tmp_path, uninterrupted, monkeypatch, stage, row
 ):
@@ -152,7 +158,7 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", quick_and_slow(range(4), n_quick=1))
 def test_killed(painted, tmp_path, uninterrupted, seed):
     rng = random.Random(seed)
     code = KILLED.format(
