@@ -60,7 +60,7 @@ class Request(Frozen):
 @with_options(settings=SegmentSettings, options=BatchOptions, request=Request)
 def segment(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Slides, folders, or .txt/.csv lists.")
+        list[Path], typer.Argument(metavar="INPUT", help="Slides, folders, or .txt/.csv lists.")
     ],
     out: Annotated[
         str,
