@@ -21,8 +21,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -30,8 +30,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from attention_forms import attending
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsi_sampath.inference.summary import peak_memory_mb
@@ -114,47 +114,6 @@ class Trial:
     backend: str = "inductor"
 
 
-def mask_attention(
-    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor
-) -> Tensor:
-    """Attend with the bias as an additive mask of the fused kernel."""
-    height, width = query.shape[2:4]
-    by_row, by_column = attention.relative_bias(query, rows, columns)
-    bias = (by_row[..., :, None] + by_column[..., None, :]).reshape(
-        *query.shape[:2], height * width, height * width
-    )
-    q, k, v = (part.flatten(2, 3) for part in (query, key, value))
-    return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-
-
-def flex_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-    *,
-    attend: Callable[..., Tensor],
-) -> Tensor:
-    """Attend with the bias as FlexAttention's change of the score; `attend` is it, compiled."""
-    width = query.shape[3]
-    by_row, by_column = (
-        bias.flatten(2, 3) for bias in attention.relative_bias(query, rows, columns)
-    )
-
-    def biased(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return score + by_row[batch, head, q, k // width] + by_column[batch, head, q, k % width]
-
-    q, k, v = (part.flatten(2, 3) for part in (query, key, value))
-    return attend(q, k, v, score_mod=biased)
-
-
-def _compiled_flex(backend: str) -> Callable[..., Tensor]:
-    from torch.nn.attention.flex_attention import flex_attention as flex
-
-    return partial(flex_attention, attend=torch.compile(flex, dynamic=False, backend=backend))
-
-
 def specification(network: str, size: str) -> ModelSpec:
     """Describe SAM-Path with HIPT and five classes, or the bundled model; ``tiny`` for a try."""
     if network == "gland-mini":
@@ -195,18 +154,6 @@ def build(network: str, size: str) -> tuple[nn.Module, int]:
     if network == "published":
         return published_encoder(spec.sam, spec.tile).eval(), spec.tile
     return SamEncoder(spec.sam, spec.tile, neck_channels=NECK_CHANNELS).eval(), spec.tile
-
-
-@contextmanager
-def attending(module: nn.Module, form: str, backend: str) -> Iterator[None]:
-    """Let all of SAM's attention inside `module` take one form."""
-    others = {"mask": lambda: mask_attention, "flex": lambda: _compiled_flex(backend)}
-    attention.set_attention(module, "fused" if form == "fused" else "reference")
-    if form not in others:
-        yield
-        return
-    with mock.patch.object(attention, "reference_attention", others[form]()):
-        yield
 
 
 @cache

@@ -9,14 +9,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import attention_forms  # noqa: E402
 import model_forward  # noqa: E402
 from torch.nn.attention.flex_attention import flex_attention  # noqa: E402
 
 from wsi_sampath.models.parts.attention import reference_attention  # noqa: E402
 
 FORMS = {
-    "mask": model_forward.mask_attention,
-    "flex": partial(model_forward.flex_attention, attend=flex_attention),
+    "mask": attention_forms.mask_attention,
+    "flex": partial(attention_forms.flex_attention, attend=flex_attention),
 }
 
 
@@ -40,11 +41,11 @@ def test_a_whole_encoder_in_another_form_says_the_same(form):
         if "rel_pos" in name:
             weight.normal_()
     tiles = torch.randn(1, 3, side, side)
-    with model_forward.attending(module, "reference", "eager"):
+    with attention_forms.attending(module, "reference", "eager"):
         expected = module(tiles)
-    with model_forward.attending(module, form, "eager"):
+    with attention_forms.attending(module, form, "eager"):
         torch.testing.assert_close(module(tiles), expected, rtol=1e-4, atol=1e-4)
-    assert model_forward.attention.reference_attention is reference_attention
+    assert attention_forms.attention.reference_attention is reference_attention
 
 
 def test_the_arithmetic_is_that_of_the_shapes():
