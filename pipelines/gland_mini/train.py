@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -158,7 +158,7 @@ def figures_of(options: argparse.Namespace, glands: Glands) -> Figures:
     header, _ = read_tensors(options.out)
     model = load_checkpoint(options.out)
     _, rings = read_rings(options.data)
-    labels = in_small_squares(model, partial(sam_path, model.spec))
+    labels = in_small_squares(model, partial(sam_path, cast(SamPathSpec, model.spec)))
     counts = {
         part: {"patches": len(patches), "patients": len({patch.patient for patch in patches})}
         for part, patches in vars(glands).items()
@@ -208,7 +208,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     glands = read_ebhi(options.data)
-    spec = spec_from_yaml(options.spec)
+    spec = cast(SamPathSpec, spec_from_yaml(options.spec))
     if not options.compare:
         train_packaged(options, spec, glands)
         if options.json:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -32,6 +32,7 @@ from wsi_sampath.models.parts.specs import PathologySpec, SamSpec, VitSpec
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.importing import load_sam
+from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sam_path.spec import DecoderSpec, SamPathSpec
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.loader import PatchReader, label_table
@@ -132,7 +133,7 @@ def settings_of(study: Study, row: Row) -> TrainSettings:
     if study.small:
         model = study.out / "models" / Path(plain.model).name
         model.parent.mkdir(parents=True, exist_ok=True)
-        small_model(spec_from_yaml(plain.model)).to_yaml(model)
+        small_model(cast(SamPathSpec, spec_from_yaml(plain.model))).to_yaml(model)
         side = "null" if plain.side is None else str(SMALL_TILE * 3 // 2)
         overrides += [f"model={model}", f"side={side}", *SMALL_SETTINGS]
     else:
@@ -158,7 +159,7 @@ def run_trained(study: Study, row: Row) -> None:
     """Train a row and score it on the test split."""
     settings = settings_of(study, row)
     trained = train(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    model = load_checkpoint(trained.model)
+    model = cast(SamPath, load_checkpoint(trained.model))
     patches = study.patches(row)
     side = settings.side or model.spec.tile
     read = PatchReader(patches, label_table(model.spec, patches), side)

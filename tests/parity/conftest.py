@@ -112,6 +112,14 @@ class Published:
         }
         return self._save("sam_path.ckpt", content)
 
+    def decoder(self, state, name):
+        """One decoder of PathoSAM."""
+        return self._save(f"{name}.pt", state)
+
+    def patho_sam(self, sam, decoder):
+        """A PathoSAM exported with its decoder."""
+        return self._save("patho_sam.pt", {"model_state": sam, "decoder_state": decoder})
+
     def _save(self, name, content):
         path = self.folder / name
         torch.save(content, path)

@@ -18,7 +18,9 @@ def test_another_folder_passes_unchanged(tmp_path):
         [sys.executable, HERE / "make_fixture.py", folder], capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
-    files = [HERE / f"test_parity_{name}.py" for name in ("hipt", "loss", "sam", "sam_path")]
+    files = [
+        HERE / f"test_parity_{name}.py" for name in ("hipt", "loss", "patho_sam", "sam", "sam_path")
+    ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *files],
         capture_output=True,
@@ -29,6 +31,8 @@ def test_another_folder_passes_unchanged(tmp_path):
     assert int(re.search(r"(\d+) passed", run.stdout).group(1)) >= 7
     for missing in (
         "hipt_vits16.npz",
+        "pathosam_decoder.npz",
+        "pathosam_e2e.npz",
         "sam_vit_b.npz",
         "sampath_bcss.npz",
         "sampath_crag.npz",

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody knows
 
+from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.settings import Precision
 from wsi_sampath.models.network import LoadedModel
@@ -37,6 +38,11 @@ class PatchPredictor:
         Stretch every patch to the tile.
     device, precision, batch_size
         As in `SegmentSettings`.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` for a network whose maps are not of classes.
     """
 
     def __init__(
@@ -49,6 +55,9 @@ class PatchPredictor:
         precision: Precision = "auto",
         batch_size: int | str = "auto",
     ) -> None:
+        if not model.spec.labels_pixels:
+            message = f"a {model.spec.architecture} network gives no class to every pixel"
+            raise WsiError("bad-model", message, subject=model.source)
         self.tile = model.spec.tile
         self.factor = 1.0 if mpp is None else mpp / model.spec.mpp
         self.stretch, self._may_stretch = stretch, mpp is None

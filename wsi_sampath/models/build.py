@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     # Only what is built is imported: an architecture may need packages that others do not.
+    from wsi_sampath.models.patho_sam.network import PathoSam
     from wsi_sampath.models.sam_path.network import SamPath
 
-    AnyNetwork = SamPath
+    AnyNetwork = SamPath | PathoSam
     """The networks there are: a union with one member for each architecture."""
 
 
+@overload
+def build_network(spec: SamPathSpec) -> SamPath: ...
+@overload
+def build_network(spec: PathoSamSpec) -> PathoSam: ...
+@overload
+def build_network(spec: ModelSpec) -> AnyNetwork: ...
 def build_network(spec: ModelSpec) -> AnyNetwork:
     """Return the network of `spec` with random weights, whatever its size; see `build_model`.
 
@@ -28,5 +36,9 @@ def build_network(spec: ModelSpec) -> AnyNetwork:
             from wsi_sampath.models.sam_path.network import SamPath
 
             return SamPath(spec)
+        case PathoSamSpec():
+            from wsi_sampath.models.patho_sam.network import PathoSam
+
+            return PathoSam(spec)
         case _:
             raise TypeError(f"no network is built from {type(spec).__name__}")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +24,10 @@ from wsi_sampath.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from wsi_sampath.models.build import AnyNetwork
+    from wsi_sampath.models.patho_sam.network import PathoSam
+    from wsi_sampath.models.patho_sam.spec import PathoSamSpec
+    from wsi_sampath.models.sam_path.network import SamPath
+    from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
@@ -45,6 +49,18 @@ _FIRST_BYTES = {
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@overload
+def build_model(
+    spec: SamPathSpec, *, fitting: Shapes | None = None, subject: str = ""
+) -> SamPath: ...
+@overload
+def build_model(
+    spec: PathoSamSpec, *, fitting: Shapes | None = None, subject: str = ""
+) -> PathoSam: ...
+@overload
+def build_model(
+    spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = ""
+) -> AnyNetwork: ...
 def build_model(spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = "") -> AnyNetwork:
     """Return the network of `spec` with random weights, in evaluation mode.
 

@@ -11,12 +11,13 @@ from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.limits import MAX_HEADER_TEXT, MAX_NAME, unique_object
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.settings import did_you_mean, parts_of
 from wsi_sampath.yaml_files import read_yaml
 
-AnySpec = SamPathSpec
+AnySpec = SamPathSpec | PathoSamSpec
 """The specifications there are: a union with one member for each architecture."""
 
 
@@ -82,8 +83,11 @@ def _kind_of(values: Mapping[str, object], subject: str) -> type[AnySpec]:
     match values.get("architecture", "sam_path"):
         case "sam_path":
             return SamPathSpec
+        case "patho_sam":
+            return PathoSamSpec
         case _:
-            raise WsiError("bad-model", "architecture: must be 'sam_path'", subject=subject)
+            message = "architecture: must be 'sam_path' or 'patho_sam'"
+            raise WsiError("bad-model", message, subject=subject)
 
 
 _WRONG = {

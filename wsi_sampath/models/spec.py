@@ -53,6 +53,9 @@ class ModelSpec(Frozen):
     views: ClassVar[tuple[float, ...]] = (1.0,)
     """The sizes at which the network sees one place, in multiples of `mpp`."""
 
+    labels_pixels: ClassVar[bool] = True
+    """Whether the maps are probabilities of the classes, of which every pixel has one."""
+
     name: Name
     architecture: Name
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]

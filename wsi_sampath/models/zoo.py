@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,10 +22,15 @@ from wsi_sampath.models.checkpoints import (
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, without_claims_of
 from wsi_sampath.models.parse import AnySpec, spec_from_yaml
+from wsi_sampath.models.patho_sam.importing import import_patho_sam
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.sam_path.importing import import_sam_path
-from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.settings import did_you_mean
+
+if TYPE_CHECKING:
+    from wsi_sampath.models.build import AnyNetwork
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
@@ -54,7 +59,7 @@ def load_model(
         A bundled name, a ``.safetensors`` file, or a ``.yaml`` specification.
     weights
         Of the model that a ``.yaml`` describes: a ``.safetensors`` of ours, or the authors'
-        SAM-Path checkpoint (``.ckpt``).
+        checkpoint: of SAM-Path (``.ckpt``), or of PathoSAM with its decoder.
     device
         Where to put it.
     allow_random_weights
@@ -112,7 +117,7 @@ def describe_model(name_or_path: str | Path) -> tuple[AnySpec, int]:
     return spec, count_weights(spec, path)
 
 
-def load_weighted(spec: AnySpec, weights: str | Path) -> SamPath:
+def load_weighted(spec: AnySpec, weights: str | Path) -> AnyNetwork:
     """Build the model of `spec` with weights from a file, ours or published.
 
     Raises
@@ -120,9 +125,13 @@ def load_weighted(spec: AnySpec, weights: str | Path) -> SamPath:
     WsiError
         ``bad-model`` if the file is missing, of another kind, or does not fit.
     """
-    if Path(weights).suffix.lower() != _CHECKPOINT:
-        return import_sam_path(weights, spec)
-    return load_tensors(spec, weights)
+    if Path(weights).suffix.lower() == _CHECKPOINT:
+        return load_tensors(spec, weights)
+    match spec:
+        case SamPathSpec():
+            return import_sam_path(weights, spec)
+        case PathoSamSpec():
+            return import_patho_sam(weights, spec)
 
 
 def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:

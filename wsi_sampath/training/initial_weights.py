@@ -21,6 +21,7 @@ from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, proven
 from wsi_sampath.training.settings import PublishedWeights, TrainSettings
 
 _SPECIFICATIONS = (".yaml", ".yml")
+_NOT_TRAINED = "is not a SAM-Path, so no training of one can start from it"
 _NAMED = 20
 _BEFORE = 1000
 
@@ -77,8 +78,12 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
     ------
     UsageError
         If settings and data do not make a valid one.
+    WsiError
+        ``bad-model`` for a model that is no SAM-Path.
     """
     spec = model_spec(settings.model)
+    if not isinstance(spec, SamPathSpec):
+        raise WsiError("bad-model", _NOT_TRAINED, subject=settings.model)
     changes: dict[str, object] = claims_of(settings, spec, patches)
     if settings.name is not None:
         changes["name"] = settings.name
@@ -155,15 +160,20 @@ def _from_published(spec: SamPathSpec, weights: PublishedWeights, seed: int) -> 
 def _from_file(spec: SamPathSpec, weights: str) -> Start:
     path = weights_file(weights)
     steps = steps_since_random(provenance_of(path))
-    return Start(load_weighted(spec, path), {"model": file_sha256(path)}, steps)
+    network = _sam_path(load_weighted(spec, path), str(path))
+    return Start(network, {"model": file_sha256(path)}, steps)
 
 
 def _going_on(spec: SamPathSpec, settings: TrainSettings) -> Start:
     trained = load_model(settings.model)
     digests = {"model": trained.weights_sha256}
     steps = steps_since_random(provenance_of(settings.model))
-    if not isinstance(trained.module, SamPath):
-        message = "is not a SAM-Path, so no training of one can start from it"
-        raise WsiError("bad-model", message, subject=settings.model)
-    network = continued(trained.module, spec, seed=settings.seed, subject=settings.model)
+    module = _sam_path(trained.module, settings.model)
+    network = continued(module, spec, seed=settings.seed, subject=settings.model)
     return Start(network, digests, steps)
+
+
+def _sam_path(network: object, subject: str) -> SamPath:
+    if isinstance(network, SamPath):
+        return network
+    raise WsiError("bad-model", _NOT_TRAINED, subject=subject)

@@ -199,8 +199,6 @@ def test_every_wrapping_of_a_vit(tiny_model, put, wrap):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"model_state": {}, "decoder_state": {}}, "PathoSAM"),
-        ({"decoder.blocks.0.block.1.weight": 0, "deconv1.block.0.weight": 0}, "PathoSAM"),
         ({"model": {"hf_token.weight": 0, "transformer.x": 0}, "epoch": 1}, "WSI-SAM"),
         ({"image_encoder.layers.0.x": 0, "mask_decoder.x": 0}, "WSI-SAM"),
     ],

@@ -97,6 +97,12 @@ class VitSpec(Frozen):
 HIPT_VIT = VitSpec(embed_dim=384, depth=12, num_heads=6)
 
 
+class UnetrSpec(Frozen):
+    """Sizes of PathoSAM's decoder: channels on SAM's grid, and at 2, 4 and 8 times its size."""
+
+    widths: tuple[Channels, Channels, Channels, Channels] = (512, 256, 128, 64)
+
+
 Option = int | float | str | bool | tuple[int, ...]
 
 

@@ -35,10 +35,11 @@ class Kind(Enum):
     VIT = "a DINO or plain ViT"
     SAM_PATH = "SAM-Path"
     PATHO_SAM = "PathoSAM"
+    PATHO_SAM_DECODER = "a PathoSAM decoder"
     WSI_SAM = "WSI-SAM or MobileSAM"
 
 
-NOT_YET = (Kind.PATHO_SAM, Kind.WSI_SAM)
+NOT_YET = (Kind.WSI_SAM,)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,11 @@ def sam_size(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def prefixed(prefix: str, state: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the tensors under names that begin with `prefix`."""
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
 def _load(path: Path) -> Any:
     require_file(path, "bad-model")
     _check_archive(path)
@@ -163,8 +169,11 @@ def _refusal(text: str) -> str:
 
 
 def _recognise(content: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
-    if "model_state" in content and "decoder_state" in content:
-        return Kind.PATHO_SAM, {}
+    sam, decoder = content.get("model_state"), content.get("decoder_state")
+    if isinstance(sam, Mapping) and isinstance(decoder, Mapping):
+        # A checkpoint of the training itself has names that begin with "sam.".
+        sam = {str(name).removeprefix("sam."): tensor for name, tensor in sam.items()}
+        return Kind.PATHO_SAM, prefixed("sam.", sam) | prefixed("decoder.", decoder)
     if isinstance(content.get("state_dict"), Mapping):
         return _sam_path(content["state_dict"]) or _flat(content["state_dict"])
     if isinstance(content.get("teacher"), Mapping):
@@ -185,7 +194,7 @@ def _flat(state: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
     if _has(state, "image_encoder.layers.") or "hf_token.weight" in state:
         return Kind.WSI_SAM, {}
     if _has(state, "decoder.blocks.", "deconv"):
-        return Kind.PATHO_SAM, {}
+        return Kind.PATHO_SAM_DECODER, state
     if _has(state, "image_encoder.blocks.", "prompt_encoder.", "mask_decoder."):
         return Kind.SAM, state
     backbone = _backbone(state)

@@ -43,7 +43,7 @@ def import_sam_path(path: str | Path, spec: SamPathSpec) -> SamPath:
     """
     published = read_kind(path, Kind.SAM_PATH)
     _check_classes(published, spec)
-    check_sam(below(published.state, "model."), spec, str(path))
+    check_sam(below(published.state, "model."), spec.sam, spec.name, str(path))
     state = from_published(published.state, spec)
     model = build_model(spec, fitting=shapes_of(state), subject=str(path))
     load_weights(model, state, subject=str(path))
@@ -82,14 +82,18 @@ def load_vit(module: nn.Module, path: str | Path) -> None:
 
 def read_kind(path: str | Path, kind: Kind) -> Published:
     """Read a published file, and refuse one of another kind."""
-    published = read_published(path)
+    return of_kind(read_published(path), kind)
+
+
+def of_kind(published: Published, kind: Kind) -> Published:
+    """Return a published file, and refuse one of another kind."""
     if published.kind is kind:
         return published
     hint = ""
     if kind is Kind.SAM_PATH:
         hint = "; to train a SAM-Path from it: wsi-models import --sam FILE --hipt FILE --spec ..."
     message = f"holds {published.kind.value}'s weights, where {kind.value}'s are needed{hint}"
-    raise WsiError("bad-model", message, subject=str(path))
+    raise WsiError("bad-model", message, subject=str(published.path))
 
 
 def _check_classes(published: Published, spec: SamPathSpec) -> None:
@@ -106,17 +110,17 @@ def _check_classes(published: Published, spec: SamPathSpec) -> None:
     )
 
 
-def check_sam(state: Mapping[str, Tensor], spec: SamPathSpec, subject: str) -> None:
-    """Refuse a SAM of another size than `spec` has; the decoder alone fits any."""
+def check_sam(state: Mapping[str, Tensor], sam: SamSpec | None, name: str, subject: str) -> None:
+    """Refuse a SAM of another size than the model `name` has; the decoder alone fits any."""
     found, positions = sam_size(state), state.get("image_encoder.pos_embed")
-    if spec.sam is None or positions is None or positions.shape[-1] == spec.sam.embed_dim:
+    if sam is None or positions is None or positions.shape[-1] == sam.embed_dim:
         return
-    wanted = spec.sam.embed_dim
+    wanted = sam.embed_dim
     sizes = {values["embed_dim"]: size for size, values in SAM_SIZES.items()}
     raise WsiError(
         "bad-model",
         f"is SAM {found or 'of another size'} (image_encoder.pos_embed {tuple(positions.shape)}), "
-        f"but '{spec.name}' wants {sizes.get(wanted, f'{wanted} channels')}",
+        f"but '{name}' wants {sizes.get(wanted, f'{wanted} channels')}",
         subject=subject,
     )
 

@@ -66,7 +66,7 @@ def start_sam_path(
     """
     model = random_sam_path(spec, seed)
     published = read_kind(sam, Kind.SAM)
-    check_sam(published.state, spec, str(sam))
+    check_sam(published.state, spec.sam, spec.name, str(sam))
     state = from_published({f"model.{name}": one for name, one in published.state.items()}, spec)
     load_part(model.prompt_encoder, below(state, "prompt_encoder."), published)
     load_part(model.decoder, _start_of_decoder(model.decoder, below(state, "decoder.")), published)

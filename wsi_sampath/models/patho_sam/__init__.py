@@ -1,0 +1,1 @@
+"""PathoSAM: every nucleus from SAM's encoder and a convolutional decoder."""
