@@ -17,11 +17,15 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.shown import shown
 
 if TYPE_CHECKING:
+    from wsi_sampath.models.build import AnyNetwork
+    from wsi_sampath.models.patho_sam.network import PathoSam
+    from wsi_sampath.models.patho_sam.spec import PathoSamSpec
     from wsi_sampath.models.published.catalogue import PublishedFile
+    from wsi_sampath.models.sam_path.network import SamPath
+    from wsi_sampath.models.sam_path.spec import SamPathSpec
     from wsi_sampath.models.spec import ModelSpec
 
 _MIB = 2**20
-_LATER = " (not supported yet)"
 _DAMAGED, _UNREADABLE = "damaged", "no access"
 _DOUBT = {
     _DAMAGED: " (not the published file: fetch it again)",
@@ -40,10 +44,7 @@ def list_models() -> None:
     for name, path in bundled_models().items():
         _row(name, path.stat().st_size, "bundled", "ready to use as --model")
     for entry in FILES:
-        purpose = entry.purpose.replace(_LATER, " *")
-        _row(entry.name, entry.size, _state(entry), purpose)
-    if any(_LATER in entry.purpose for entry in FILES):
-        print("* not supported yet")
+        _row(entry.name, entry.size, _state(entry), entry.purpose)
 
 
 @app.command(cls=Command)
@@ -93,14 +94,24 @@ def import_weights(
     spec: Annotated[Path, typer.Option(help="YAML that describes the model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors to write.")],
     file: Annotated[
-        Path | None, typer.Argument(help="A trained SAM-Path checkpoint of its authors.")
+        Path | None,
+        typer.Argument(help="A trained checkpoint of SAM-Path's or PathoSAM's authors."),
     ] = None,
     sam: Annotated[
-        str | None, typer.Option(help="Start a new model from SAM: a .pth, or a fetched name.")
+        str | None,
+        typer.Option(help="SAM's weights, for a new SAM-Path or with --decoder: a file or a name."),
     ] = None,
     hipt: Annotated[
         str | None,
-        typer.Option("--hipt", "--pathology", help="Its pathology encoder: HIPT, a timm state."),
+        typer.Option(
+            "--hipt", "--pathology", help="Pathology encoder of a new SAM-Path: HIPT, a timm state."
+        ),
+    ] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="PathoSAM's nucleus decoder, beside --sam.")
+    ] = None,
+    class_decoder: Annotated[
+        str | None, typer.Option(help="PathoSAM's decoder of classes, if the YAML has one.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed for what is random in a new model.")] = 0,
     half: Annotated[
@@ -115,37 +126,75 @@ def import_weights(
 ) -> None:
     """Turn published weights into one .safetensors file that --model takes.
 
-    Either FILE, a trained SAM-Path; or --sam and --hipt, to start the training of a new one.
+    Of SAM-Path either FILE, a trained one; or --sam and --hipt, to start the training of a new one.
+    Of PathoSAM FILE with both its parts, or --sam and --decoder.
     """
     import torch
 
     from wsi_sampath.models.checkpoints import save_checkpoint
-    from wsi_sampath.models.origin import provenance_of_start, with_claims
+    from wsi_sampath.models.origin import with_claims
     from wsi_sampath.models.parse import spec_from_yaml
-    from wsi_sampath.models.published.download import weights_file
-    from wsi_sampath.models.sam_path.importing import import_sam_path
-    from wsi_sampath.models.sam_path.start import RANDOM_PARTS, start_sam_path
+    from wsi_sampath.models.patho_sam.spec import PathoSamSpec
     from wsi_sampath.models.zoo import unclaimed
 
-    _check_import(file, sam, hipt, out)
+    _check_import(file, sam, out)
     told = with_claims(unclaimed(spec_from_yaml(spec)), description, licence)
-    provenance = ""
-    if sam is None:
-        model = import_sam_path(file or "", told)
+    model: AnyNetwork
+    if isinstance(told, PathoSamSpec):
+        _refuse(f"'{told.name}' is a PathoSAM", hipt=hipt)
+        model, provenance = _patho_sam(told, file, sam, decoder, class_decoder), ""
     else:
-        pathology = None if hipt is None else weights_file(hipt)
-        model = start_sam_path(told, weights_file(sam), pathology, seed=seed)
-        provenance = provenance_of_start(RANDOM_PARTS)
+        _refuse(f"'{told.name}' is a SAM-Path", decoder=decoder, class_decoder=class_decoder)
+        model, provenance = _sam_path(told, file, sam, hipt, seed)
     dtype = torch.float16 if half else torch.float32
     save_checkpoint(model, out, dtype=dtype, provenance=provenance)
     print(f"{out}: {told.name}, {len(told.classes)} classes")
 
 
-def _check_import(file: Path | None, sam: str | None, hipt: str | None, out: Path) -> None:
+def _sam_path(
+    spec: SamPathSpec, file: Path | None, sam: str | None, hipt: str | None, seed: int
+) -> tuple[SamPath, str]:
+    """Return a SAM-Path, trained or new, and its provenance."""
+    from wsi_sampath.models.origin import provenance_of_start
+    from wsi_sampath.models.published.download import weights_file
+    from wsi_sampath.models.sam_path.importing import import_sam_path
+    from wsi_sampath.models.sam_path.start import RANDOM_PARTS, start_sam_path
+
+    if file is not None:
+        if hipt is not None:
+            raise UsageError("--hipt goes with --sam: a trained SAM-Path has its pathology encoder")
+        return import_sam_path(file, spec), ""
+    pathology = None if hipt is None else weights_file(hipt)
+    model = start_sam_path(spec, weights_file(sam or ""), pathology, seed=seed)
+    return model, provenance_of_start(RANDOM_PARTS)
+
+
+def _patho_sam(
+    spec: PathoSamSpec,
+    file: Path | None,
+    sam: str | None,
+    decoder: str | None,
+    class_decoder: str | None,
+) -> PathoSam:
+    from wsi_sampath.models.patho_sam.importing import import_patho_sam
+    from wsi_sampath.models.published.download import weights_file
+
+    nuclei, classes = (one and weights_file(one) for one in (decoder, class_decoder))
+    return import_patho_sam(
+        file or weights_file(sam or ""), spec, decoder=nuclei, class_decoder=classes
+    )
+
+
+def _refuse(why: str, **options: str | None) -> None:
+    """Refuse options that mean nothing for a model."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{why}, for which --{name.replace('_', '-')} means nothing")
+
+
+def _check_import(file: Path | None, sam: str | None, out: Path) -> None:
     if (file is None) == (sam is None):
-        raise UsageError("give either the file of a trained SAM-Path, or --sam (see --help)")
-    if file is not None and hipt is not None:
-        raise UsageError("--hipt goes with --sam: a trained SAM-Path has its pathology encoder")
+        raise UsageError("give either the file of a trained model, or --sam (see --help)")
     if out.suffix != ".safetensors":
         raise UsageError("--out must end in .safetensors", subject=str(out))
     if not out.parent.is_dir():
