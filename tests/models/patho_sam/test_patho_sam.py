@@ -1,5 +1,7 @@
 """PathoSAM, a small one: maps, published files, and where it is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from command_line import ended
@@ -13,6 +15,7 @@ from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_ch
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.patho_sam.importing import import_patho_sam
 from wsi_sampath.models.zoo import describe_model, load_model
+from wsi_sampath.training.initial_weights import spec_for
 
 SMALL = {
     "name": "small",
@@ -224,3 +227,8 @@ def test_a_whole_slide_is_refused_and_makes_no_result(painted, tmp_path):
 def test_patches_get_no_class(tmp_path):
     path = save_checkpoint(built(SMALL), tmp_path / "small.safetensors")
     assert "no class to every pixel" in refusal(PatchPredictor, load_model(path))
+
+
+def test_no_training_starts_from_it(tmp_path):
+    path = save_checkpoint(built(SMALL), tmp_path / "small.safetensors")
+    assert "is not a SAM-Path" in refusal(spec_for, SimpleNamespace(model=str(path)), None)
