@@ -20,7 +20,7 @@ from wsi_sampath.inference.durable.ledger import Arrays
 from wsi_sampath.inference.instances.flooding import flood, numbered
 from wsi_sampath.inference.instances.pieces import Ints, OpenPieces, Pixels
 from wsi_sampath.inference.instances.settings import NucleusSettings
-from wsi_sampath.inference.instances.terrain import Codes, Maps, TerrainStream
+from wsi_sampath.inference.instances.terrain import SEED, Codes, Maps, TerrainStream
 
 BAND_ROWS = 256
 """Rows after which closed pieces are numbered; part of what decides the order of the ids."""
@@ -164,7 +164,9 @@ class NucleusStream:
         self._open = pieces.keep(~is_final, is_open)
         if len(final):
             for group in final.groups(keys):
-                yield from self._flooded(group)
+                # Specks of noise have no seed, and are many.
+                if (group.code & SEED).any():
+                    yield from self._flooded(group)
 
     def _cell_ends(self, y: Ints) -> Ints:
         side = self._settings.largest_px
