@@ -118,7 +118,7 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
 
 
 def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
-    """Open what the finished rows of a run go into.
+    """Open what the finished rows of a run go into; the model's architecture decides which.
 
     Parameters
     ----------
@@ -126,18 +126,9 @@ def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
         The run.
     last
         The strip after which it resumes; None for a new run.
-
-    Raises
-    ------
-    WsiError
-        ``bad-model`` for a network whose answers nothing here can write.
     """
-    match run.model.spec.architecture:
-        case "sam_path":
-            return open_class_layer(run, last)
-        case other:
-            message = f"a {other} network is not run over whole slides"
-            raise WsiError("bad-model", message, subject=run.model.source)
+    # Every architecture so far answers with class probabilities.
+    return open_class_layer(run, last)
 
 
 def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:

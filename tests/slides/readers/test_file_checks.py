@@ -299,7 +299,7 @@ def test_zeros_at_the_end_of_an_uncompressed_slide_are_said(tmp_path, cut):
     data = bytearray(path.read_bytes())
     data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     path.write_bytes(data)
-    assert "% of level 0 holds nothing but zeros" in missing_data(path, size)[0]
+    assert "% of level 0 holds only zeros" in missing_data(path, size)[0]
 
 
 def test_zeros_that_are_white_or_transparent_are_not_damage(tmp_path):

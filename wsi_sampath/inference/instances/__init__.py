@@ -1,0 +1,1 @@
+"""Three maps become nuclei: the published post-processing, whole and strip by strip."""

@@ -1,0 +1,80 @@
+"""Seeds and watershed, as published with PathoSAM, on a plane or a piece of one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.instances.terrain import SEED, TOP_LEVEL, Codes, Maps, terrain
+
+Labels = NDArray[np.int32]
+EIGHT = np.ones((3, 3), bool)
+"""Seeds touch by corners as well; floods spread by sides only."""
+
+
+def nuclei_of_plane(maps: Maps, settings: NucleusSettings) -> Labels:
+    """Find the nuclei of a whole plane; `largest_px` does not matter here.
+
+    Parameters
+    ----------
+    maps
+        float32 (3, rows, columns), finite, 0 to 1: foreground, distance to the centre, distance
+        to the boundary.
+    settings
+        The thresholds.
+
+    Returns
+    -------
+    int32 (rows, columns): 0, or 1..n in the order of the nuclei's first pixels, row by row.
+    """
+    labels, _ = numbered(flood(terrain(maps, settings)), settings.min_size_px)
+    return labels
+
+
+def flood(codes: Codes) -> Labels:
+    """Grow every seed over the foreground around it, int32 (rows, columns), 0 where none comes.
+
+    Pieces of foreground that do not touch, not by corners either, never influence each other: the
+    answer for one of them is the same wherever, and with whatever others, it stands.
+    """
+    mask = codes > 0
+    seeds, n_seeds = ndimage.label(codes & SEED, EIGHT, output=np.int32)
+    if n_seeds == 0:
+        return np.zeros(codes.shape, np.int32)
+    if n_seeds == 1 and ndimage.label(mask)[1] == 1:
+        return mask.astype(np.int32)
+    labels: Labels = watershed(_heights(codes), seeds, mask=mask)
+    return labels
+
+
+def numbered(labels: Labels, min_size_px: int) -> tuple[Labels, int]:
+    """Leave out what is too small, and number the rest 1..n by first pixels, row by row.
+
+    Returns
+    -------
+    The new labels, and n.
+    """
+    ids, first, places, sizes = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    kept = np.flatnonzero((ids > 0) & (sizes >= min_size_px))
+    kept = kept[np.argsort(first[kept])]
+    numbers = np.zeros(len(ids), np.int32)
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    return numbers[places].reshape(labels.shape), len(kept)
+
+
+def _heights(codes: Codes) -> NDArray[np.float64]:
+    """Return the order in which pixels are flooded.
+
+    The watershed takes pixels of one level first come, first served, but its seeds in an order
+    that depends on all others in the image. Half a level, spread over them row by row, orders them
+    by where they stand: still after all lower pixels, and before others of their own level.
+    """
+    heights = (codes & TOP_LEVEL).astype(np.float64)
+    seeds = np.flatnonzero(codes & SEED)
+    heights.flat[seeds] += seeds / (2 * codes.size) - 0.5
+    return heights
