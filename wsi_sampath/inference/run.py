@@ -126,9 +126,18 @@ def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
         The run.
     last
         The strip after which it resumes; None for a new run.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` for a network whose answers nothing here can write.
     """
-    # Every architecture so far answers with class probabilities.
-    return open_class_layer(run, last)
+    match run.model.spec.architecture:
+        case "patho_sam":
+            message = "a patho_sam network is not run over whole slides yet"
+            raise WsiError("bad-model", message, subject=run.model.source)
+        case _:
+            return open_class_layer(run, last)
 
 
 def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:
