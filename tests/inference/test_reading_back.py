@@ -54,7 +54,7 @@ def test_maps_polygons_and_areas_agree(painted, tmp_path):
     assert cover["slide_mm2"] == pytest.approx(3000 * 2300 * 0.25e-6)
     assert cover["tissue_mm2"] == cover["slide_mm2"]
     assert cover["analysed_mm2"] == pytest.approx(table["area_mm2"].sum())
-    assert result.attributes["model_card"]["architecture"] == "sam_path"
+    assert result.attributes["model_card"]["architecture"] == "stub"
 
 
 def test_a_report_is_written_and_names_its_files(painted, tmp_path):

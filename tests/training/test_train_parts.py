@@ -82,7 +82,7 @@ def test_labels_are_matched_by_name(tmp_path):
 def test_classes_of_a_model_that_differ_in_capitals_alone_are_refused(patches):
     alike = [*TINY["classes"], {"name": "Gland", "color": "#000000"}]
     # The specification refuses them before any patch is looked at.
-    with pytest.raises(ValueError, match="'[Gg]land' and 'Gland'; capitals count nothing"):
+    with pytest.raises(ValueError, match="'[Gg]land' and 'Gland'; capitals do not count"):
         label_table(SamPathSpec.model_validate(TINY | {"classes": alike}), patches)
 
 
