@@ -93,13 +93,14 @@ def estimate_batch(
     UsageError
         Where the settings fit no slide.
     """
+    segmenter = Segmenter(model, settings)
     measured: Calibration | None = None
     for job in jobs:
         if job.fault:
             yield Estimate(job, state="unreadable", message=job.fault)
             continue
         try:
-            prepared = Segmenter(model, settings).prepare(job.slide, job.zarr, csv_mpp=job.mpp)
+            prepared = segmenter.prepare(job.slide, job.zarr, csv_mpp=job.mpp)
             with prepared.slide:
                 if measured is None and prepared.plan is not None:
                     measured = calibrate(job, prepared.plan, settings, model)

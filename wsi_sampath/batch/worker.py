@@ -39,7 +39,6 @@ class Worker:
         self.options, self.progress = batch.options, batch.progress
         self.folder = None if batch.out is None else BatchFolder(batch.out, batch.jobs, pages=pages)
         self._segmenter = Segmenter(model, batch.settings)
-        self._settings, self._model = batch.settings, model
 
     def ended(self, job: Job) -> Outcome | None:
         """Return how a slide ends that need not be opened; ``busy`` while another run holds it."""
@@ -48,14 +47,17 @@ class Worker:
         if self.folder is None:
             return None
         record = self.folder.latest(job)
-        if record is not None and record.key == attempt_key(job, self._settings, self._model):
+        if record is not None and record.key == self._key(job):
             retry = self.options.retry_failed
-            before = ended_before(record, job, self._settings, retry_failed=retry)
+            before = ended_before(record, job, self._segmenter.settings, retry_failed=retry)
             if before is not None:
                 return before
-        if Claim(plan_files(job.zarr, self._settings).claim).is_held():
+        if Claim(plan_files(job.zarr, self._segmenter.settings).claim).is_held():
             return Outcome(job, reason="busy", message="another run is writing this output")
         return None
+
+    def _key(self, job: Job) -> str:
+        return attempt_key(job, self._segmenter.settings, self._segmenter.model)
 
     def prepare(self, job: Job) -> PreparedSlide:
         """Open and plan a slide; may run in a thread while another slide is analysed."""
@@ -89,7 +91,7 @@ class Worker:
         job = outcome.job
         if self.folder is not None and outcome.reason != "busy":
             with explained(str(self.folder.out)):
-                key = job.fault or attempt_key(job, self._settings, self._model)
+                key = job.fault or self._key(job)
                 self.folder.keep(outcome, key, self.progress)
         self.progress.finish_slide(outcome)
 

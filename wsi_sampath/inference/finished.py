@@ -84,7 +84,8 @@ def find_finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> Found
         ``bad-input`` where something else lies there: not ours, made with other settings, or
         polygons that somebody changed.
     """
-    if not os.path.lexists(files.zarr):
+    # What a kill left on its way to its place is for the run to complete.
+    if files.work.is_publishing() or not os.path.lexists(files.zarr):
         return Found()
     attributes = read_attributes(files.zarr)
     if attributes is None:

@@ -192,7 +192,7 @@ class Segmenter:
             on_error.callback(opened.close)
             who = self.identity(opened)
             plan = None
-            if not self._is_done(files, who):
+            if find_finished(files, who, force=settings.force).attributes is None:
                 files.check(tissue=settings.tissue, run_id=who["run_id"])
                 plan = plan_run(opened, self.model.spec, settings)
             on_error.pop_all()
@@ -237,11 +237,6 @@ class Segmenter:
             run = Run(slide, self.model, settings, files, prepared.identity, plan)
             analysed = analyse(run, self.predictor, progress, started=started)
             return partial(_finish, analysed, progress, claim, held.pop_all())
-
-    def _is_done(self, files: RunFiles, who: dict[str, Any]) -> bool:
-        if files.work.is_publishing():
-            return False
-        return find_finished(files, who, force=self.settings.force).attributes is not None
 
 
 def _claim(files: RunFiles, held: ExitStack) -> Claim:
@@ -289,8 +284,6 @@ def _reuse(prepared: PreparedSlide, *, force: bool) -> tuple[Finished | None, st
         A sentence for the user: why a result that is there has to be made again.
     """
     files = prepared.files
-    if files.work.is_publishing():
-        return None, ""
     found = find_finished(files, prepared.identity, force=force)
     if found.attributes is None:
         return None, found.note
