@@ -1,4 +1,4 @@
-"""A result reads back as it was written, and what is no result is refused by name."""
+"""A result reads back as it was written, and what is not a result is refused by name."""
 
 import builtins
 import json

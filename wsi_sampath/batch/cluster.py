@@ -1,4 +1,4 @@
-"""One batch on a dask cluster: a slide is a task, and one that loses its worker goes on elsewhere.
+"""One batch on a dask cluster: a slide is a task, and one that loses its worker resumes elsewhere.
 
 Tasks write to the shared output folder through the same claims and ledgers as any other process,
 so a slide that starts again on another worker resumes after its last finished strip.

@@ -76,7 +76,7 @@ def evaluate_vanilla(
     Raises
     ------
     UsageError
-        If there is no class to prompt.
+        If no class is left to prompt.
     WsiError
         ``bad-input`` for a patch that cannot be read.
 

@@ -79,7 +79,7 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
     UsageError
         If settings and data do not make a valid one.
     WsiError
-        ``bad-model`` for a model that is no SAM-Path.
+        ``bad-model`` for a model that is not a SAM-Path.
     """
     spec = model_spec(settings.model)
     if not isinstance(spec, SamPathSpec):

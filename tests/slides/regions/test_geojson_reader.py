@@ -138,7 +138,7 @@ def test_ignored_areas_are_cut_out_of_tissue(tmp_path):
     # One that is larger than the tissue it reaches into is cut out as well.
     over = feature(polygon(0, 0, 100, 20), "ignore*")
     assert painted(tmp_path, over, feature(polygon(10, 10, 30, 30))).sum() == 600
-    # A region is no class, but tissue; a small area within an ignored one was drawn on purpose.
+    # A region is not a class, but tissue; a small area within an ignored one was drawn on purpose.
     assert painted(tmp_path, feature(SMALL, "Region*")).sum() == 100
     assert painted(tmp_path, feature(BIG, "Ignore*"), feature(SMALL)).sum() == 100
     with pytest.raises(WsiError, match="no polygon to analyse, but 1 of Ignore"):

@@ -33,7 +33,7 @@ class PathoSam(nn.Module):
         self.spec = spec
         self.sam = Sam(spec.sam, spec.frame)
         self.decoder = _decoder(spec, len(NUCLEUS_MAPS))
-        # One map more than classes: the first one is of what is no nucleus.
+        # One map more than classes: the first is for everything outside of nuclei.
         self.class_decoder = _decoder(spec, 1 + len(spec.classes)) if spec.class_decoder else None
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)

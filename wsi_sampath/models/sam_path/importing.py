@@ -18,7 +18,7 @@ from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 _MASK_TOKENS = "model.mask_decoder.mask_tokens.weight"
 _UNUSED_TOKENS = 2
-"""Mask tokens that are no class: the one without output and the one of unlabelled pixels."""
+"""Mask tokens that stand for no class: those without output and of unlabelled pixels."""
 
 
 def import_sam_path(path: str | Path, spec: SamPathSpec) -> SamPath:

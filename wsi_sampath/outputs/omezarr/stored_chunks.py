@@ -22,7 +22,7 @@ def count_chunks(zarr: Path, images: Iterable[str]) -> int:
 def missing_chunks(zarr: Path, attributes: dict[str, Any]) -> str:
     """Say how many chunks are missing, or cut off, of those that the run wrote; empty if none.
 
-    More of them are no fault: somebody may have corrected the maps by hand.
+    More of them are not a fault: somebody may have corrected the maps by hand.
     """
     written = attributes.get("chunks")
     if written is None:  # Of a version that did not count them.

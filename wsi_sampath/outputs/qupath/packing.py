@@ -69,7 +69,7 @@ def run_of(path: Path) -> str | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a file goes on to its end as `pack` writes it: nothing of it was cut off."""
+    """Return whether a file ends as `pack` writes it: nothing of it was cut off."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
