@@ -44,7 +44,7 @@ def flood(codes: Codes) -> Labels:
     mask = codes > 0
     seeds, n_seeds = ndimage.label(codes & SEED, EIGHT, output=np.int32)
     if n_seeds == 0:
-        return seeds
+        return np.zeros(codes.shape, np.int32)
     if n_seeds == 1 and ndimage.label(mask)[1] == 1:
         return mask.astype(np.int32)
     # The watershed has 65,536 levels of its own, between the lowest and the highest that it is
