@@ -83,6 +83,13 @@ class Prompts:
         boxes = None if self.boxes is None else self.boxes * factor
         return replace(self, points=points, boxes=boxes)
 
+    def to(self, device: torch.device) -> Prompts:
+        """Return the same prompts on a device, as float32."""
+        parts = (self.points, self.labels, self.boxes, self.masks)
+        return Prompts(
+            *(None if part is None else part.to(device, torch.float32) for part in parts)
+        )
+
 
 @runtime_checkable
 class PromptNetwork(Protocol):

@@ -88,8 +88,8 @@ def grid_objects(source: MaskSource, settings: GridSettings, edges: Edges = WHOL
             mask,
             taken,
             max_covered=settings.max_covered if by_score else 1.0,
+            min_area_px=settings.min_area_px,
             all_pieces=not by_score,
         )
-        if piece.area >= settings.min_area_px
     ]
     return without_background(objects, source.size) if settings.drop_background else objects

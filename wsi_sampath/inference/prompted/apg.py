@@ -107,8 +107,9 @@ def prompted_objects(
     return [
         piece
         for mask in prompted_masks(source, maps, settings, edges)
-        for piece in claim(mask, taken, max_covered=settings.max_covered)
-        if piece.area >= settings.min_area_px
+        for piece in claim(
+            mask, taken, max_covered=settings.max_covered, min_area_px=settings.min_area_px
+        )
     ]
 
 

@@ -62,6 +62,10 @@ class Mask:
         y, x = np.nonzero(self.pixels)
         return self.y + float(y.mean()), self.x + float(x.mean())
 
+    def moved(self, down: int, right: int) -> Mask:
+        """Return the same object elsewhere; the point that was asked for stays in its own image."""
+        return replace(self, y=self.y + down, x=self.x + right)
+
     def cut_to(self, kept: Flags) -> Mask:
         """Return the same object with fewer pixels, of which there must be one.
 
@@ -200,9 +204,14 @@ def smallest_first(masks: Iterable[Mask]) -> list[Mask]:
 
 
 def claim(
-    mask: Mask, taken: Flags, *, max_covered: float = 1.0, all_pieces: bool = False
+    mask: Mask,
+    taken: Flags,
+    *,
+    max_covered: float = 1.0,
+    min_area_px: int = 0,
+    all_pieces: bool = False,
 ) -> list[Mask]:
-    """Give an object the pixels of its mask that are free, and mark them as taken.
+    """Give an object the pixels of its mask that are free, and note them as taken.
 
     Parameters
     ----------
@@ -212,6 +221,8 @@ def claim(
         bool (rows, columns) of the image; changed.
     max_covered
         Share of the mask that may be taken already; if more is, the object is there already.
+    min_area_px
+        Pieces of fewer pixels are no objects, and take nothing.
     all_pieces
         Whether every piece of what is left becomes an object, as published for grids of points, or
         the largest alone, as published for the network's own prompts.
@@ -228,7 +239,7 @@ def claim(
     labels, n_pieces = ndimage.label(free)
     sizes = np.bincount(labels.ravel())[1:]
     chosen = range(n_pieces) if all_pieces else [int(np.argmax(sizes))]
-    pieces = [mask.cut_to(labels == index + 1) for index in chosen]
+    pieces = [mask.cut_to(labels == one + 1) for one in chosen if sizes[one] >= min_area_px]
     for piece in pieces:
         taken[piece.box] |= piece.pixels
     return pieces
