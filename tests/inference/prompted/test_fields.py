@@ -7,6 +7,7 @@ import pytest
 import torch
 from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
 
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.fields import plan_fields
 from wsi_sampath.inference.prompted.masks import Edges
 from wsi_sampath.inference.prompted.network import FieldNetwork
@@ -43,7 +44,7 @@ def asked(slide):
             sampling, tile=layout[0], overlap=layout[1], window=window, tissue=tissue
         )
         model = disc_model(layout[0], network=DiscNetwork(unsure=unsure))
-        find = find or finder(FieldNetwork(model, device="cpu"), settings)
+        find = find or finder(FieldNetwork(model, device="cpu"), settings, NucleusSettings())
         return AskedNuclei(slide, sampling, fields, find, settings, channels=1, workers=1)
 
     return make
@@ -205,5 +206,7 @@ def test_only_the_fields_around_a_region_are_looked_at(asked):
 def test_a_field_of_which_nothing_finite_is_known_holds_nothing(asked):
     network = DiscNetwork()
     network.embed = lambda views: (torch.full((1, 3, 64, 64), torch.nan),)
-    find = finder(FieldNetwork(disc_model(64, network=network), device="cpu"), GRID)
+    find = finder(
+        FieldNetwork(disc_model(64, network=network), device="cpu"), GRID, NucleusSettings()
+    )
     assert patches_of(asked((64, 16), find=find)) == []

@@ -7,6 +7,7 @@ from prompt_stub import DiscPrompts, coloured, disc_model, disc_picture
 from pydantic import ValidationError
 
 from wsi_sampath.errors import UsageError
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.amg import grid_objects
 from wsi_sampath.inference.prompted.apg import prompt_points, prompted_objects
 from wsi_sampath.inference.prompted.asking import answers, point_prompts
@@ -141,7 +142,7 @@ def test_every_disc_of_an_image_is_found_by_a_grid_and_by_maps(picture):
     assert numbers(grid_objects(field, grid), picture) == all_discs
     for changed in ({}, {"several_masks": True}, {"refine_by_box": True}, {"points_per_batch": 5}):
         settings = OwnPromptSettings(**changed)
-        found = prompted_objects(field, field.nucleus_maps(), settings)
+        found = prompted_objects(field, field.nucleus_maps(), settings, NucleusSettings())
         assert numbers(found, picture) == all_discs
     assert field.network.module.looks == 1
 
@@ -160,17 +161,19 @@ def test_a_point_lies_deep_inside_of_each_middle():
     maps[1:, 5:12, 10:15] = 0.2
     maps[1:, 20:30, 30:37] = 0.4
     maps[0, 20:22, 30:37] = 0.3
-    settings = OwnPromptSettings()
-    assert prompt_points(maps, settings).tolist() == [[12, 7], [33, 25]]
-    strict = OwnPromptSettings(boundary_distance_threshold=0.3)
+    usual = NucleusSettings()
+    assert prompt_points(maps, usual).tolist() == [[12, 7], [33, 25]]
+    strict = NucleusSettings(boundary_distance_threshold=0.3)
     assert prompt_points(maps, strict).tolist() == [[12, 7]]
-    assert prompt_points(np.ones((3, 4, 4), np.float32), settings).shape == (0, 2)
+    assert prompt_points(np.ones((3, 4, 4), np.float32), usual).shape == (0, 2)
 
 
 def test_no_middle_no_object():
     glass = np.zeros((SIDE, SIDE), np.int64)
     field = disc_field(glass)
-    assert prompted_objects(field, field.nucleus_maps(), OwnPromptSettings()) == []
+    assert (
+        prompted_objects(field, field.nucleus_maps(), OwnPromptSettings(), NucleusSettings()) == []
+    )
     assert grid_objects(field, GridSettings(points_per_side=4)) == []
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.asking import (
     MaskSource,
     answers,
@@ -24,7 +25,7 @@ _GROWTH = 0.01
 """By which a box is grown on each side, as a share of its own."""
 
 
-def prompt_points(maps: NDArray[np.float32], settings: OwnPromptSettings) -> NDArray[np.float64]:
+def prompt_points(maps: NDArray[np.float32], thresholds: NucleusSettings) -> NDArray[np.float64]:
     """Return one point for each place where the maps see the middle of a nucleus.
 
     Parameters
@@ -32,8 +33,8 @@ def prompt_points(maps: NDArray[np.float32], settings: OwnPromptSettings) -> NDA
     maps
         float32 (3, rows, columns), 0 to 1: foreground, distance to the centre, distance to the
         boundary.
-    settings
-        The thresholds.
+    thresholds
+        Below which distances, and from which foreground on; nothing is smoothed here.
 
     Returns
     -------
@@ -42,9 +43,9 @@ def prompt_points(maps: NDArray[np.float32], settings: OwnPromptSettings) -> NDA
     """
     foreground, centre, boundary = maps
     inside = (
-        (centre < settings.center_distance_threshold)
-        & (boundary < settings.boundary_distance_threshold)
-        & (foreground >= settings.foreground_threshold)
+        (centre < thresholds.center_distance_threshold)
+        & (boundary < thresholds.boundary_distance_threshold)
+        & (foreground >= thresholds.foreground_threshold)
     )
     places, n_places = ndimage.label(inside, _EIGHT)
     # Beyond the edge nothing is inside, so that no point lies on it without need.
@@ -61,6 +62,7 @@ def prompted_masks(
     source: MaskSource,
     maps: NDArray[np.float32],
     settings: OwnPromptSettings,
+    thresholds: NucleusSettings,
     edges: Edges = WHOLE,
 ) -> list[Mask]:
     """Return the masks at the points that the maps suggest, by falling score; they may overlap.
@@ -69,14 +71,14 @@ def prompted_masks(
     ----------
     source
         The image.
-    maps
-        As for `prompt_points`, of the size of the image.
+    maps, thresholds
+        As for `prompt_points`; the maps are of the size of the image.
     settings
-        The thresholds.
+        What becomes of the answers.
     edges
         Objects that reach one of these are left out.
     """
-    points = prompt_points(maps, settings)
+    points = prompt_points(maps, thresholds)
     if not len(points):
         return []
     found = _asked(source, point_prompts(torch.from_numpy(points)), settings)
@@ -94,19 +96,20 @@ def prompted_objects(
     source: MaskSource,
     maps: NDArray[np.float32],
     settings: OwnPromptSettings,
+    thresholds: NucleusSettings,
     edges: Edges = WHOLE,
 ) -> list[Mask]:
     """Return the objects at the points that the maps suggest; they don't overlap.
 
     Parameters
     ----------
-    source, maps, settings, edges
+    source, maps, settings, thresholds, edges
         As for `prompted_masks`.
     """
     taken = np.zeros(source.size, bool)
     return [
         piece
-        for mask in prompted_masks(source, maps, settings, edges)
+        for mask in prompted_masks(source, maps, settings, thresholds, edges)
         for piece in claim(
             mask, taken, max_covered=settings.max_covered, min_area_px=settings.min_area_px
         )

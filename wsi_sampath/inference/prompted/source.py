@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.inference.durable.ledger import Arrays
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.amg import grid_objects
 from wsi_sampath.inference.prompted.apg import prompted_objects
 from wsi_sampath.inference.prompted.fields import Fields
@@ -41,10 +42,23 @@ class Finder(Protocol):
         ...
 
 
-def finder(network: FieldNetwork, settings: GridSettings | OwnPromptSettings) -> Finder:
+def finder(
+    network: FieldNetwork,
+    settings: GridSettings | OwnPromptSettings,
+    thresholds: NucleusSettings,
+) -> Finder:
     """Return what finds the objects of a field by the mode that the settings are of.
 
-    What the network answers with numbers that are not finite holds no objects.
+    Of a field about which the network says nothing finite there are none.
+
+    Parameters
+    ----------
+    network
+        Is asked.
+    settings
+        Of one mode.
+    thresholds
+        See `prompt_points`.
     """
 
     def found(image: NDArray[np.uint8], edges: Edges) -> Sequence[Mask]:
@@ -55,7 +69,7 @@ def finder(network: FieldNetwork, settings: GridSettings | OwnPromptSettings) ->
             case GridSettings():
                 return grid_objects(field, settings, edges)
             case OwnPromptSettings():
-                return prompted_objects(field, field.nucleus_maps(), settings, edges)
+                return prompted_objects(field, field.nucleus_maps(), settings, thresholds, edges)
 
     return found
 
