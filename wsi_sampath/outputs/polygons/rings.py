@@ -33,11 +33,11 @@ def build_polygons(halves: HalfArcs, *, straighten: bool) -> tuple[Ints, NDArray
     order, ring_offsets = order_chains(_next_halves(halves))
     owner_of_ring = halves.owner[order[ring_offsets[:-1]]]
     points, offsets = _ring_points(halves, order, ring_offsets, straighten=straighten)
-    points = _begin_at_lowest(points, offsets)
-    hole = _signed_areas(points, offsets) < 0
+    points = begin_at_lowest(points, offsets)
+    hole = signed_areas(points, offsets) < 0
     sequence = np.lexsort((*points[offsets[:-1]].T, hole, owner_of_ring))
     owners, rings = np.unique(owner_of_ring, return_counts=True)
-    closed, closed_offsets = _close_rings(points, offsets, sequence)
+    closed, closed_offsets = close_rings(points, offsets, sequence)
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON,
         closed.astype(np.float64),
@@ -81,7 +81,7 @@ def _ring_points(
     return halves.points[flat].astype(np.int64), offsets_of(per_ring)
 
 
-def _begin_at_lowest(points: Ints, offsets: Ints) -> Ints:
+def begin_at_lowest(points: Ints, offsets: Ints) -> Ints:
     """Rotate each ring so that it begins at its lowest (y, x) vertex."""
     sizes = np.diff(offsets)
     pitch = int(points[:, 0].max()) + 1
@@ -96,7 +96,7 @@ def _begin_at_lowest(points: Ints, offsets: Ints) -> Ints:
     return rotated
 
 
-def _close_rings(points: Ints, offsets: Ints, sequence: Ints) -> tuple[Ints, Ints]:
+def close_rings(points: Ints, offsets: Ints, sequence: Ints) -> tuple[Ints, Ints]:
     """Put rings into another sequence and repeat the first vertex of each at its end."""
     sizes = np.diff(offsets)[sequence]
     where = positions_in(sizes + 1) % np.repeat(sizes, sizes + 1)
@@ -104,7 +104,7 @@ def _close_rings(points: Ints, offsets: Ints, sequence: Ints) -> tuple[Ints, Int
     return closed, offsets_of(sizes + 1)
 
 
-def _signed_areas(points: Ints, offsets: Ints) -> Ints:
+def signed_areas(points: Ints, offsets: Ints) -> Ints:
     """Return twice the signed area of each unclosed ring, exactly."""
     following = np.roll(points, -1, axis=0)
     following[offsets[1:] - 1] = points[offsets[:-1]]

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from errno import ENOSPC
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import shapely
-import xxhash
 from numpy.typing import NDArray
 
 from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.errors import WsiError
+from wsi_sampath.outputs.growing import GrowingFile, disk_full_named, is_intact
 from wsi_sampath.outputs.qupath.packing import SUFFIXES, TAIL, head, pack, unpack
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
-__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide"]
+__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide", "SlideObjects", "is_intact"]
 
 AREA = "Area µm^2"
 MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
 # In a zip of small members the parser is no limit, only the number of objects is.
 TOO_MANY_FEATURES = 1_000_000
 _BATCH = 10_000
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,32 @@ class PlaneObject:
     polygon: shapely.Polygon
     values: tuple[float, ...] = ()
     key: int | None = None
+
+
+@dataclass(frozen=True)
+class SlideObjects:
+    """Many objects that lie on the slide already, as columns of one length, n.
+
+    Attributes
+    ----------
+    labels
+        (n,) integers, their classes, 1..k.
+    shapes
+        (n,) shapely polygons or multipolygons, valid, in level-0 pixels as `PlaneToSlide` has them,
+        with 2 decimals.
+    keys
+        (n,) integers; what names each among all of its slide.
+    areas_um2
+        (n,) their areas.
+    values
+        (n, measurements) what else was measured.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    shapes: Shapes
+    keys: NDArray[np.integer[Any]]
+    areas_um2: NDArray[np.float64]
+    values: NDArray[np.float64]
 
 
 class GeoJSONWriter:
@@ -131,12 +154,12 @@ class GeoJSONWriter:
         self._partial = growing or path.with_name(path.name + ".partial")
         self._name = name or path.name
         self._run = run
-        self._digest = xxhash.xxh3_64()
         self._transform = transform
         self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, namespace)
         self._min_area_um2 = min_area_um2
         self._names = [one.name for one in classes]
         _check_classes(self._names)
+        self._noun = "polygons" if object_type == "annotation" else "detections"
         self._heads = [_properties_head(object_type, one) for one in classes]
         self._measured = [_member(name) for name in (AREA, *measurements)]
         self.count = 0
@@ -152,19 +175,13 @@ class GeoJSONWriter:
         if kind is None:
             self.close()
         else:
-            self._file.close()
+            self._file.abandon()
 
     def state(self) -> dict[str, Any]:
         """Make what was written so far durable, and say how to go on from here."""
         with self._disk_full_named():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        return {
-            "bytes": self._file.tell(),
-            "digest": self._digest.hexdigest(),
-            "count": self.count,
-            "areas_um2": dict(self.areas_um2),
-        }
+            grown = self._file.state()
+        return {**grown, "count": self.count, "areas_um2": dict(self.areas_um2)}
 
     def write(self, objects: Iterable[PlaneObject]) -> None:
         """Write objects, one feature each (more if rounding splits one)."""
@@ -172,16 +189,30 @@ class GeoJSONWriter:
         while batch := list(islice(remaining, _BATCH)):
             self._write_batch(batch)
 
+    def write_on_slide(self, objects: SlideObjects) -> None:
+        """Write objects, one feature each; those below the least area are left out.
+
+        Their holes stay as they are.
+        """
+        self._check(objects.labels, np.array(objects.values.shape[1:]))
+        chosen = np.flatnonzero(objects.areas_um2 >= self._min_area_um2)
+        for start in range(0, len(chosen), _BATCH):
+            batch = chosen[start : start + _BATCH]
+            self._append(
+                objects.labels[batch].tolist(),
+                (uuid.uuid5(self._namespace, f"key {key}") for key in objects.keys[batch].tolist()),
+                objects.shapes[batch],
+                objects.areas_um2[batch],
+                objects.values[batch].tolist(),
+            )
+
     def close(self) -> None:
         """Complete the file and put it in its place. Closing twice does nothing."""
-        if self._file.closed:
+        if self._file.is_closed:
             return
         with self._disk_full_named():
-            self._file.write(TAIL)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._bytes = self._file.tell()
-            self._file.close()
+            self._file.append(TAIL)
+            self._bytes = self._file.close()
             pack(self._partial, self._path, name=self._name)
 
     def warning(self) -> str | None:
@@ -194,43 +225,37 @@ class GeoJSONWriter:
         help_ = "--min-area UM2 leaves out specks, --simplify UM shortens outlines"
         if not zipped:
             help_ += ", --geojson NAME.geojson.zip loads in parts"
-        size = f"{self.count:,} polygons ({self._bytes / 1e6:,.0f} MB)"
+        size = f"{self.count:,} {self._noun} ({self._bytes / 1e6:,.0f} MB)"
         return f"QuPath will be slow with {size} in {self._name}: {help_}"
 
-    def _begin(self) -> IO[bytes]:
-        file = self._partial.open("wb")
-        start = head(self._run)
-        file.write(start)
-        self._digest.update(start)
+    def _begin(self) -> GrowingFile:
+        file = GrowingFile(self._partial)
+        file.append(head(self._run))
         return file
 
-    def _reopen(self, state: Mapping[str, Any]) -> IO[bytes]:
+    def _reopen(self, state: Mapping[str, Any]) -> GrowingFile:
         if not self._partial.exists():
             # A run that was stopped just before its end had closed the polygons already.
             unpack(self._path, self._partial)
-        file = self._partial.open("r+b")
-        self._digest = _digest_of(file, state["bytes"])
-        file.truncate(state["bytes"])
-        file.seek(state["bytes"])
         self.count = state["count"]
         self.areas_um2 = dict(state["areas_um2"])
-        return file
+        return GrowingFile(self._partial, state)
 
     def _write_batch(self, batch: Sequence[PlaneObject]) -> None:
-        self._check(batch)
+        labels = np.array([one.label for one in batch])
+        self._check(labels, np.array([len(one.values) for one in batch]))
         shapes = np.empty(len(batch), object)
         shapes[:] = [one.polygon for one in batch]
         chosen, shapes = self._drop_specks(shapes)
         shapes, source = self._transform.to_slide(shapes)
         self._write_features([batch[number] for number in chosen[source].tolist()], shapes)
 
-    def _check(self, batch: Sequence[PlaneObject]) -> None:
-        labels = [one.label for one in batch]
-        if min(labels) < 1 or max(labels) > len(self._names):
-            message = f"label {max(labels)} has no class among the {len(self._names)}"
+    def _check(self, labels: NDArray[np.integer[Any]], widths: NDArray[np.integer[Any]]) -> None:
+        if len(labels) and not 1 <= labels.min() <= labels.max() <= len(self._names):
+            message = f"label {labels.max()} has no class among the {len(self._names)}"
             raise WsiError("bad-input", message, subject=str(self._path))
         expected = len(self._measured) - 1
-        if any(len(one.values) != expected for one in batch):
+        if (widths != expected).any():
             message = f"an object has other than {expected} values, one a measurement"
             raise WsiError("bad-input", message, subject=str(self._path))
 
@@ -246,23 +271,31 @@ class GeoJSONWriter:
         if len(objects) == 0:
             return
         areas = shapely.area(shapes) * self._transform.um2_per_pixel
-        columns = zip(objects, self._ids(objects), areas.tolist(), _geometries(shapes), strict=True)
+        labels, values = [one.label for one in objects], [one.values for one in objects]
+        self._append(labels, self._ids(objects), shapes, areas, values)
+
+    def _append(
+        self,
+        labels: Sequence[int],
+        ids: Iterable[uuid.UUID],
+        shapes: Shapes,
+        areas_um2: NDArray[np.float64],
+        values: Sequence[Sequence[float]],
+    ) -> None:
+        columns = zip(labels, ids, _geometries(shapes), areas_um2.tolist(), values, strict=True)
         features = [
             f'\n{{"type":"Feature","id":"{id_}","geometry":{geometry},'
-            f"{self._heads[one.label - 1]}{self._measurements(area, one.values)}}}}}}}"
-            for one, id_, area, geometry in columns
+            f"{self._heads[label - 1]}{self._measurements(area, numbers)}}}}}}}"
+            for label, id_, geometry, area, numbers in columns
         ]
         with self._disk_full_named():
-            text = (("," if self.count else "") + ",".join(features)).encode()
-            self._file.write(text)
-            self._digest.update(text)
+            self._file.append((("," if self.count else "") + ",".join(features)).encode())
         self.count += len(features)
-        labels = [one.label for one in objects]
-        per_label = np.bincount(labels, weights=areas, minlength=len(self._names) + 1)
+        per_label = np.bincount(labels, weights=areas_um2, minlength=len(self._names) + 1)
         for name, area in zip(self._names, per_label[1:].tolist(), strict=True):
             self.areas_um2[name] += area
 
-    def _measurements(self, area: float, values: tuple[float, ...]) -> str:
+    def _measurements(self, area: float, values: Sequence[float]) -> str:
         rounded = (round(area, 2), *(round(float(value), 4) for value in values))
         members = zip(self._measured, rounded, strict=True)
         return ",".join(f"{name}{value}" for name, value in members if math.isfinite(value))
@@ -278,32 +311,8 @@ class GeoJSONWriter:
                 name = f"key {one.key} part {part}" if part else f"key {one.key}"
             yield uuid.uuid5(self._namespace, name)
 
-    @contextmanager
-    def _disk_full_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno != ENOSPC:
-                raise
-            message = "no space left while writing the polygons: free some and run again"
-            raise WsiError("disk-full", message, subject=str(self._path)) from error
-
-
-def is_intact(growing: Path, state: Mapping[str, Any]) -> bool:
-    """Return whether a growing file still holds what it held when `GeoJSONWriter.state` said so."""
-    try:
-        with growing.open("rb") as file:
-            return bool(_digest_of(file, state["bytes"]).hexdigest() == state["digest"])
-    except OSError:
-        return False
-
-
-def _digest_of(file: IO[bytes], length: int) -> xxhash.xxh3_64:
-    digest = xxhash.xxh3_64()
-    while length > 0 and (block := file.read(min(length, _BLOCK_BYTES))):
-        digest.update(block)
-        length -= len(block)
-    return digest
+    def _disk_full_named(self) -> AbstractContextManager[None]:
+        return disk_full_named("the polygons", self._path)
 
 
 def _geometries(shapes: Shapes) -> list[str]:

@@ -1,0 +1,127 @@
+"""Outlines of many nuclei in a few flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsi_sampath.outputs.polygons.ragged import offsets_of, take_lists
+from wsi_sampath.outputs.polygons.runs import Ints
+
+Shapes = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Outlines along the sides of pixels, in plane pixels.
+
+    The pixel in row r, column c covers (c, r) to (c + 1, r + 1). A nucleus has one part, or several
+    where its pixels touch by corners only; a part has one shell, counter-clockwise (y taken as
+    pointing up), then its holes, clockwise.
+
+    Attributes
+    ----------
+    points
+        int32 (vertices, 2), x and y; the first of a ring is repeated at its end.
+    rings
+        int64 (rings + 1,) where each ring begins among the points.
+    parts
+        int64 (parts + 1,) where each part begins among the rings.
+    nuclei
+        int64 (n + 1,) where each nucleus begins among the parts.
+    """
+
+    points: NDArray[np.int32]
+    rings: Ints
+    parts: Ints
+    nuclei: Ints
+
+    def __len__(self) -> int:
+        return len(self.nuclei) - 1
+
+    def take(self, chosen: Ints) -> Outlines:
+        """Return the outlines of some nuclei, by index, in the order chosen."""
+        parts = take_lists(self.nuclei, chosen)
+        rings = take_lists(self.parts, parts)
+        return Outlines(
+            self.points[take_lists(self.rings, rings)],
+            offsets_of(np.diff(self.rings)[rings]),
+            offsets_of(np.diff(self.parts)[parts]),
+            offsets_of(np.diff(self.nuclei)[chosen]),
+        )
+
+    def shapes(self) -> Shapes:
+        """Return (n,) shapely geometries: a Polygon each, or a MultiPolygon of several parts."""
+        return as_shapes(self.points.astype(np.float64), self)
+
+    @classmethod
+    def joined(cls, several: Sequence[Outlines]) -> Outlines:
+        """Return the outlines of several batches as one."""
+        if not several:
+            nothing = np.zeros(1, np.int64)
+            return cls(np.zeros((0, 2), np.int32), nothing, nothing, nothing)
+        names = ("rings", "parts", "nuclei")
+        return cls(
+            np.concatenate([one.points for one in several]),
+            *(
+                offsets_of(np.concatenate([np.diff(getattr(one, name)) for one in several]))
+                for name in names
+            ),
+        )
+
+
+def as_shapes(points: NDArray[np.float64], outlines: Outlines) -> Shapes:
+    """Return (n,) shapely geometries with other points in the place of the outlines' own."""
+    parts = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, points, (outlines.rings, outlines.parts)
+    )
+    return grouped(parts, outlines.nuclei)
+
+
+def grouped(parts: Shapes, nuclei: Ints) -> Shapes:
+    """Return one geometry for each nucleus: its only part, or a MultiPolygon.
+
+    Parameters
+    ----------
+    parts
+        (parts,) polygons.
+    nuclei
+        (n + 1,) where each nucleus begins among the parts; none is without.
+    """
+    sizes = np.diff(nuclei)
+    shapes: Shapes = parts[nuclei[:-1]]
+    for index in np.flatnonzero(sizes > 1).tolist():
+        shapes[index] = shapely.MultiPolygon(list(parts[nuclei[index] : nuclei[index + 1]]))
+    return shapes
+
+
+def simplified(outlines: Outlines, tolerance: float) -> Outlines:
+    """Drop vertices, nucleus by nucleus; each outline stays valid, and none vanishes.
+
+    Neighbours do not share their borders exactly any more.
+
+    Parameters
+    ----------
+    outlines
+        Exact.
+    tolerance
+        Largest distance between the old and the new line, in pixels; 0 changes nothing.
+    """
+    if tolerance == 0 or len(outlines) == 0:
+        return outlines
+    exact = outlines.shapes()
+    shapes = shapely.simplify(exact, tolerance, preserve_topology=True)
+    shapes = np.where(shapely.is_valid(shapes) & (shapely.area(shapes) > 0), shapes, exact)
+    parts, nucleus = shapely.get_parts(shapes, return_index=True)
+    _, points, (rings, of_part) = shapely.to_ragged_array(parts)
+    sizes = np.bincount(nucleus, minlength=len(outlines))
+    return Outlines(
+        points.astype(np.int32),
+        rings.astype(np.int64),
+        of_part.astype(np.int64),
+        offsets_of(sizes),
+    )
