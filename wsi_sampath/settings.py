@@ -101,6 +101,7 @@ class Panel(Enum):
     SLIDE = "Result of a slide"
     NETWORK = "Network"
     TISSUE = "Tissue and region"
+    NUCLEI = "Nuclei (patho_sam models)"
     SCORES = "Scores"
     OUTPUT = "Output"
     BATCH = "Batch"

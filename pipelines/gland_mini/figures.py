@@ -14,9 +14,10 @@ from torch import nn
 from pipelines.gland_mini.canvas_run import enlarged
 from pipelines.gland_mini.data import GLAND, Glands
 from pipelines.gland_mini.mosaic import LabelledPicture
+from wsi_sampath.evaluation.intervals import draw_cases
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
-from wsi_sampath.evaluation.scores import draw_cases, overlaps, summarise
+from wsi_sampath.evaluation.scores import overlaps, summarise
 from wsi_sampath.models.parts.retile import with_tile
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.augment import Mask, Rgb, rescaled

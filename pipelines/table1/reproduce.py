@@ -28,12 +28,12 @@ from wsi_sampath.evaluation.scores import summarise
 from wsi_sampath.evaluation.vanilla import evaluate_vanilla
 from wsi_sampath.models.checkpoints import load_checkpoint
 from wsi_sampath.models.parse import spec_from_yaml
-from wsi_sampath.models.parts.specs import PathologySpec, SamSpec, VitSpec
+from wsi_sampath.models.parts.specs import DecoderSpec, PathologySpec, SamSpec, VitSpec
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.importing import load_sam
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.sam_path.spec import DecoderSpec, SamPathSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.loader import PatchReader, label_table
 from wsi_sampath.training.run_folder import read_json, write_json

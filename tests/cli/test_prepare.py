@@ -86,6 +86,19 @@ def test_what_was_done_to_images_and_masks_is_said_with_their_number(run, folder
     assert expected in told.splitlines()
 
 
+def test_nuclei(run, folders, tmp_path):
+    words = ("nuclei", *folders[:2], "--instances", tmp_path / "masks", "--out", tmp_path / "out")
+    code, _, told = run(*words)
+    assert code == 2
+    assert "its nuclei are not told apart" in told.splitlines()[-1]
+    for path in (tmp_path / "masks").iterdir():
+        Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(path)
+    code, said, told = run(*words, "--case", "^(p.)", "--mpp", "0.25")
+    assert (code, told) == (0, "out: 10 of 10\n")
+    assert said.endswith("6 train, 2 validation, 2 test; classes: nucleus\n")
+    assert "wsi-train" in run(*words)[2]
+
+
 def test_crag_and_bcss(run, tmp_path):
     for split in ("train", "valid"):
         for kind in ("Images", "Annotation"):
@@ -120,6 +133,7 @@ def test_crag_and_bcss(run, tmp_path):
             "no: bad-input: there is no",
         ),
         (("patches", "--out", "x"), "--images"),
+        (("nuclei", "--images", ".", "--out", "x"), "--instances"),
         (("patches", "--images", ".", "--images", ".", "--masks", ".", "--out", "x"), "as many"),
         (("crag", ".", "--out", "x"), "is this the folder of CRAG"),
         (("crag", ".", "--out", "x", "--folds", "1"), "--folds"),

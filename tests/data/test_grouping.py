@@ -138,7 +138,7 @@ def test_bad_tables_are_explained(tmp_path, text, words):
 
 def test_unknown_names_list_the_known():
     assert {"bcss", "crag", "glands", "rings"} <= set(known_groupings())
-    with pytest.raises(UsageError, match="known by name: bcss, crag"):
+    with pytest.raises(UsageError, match="known by name: bcss, consep, crag"):
         read_grouping("nonsense")
 
 

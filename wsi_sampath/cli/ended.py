@@ -127,7 +127,6 @@ def _result_lines(job: Job, result: Finished, *, in_batch: bool) -> list[str]:
         return [f"{job.slide.name}: done (complete already, nothing to do): {result.zarr}"]
     tiles, seconds, mpp = run["tiles"], run["seconds"], run["mpp"]
     again = " (complete already, nothing to do)" if result.reused else ""
-    areas = ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     lines = [
         f"{job.slide.name}: done{again}",
@@ -135,7 +134,7 @@ def _result_lines(job: Job, result: Finished, *, in_batch: bool) -> list[str]:
         f"maps at {mpp['output'][0]:.4g} um/px",
         f"  tiles: {tiles['analysed']} analysed, {tiles['skipped']} without tissue, "
         f"{tiles['failed']} failed",
-        f"  area: {areas}",
+        _found(run),
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
         f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}",
         f"  {_decoding(run)}; seconds: {stages}",
@@ -143,9 +142,23 @@ def _result_lines(job: Job, result: Finished, *, in_batch: bool) -> list[str]:
     ]
     if result.geojson is not None:
         lines.append(f"  {result.geojson} ({plural(run['polygons'], 'polygon')})")
+    if result.nuclei is not None:
+        lines.append(f"  {result.nuclei}")
     if result.report is not None:
         lines.append(f"  {result.report}")
     return lines
+
+
+def _found(run: dict[str, Any]) -> str:
+    if "nuclei" not in run:
+        areas = ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
+        return f"  area: {areas}"
+    density, seconds = run["nuclei_per_mm2"], run["seconds"]["total"]
+    counts = ", ".join(
+        f"{name} {n:,} ({density[name]:.0f}/mm2)" for name, n in run["nuclei"].items()
+    )
+    per_second = sum(run["nuclei"].values()) / seconds if seconds else 0.0
+    return f"  nuclei: {counts}; {per_second:.0f} nuclei/s"
 
 
 def _decoding(run: dict[str, Any]) -> str:

@@ -20,6 +20,18 @@ from wsi_sampath.shown import plural
 
 app = new_app()
 
+_NUCLEUS_SCORES = {
+    "f1_50": "F1 at IoU 0.5",
+    "precision": "precision",
+    "recall": "recall",
+    "mean_iou": "mean IoU of matches",
+    "aji": "aggregated Jaccard (AJI)",
+    "pq": "panoptic quality (PQ)",
+    "msa": "mSA, IoU 0.50 to 0.95",
+    "sa50": "SA at IoU 0.50",
+    "sa75": "SA at IoU 0.75",
+}
+
 
 @app.command(cls=Command)
 @with_options(settings=PatchScoring)
@@ -63,7 +75,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a model on labelled patches, or a result: one confusion matrix, Dice, IoU."""
+    """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei."""
     _check_json(json_file)
     renamed = [_renaming(pair) for pair in same or []]
     if annotations is not None:
@@ -154,6 +166,9 @@ def _print(scores: dict[str, Any]) -> None:
     from wsi_sampath.evaluation.scores import is_of_paper
 
     print(_heading(scores))
+    if "instances" in scores:
+        _print_nuclei(scores)
+        return
     macro, micro, image = scores["macro"], scores["micro"], scores["per_image"]
     rows = [*scores["per_class"].items(), ("macro", macro)]
     for name, score in [*rows, *([("mean over images", image)] if "patches" in scores else [])]:
@@ -163,6 +178,18 @@ def _print(scores: dict[str, Any]) -> None:
     for name in ("Dice", "IOU_Jaccard") if is_of_paper(scores["per_class"]) else ():
         paper = scores["paper"][name]
         print(f"  {'paper ' + name:17} {paper['value']:9.4f}  ({paper['is']})", flush=True)
+
+
+def _print_nuclei(scores: dict[str, Any]) -> None:
+    found = scores["instances"]
+    print(f"  {plural(found['true'], 'nucleus', 'nuclei')} labelled, {found['found']} found")
+    for name, words in _NUCLEUS_SCORES.items():
+        print(f"  {words:28} {_with_ci(found, name)}")
+    classes = scores["instance_classes"]
+    if classes is not None:
+        for name, score in classes["per_class"].items():
+            print(f"  {name:16} F1 {_with_ci(score, 'f1_50')}  PQ {_with_ci(score, 'pq')}")
+        print(f"  {'mPQ':28} {_with_ci(classes, 'mpq')}", flush=True)
 
 
 def _heading(scores: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wsi_sampath.data.grouping import Grouping
     from wsi_sampath.data.patch_plan import ImageFormat, PatchPlan
 
-app = new_app("Turn data sets into labelled patches: patches, slide, bcss, crag.")
+app = new_app("Turn data sets into labelled patches: patches, nuclei, slide, bcss, crag.")
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for img, mask and patches.csv.")]
 Classes = Annotated[
@@ -33,6 +33,13 @@ TestCases = Annotated[
 Test = Annotated[float, typer.Option(help="Share of the test split, if it is drawn.")]
 Folds = Annotated[int, typer.Option(help="Parts of what is not test; one is for validation.")]
 Seed = Annotated[int, typer.Option(help="Seed for drawing the folds.")]
+MaskSuffix = Annotated[
+    str, typer.Option(help="What names of masks have at their end, such as _anno (GlaS).")
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(help="um per pixel of the images, noted for wsi-train and wsi-evaluate."),
+]
 ImageSuffix = Annotated[str, typer.Option("--image-format", help="png, or the smaller jpg.")]
 
 _NO_MPP = (
@@ -49,18 +56,13 @@ def patches(
     masks: Annotated[list[Path], typer.Option(help="Folder of masks of the same names.")],
     out: Out,
     classes: Classes = None,
-    mask_suffix: Annotated[
-        str, typer.Option(help="What names of masks have at their end, such as _anno (GlaS).")
-    ] = "",
+    mask_suffix: MaskSuffix = "",
     case: Case = "",
     test_cases: TestCases = "",
     test: Test = 0.2,
     folds: Folds = 5,
     seed: Seed = 0,
-    mpp: Annotated[
-        float | None,
-        typer.Option(help="um per pixel of the images, noted for wsi-train and wsi-evaluate."),
-    ] = None,
+    mpp: Mpp = None,
 ) -> None:
     """Folders of images and masks; black-and-white masks become other and gland, and say so."""
     from wsi_sampath.data.prepare import plan_patches
@@ -80,10 +82,49 @@ def patches(
     )
     for note in plan.notes:
         _note(note)
-    if mpp is None:
-        _warn(_NO_MPP)
-    if not case:
-        _warn("without --case every image is a patient of its own, which flatters all scores")
+    _warn_of(mpp, case)
+    _write(plan, test_cases=test_cases)
+
+
+@app.command(cls=Command)
+def nuclei(
+    images: Annotated[
+        list[Path], typer.Option(help="Folder of images; may be repeated, each with --instances.")
+    ],
+    instances: Annotated[
+        list[Path],
+        typer.Option(help="Folder of instance labels: 16-bit PNG or TIFF, .npy, CoNSeP's .mat."),
+    ],
+    out: Out,
+    types: Annotated[
+        list[Path] | None, typer.Option(help="Folder of the nuclei's types, with --classes.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="What numbers of types mean: a YAML file, or pannuke, consep."),
+    ] = None,
+    mask_suffix: MaskSuffix = "",
+    case: Case = "",
+    test_cases: TestCases = "",
+    test: Test = 0.2,
+    folds: Folds = 5,
+    seed: Seed = 0,
+    mpp: Mpp = None,
+) -> None:
+    """Images with labelled nuclei: folders of files, or PanNuke's images.npy and masks.npy."""
+    from wsi_sampath.data.nuclei import Split, plan_nuclei
+
+    plan = plan_nuclei(
+        images,
+        instances,
+        out,
+        types=types or [],
+        grouping=_grouping(classes),
+        mask_suffix=mask_suffix,
+        split=Split(case, test_cases, test, folds, seed),
+        mpp=mpp,
+    )
+    _warn_of(mpp, case)
     _write(plan, test_cases=test_cases)
 
 
@@ -198,6 +239,13 @@ def crag(
     from wsi_sampath.data.crag import plan_crag
 
     _write(plan_crag(root, out, grouping=_grouping(classes), folds=_at_least_two(folds), seed=seed))
+
+
+def _warn_of(mpp: float | None, case: str) -> None:
+    if mpp is None:
+        _warn(_NO_MPP)
+    if not case:
+        _warn("without --case every image is a patient of its own, which flatters all scores")
 
 
 def _grouping(classes: str | None) -> Grouping | None:

@@ -15,6 +15,7 @@ from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
@@ -57,7 +58,9 @@ class Request(Frozen):
 
 
 @app.command(cls=Command)
-@with_options(settings=SegmentSettings, options=BatchOptions, request=Request)
+@with_options(
+    settings=SegmentSettings, nuclei=NucleusSettings, options=BatchOptions, request=Request
+)
 def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Slides, folders, or .txt/.csv lists.")
@@ -72,6 +75,7 @@ def segment(
         ),
     ],
     settings: SegmentSettings,
+    nuclei: NucleusSettings,
     options: BatchOptions,
     request: Request,
 ) -> None:
@@ -81,6 +85,7 @@ def segment(
 
     if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
+    settings = settings.model_copy(update={"nuclei": nuclei})
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)

@@ -17,7 +17,7 @@ from wsi_sampath.data.class_tables import read_table
 from wsi_sampath.data.folds import draw_folds
 from wsi_sampath.data.pairing import check_name
 from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
-from wsi_sampath.data.patches import Patch, several
+from wsi_sampath.data.patches import MASKS, Patch, several
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
@@ -212,7 +212,7 @@ def plan_slides(
 def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> LabelledImage:
     def cut() -> Iterator[Piece]:
         for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
-            yield Piece(patch.img_id, rgb, labels)
+            yield Piece(patch.img_id, rgb, {MASKS: labels})
 
     return LabelledImage(slide.image, slide.annotations, patches, cut)
 

@@ -22,7 +22,7 @@ from wsi_sampath.data.folds import case_folds
 from wsi_sampath.data.grouping import Grouping, read_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
 from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
-from wsi_sampath.data.patches import TEST_FOLD, Patch
+from wsi_sampath.data.patches import MASKS, TEST_FOLD, Patch
 from wsi_sampath.data.prepare import labelled_pixels
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.pictures import picture_size, read_picture
@@ -206,7 +206,7 @@ def _source(
         )
         for patch, (y, x) in tiles.items():
             box = np.s_[y : y + SIDE_PX, x : x + SIDE_PX]
-            yield Piece(patch.img_id, rgb[box], labels[box], notes=notes)
+            yield Piece(patch.img_id, rgb[box], {MASKS: labels[box]}, notes=notes)
 
     return LabelledImage(image, mask, tuple(tiles), cut)
 

@@ -23,9 +23,25 @@ _UNREAD_SUFFIXES = (
 
 
 def pair_up(
-    images: Sequence[Path], masks: Sequence[Path], mask_suffix: str = ""
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    mask_suffix: str = "",
+    *,
+    kinds: Sequence[str] = SOURCE_SUFFIXES,
+    what: str = "mask",
 ) -> dict[str, tuple[Path, Path]]:
     """Return image and mask by id: the name with the folders below (and, for several, above) it.
+
+    Parameters
+    ----------
+    images, masks
+        Folders; the first of `images` belongs to the first of `masks`.
+    mask_suffix
+        What the names of masks append to those of images.
+    kinds
+        Suffixes of the files that are masks.
+    what
+        What messages call a mask.
 
     Raises
     ------
@@ -40,8 +56,8 @@ def pair_up(
     _check_apart(images)
     pairs: dict[str, tuple[Path, Path]] = {}
     for prefix, image_folder, mask_folder in zip(_prefixes(images), images, masks, strict=True):
-        pictures, found = _read_folders(image_folder, mask_folder, mask_suffix)
-        _check_pairs(image_folder, pictures, found)
+        pictures, found = _read_folders(image_folder, mask_folder, mask_suffix, kinds)
+        _check_pairs(image_folder, pictures, found, what)
         here = {prefix + name: (pictures[name], found[name]) for name in sorted(pictures)}
         twice = sorted(pairs.keys() & here.keys())
         if twice:
@@ -79,9 +95,9 @@ def check_name(path: Path) -> None:
 
 
 def _read_folders(
-    images: Path, masks: Path, mask_suffix: str
+    images: Path, masks: Path, mask_suffix: str, kinds: Sequence[str]
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    pictures, found = _by_name(images, ""), _by_name(masks, mask_suffix)
+    pictures, found = _by_name(images, "", SOURCE_SUFFIXES), _by_name(masks, mask_suffix, kinds)
     if images.resolve() != masks.resolve():
         return pictures, found
     if not mask_suffix:
@@ -97,8 +113,8 @@ def _check_apart(folders: Sequence[Path]) -> None:
             raise UsageError(message, subject=str(folder))
 
 
-def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
-    files = _files(folder, SOURCE_SUFFIXES)
+def _by_name(folder: Path, suffix: str, kinds: Sequence[str]) -> dict[str, Path]:
+    files = _files(folder, kinds)
     _check_unread(folder, files)
     found: dict[str, Path] = {}
     for path in files:
@@ -135,14 +151,14 @@ def _check_unread(folder: Path, read: Collection[Path]) -> None:
         raise WsiError("bad-input", message, subject=str(folder))
 
 
-def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
+def _check_pairs(folder: Path, images: dict[str, Path], masks: dict[str, Path], what: str) -> None:
     alone = sorted(images.keys() - masks.keys())
     if alone:
-        message = f"no mask for {several([images[name].name for name in alone])}"
+        message = f"no {what} for {several([images[name].name for name in alone])}"
         raise WsiError("bad-input", message, subject=str(folder))
     spare = sorted(masks.keys() - images.keys())
     if spare:
-        message = f"no image for mask {several([masks[name].name for name in spare])}"
+        message = f"no image for {what} {several([masks[name].name for name in spare])}"
         raise WsiError("bad-input", message, subject=str(folder))
     if not images:
         kinds = ", ".join(SOURCE_SUFFIXES)

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.classes import ClassSpec
-from wsi_sampath.data.patches import Patch
+from wsi_sampath.data.patches import MASKS, Patch
 
 ImageFormat = Literal["png", "jpg"]
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One patch: `rgb` (height, width, 3) and `labels` (height, width), both uint8.
+    """One patch: `rgb`, uint8 (height, width, 3), and its labels (height, width) by their folder.
 
     `encoded` is the image's file where it can be copied unchanged; `notes` are what the user should
     know about how image and mask were read.
@@ -26,19 +27,25 @@ class Piece:
 
     img_id: str
     rgb: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    labels: Mapping[str, Labels]
     encoded: Path | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image with its mask, and the patches that are cut from them."""
+    """One image with its mask (and what else its labels come from), and the patches cut of them."""
 
     image: Path
     mask: Path
     patches: tuple[Patch, ...]
     cut: Callable[[], Iterator[Piece]]
+    more: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read."""
+        return (self.image, self.mask, *self.more)
 
 
 class Classes(Protocol):
@@ -59,7 +66,8 @@ class PatchPlan:
     """Everything that a folder of patches will hold, fixed before the first pixel is read.
 
     `options` are further numbers, or None for the default, that decide the content of the files;
-    `notes` are what the user should know in advance.
+    `notes` are what the user should know in advance; `layers` are the folders of labels, the one
+    with the classes last.
     """
 
     out: Path
@@ -69,6 +77,7 @@ class PatchPlan:
     image_format: ImageFormat = "png"
     options: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = (MASKS,)
 
     @property
     def patches(self) -> list[Patch]:
@@ -77,8 +86,10 @@ class PatchPlan:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the content of the files besides their sources, for resuming."""
+        layers = {} if self.layers == (MASKS,) else {"layers": list(self.layers)}
         return {
             "grouping": self.grouping.model_dump(mode="json"),
             "format": self.image_format,
+            **layers,
             **self.options,
         }

@@ -3,6 +3,9 @@
 A folder with ``img/ID.png`` or ``img/ID.jpg``, ``mask/ID.png`` (uint8, 0 = ignored, 1..k the
 classes), ``classes.yaml`` (the classes in the order of the labels) and ``patches.csv`` with the
 columns ``img_id,fold,case``; fold -1 is the test split, 0 validation, above 0 training.
+
+Instead of masks, or beside them, nuclei: ``inst/ID.png`` (uint16, 0 = background, every nucleus a
+number of its own) and perhaps ``type/ID.png`` (uint8, 1..k the class of the nucleus, 0 = unknown).
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 TEST_FOLD, VALIDATION_FOLD = -1, 0
 IMAGE_SUFFIXES = (".png", ".jpg")
+MASKS, INSTANCES, TYPES = "mask", "inst", "type"
+"""The folders of labels."""
 _COLUMNS = ("img_id", "fold", "case")
 _NAMED = 3
 """How many faults one line of an error names at most."""
@@ -67,6 +72,26 @@ class ClassList(Frozen):
 
 
 @dataclass(frozen=True)
+class Nuclei:
+    """An image with its nuclei.
+
+    Attributes
+    ----------
+    image
+        uint8 (height, width, 3), RGB.
+    instances
+        uint16 (height, width): 0 background, every nucleus a number of its own.
+    types
+        uint8 (height, width): the class of the nucleus, 1..k, or 0 where unknown; 0 outside of
+        nuclei. None where the folder has no classes of nuclei.
+    """
+
+    image: NDArray[np.uint8]
+    instances: NDArray[np.uint16]
+    types: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
 class PatchSet:
     """A folder of labelled patches.
 
@@ -80,12 +105,15 @@ class PatchSet:
         Microns per pixel of the images, or None where unknown.
     patches
         All of them, in the order of the table.
+    layers
+        Which labels there are: of ``mask``, ``inst`` and ``type``.
     """
 
     root: Path
     classes: tuple[ClassSpec, ...]
     mpp: float | None
     patches: tuple[Patch, ...]
+    layers: tuple[str, ...] = (MASKS,)
 
     def split(self, name: Split) -> tuple[Patch, ...]:
         """Return the patches of one split."""
@@ -107,7 +135,16 @@ class PatchSet:
 
     def mask_path(self, img_id: str) -> Path:
         """Return the path of a mask, whether it exists or not."""
-        return self.root / "mask" / f"{img_id}.png"
+        return self.label_path(MASKS, img_id)
+
+    def label_path(self, layer: str, img_id: str) -> Path:
+        """Return the path of one kind of labels, whether it exists or not."""
+        return self.root / layer / f"{img_id}.png"
+
+    @property
+    def has_nuclei(self) -> bool:
+        """Whether nuclei are told apart, so that `read_nuclei` reads them."""
+        return INSTANCES in self.layers
 
     def read(self, patch: Patch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return image and mask.
@@ -125,15 +162,41 @@ class PatchSet:
             ``bad-input`` if a file is missing or unreadable, if the sizes differ, or if a label
             does not stand for a class.
         """
+        if MASKS not in self.layers:
+            raise _bad(self.root, "has nuclei (inst), but no classes of pixels (mask)")
         image = read_rgb(self.image_path(patch.img_id))
-        mask = _read_labels(self.mask_path(patch.img_id))
-        subject = str(self.mask_path(patch.img_id))
-        if mask.shape != image.shape[:2]:
-            raise WsiError("bad-input", _sizes(image.shape, mask.shape), subject=subject)
-        if int(mask.max(initial=0)) > len(self.classes):
-            message = f"holds label {mask.max()}, but classes.yaml has {len(self.classes)} classes"
-            raise WsiError("bad-input", message, subject=subject)
-        return image, mask
+        return image, self._labels(MASKS, patch, image)
+
+    def read_nuclei(self, patch: Patch) -> Nuclei:
+        """Return an image with its nuclei.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` as `read`, and where the folder has no nuclei.
+        """
+        if not self.has_nuclei:
+            message = "has classes of pixels (mask), but nuclei are not told apart (inst)"
+            raise _bad(self.root, message)
+        image = read_rgb(self.image_path(patch.img_id))
+        path = self.label_path(INSTANCES, patch.img_id)
+        instances = _read_numbers(path, np.dtype(np.uint16)).astype(np.uint16)
+        _check_size(image, instances, path)
+        if TYPES not in self.layers:
+            return Nuclei(image, instances, None)
+        types = self._labels(TYPES, patch, image)
+        return Nuclei(image, instances, np.where(instances > 0, types, 0).astype(np.uint8))
+
+    def _labels(self, layer: str, patch: Patch, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        path = self.label_path(layer, patch.img_id)
+        labels = _read_numbers(path, np.dtype(np.uint8)).astype(np.uint8)
+        _check_size(image, labels, path)
+        if int(labels.max(initial=0)) > len(self.classes):
+            message = (
+                f"holds label {labels.max()}, but classes.yaml has {len(self.classes)} classes"
+            )
+            raise _bad(path, message)
+        return labels
 
 
 def open_patches(root: str | Path) -> PatchSet:
@@ -146,11 +209,13 @@ def open_patches(root: str | Path) -> PatchSet:
     """
     root = Path(root)
     listed = _read_classes(root / "classes.yaml")
-    found = PatchSet(root, listed.classes, listed.mpp, tuple(_read_table(root / "patches.csv")))
+    table = tuple(_read_table(root / "patches.csv"))
+    found = PatchSet(root, listed.classes, listed.mpp, table, _layers(root))
     missing = [
-        f"mask/{patch.img_id}.png"
+        f"{layer}/{patch.img_id}.png"
         for patch in found.patches
-        if found.image_path(patch.img_id) and not found.mask_path(patch.img_id).is_file()
+        for layer in found.layers
+        if found.image_path(patch.img_id) and not found.label_path(layer, patch.img_id).is_file()
     ]
     if missing:
         raise _bad(root, f"{several(missing)} of patches.csv missing")
@@ -166,7 +231,10 @@ def check_patches(patches: PatchSet) -> Iterator[Patch]:
         At the first bad one, as `PatchSet.read` does.
     """
     for patch in patches.patches:
-        patches.read(patch)
+        if MASKS in patches.layers:
+            patches.read(patch)
+        if patches.has_nuclei:
+            patches.read_nuclei(patch)
         yield patch
 
 
@@ -249,20 +317,28 @@ def _row(row: dict[str, str | None], path: Path, line: int) -> Patch:
     return patch
 
 
-def _read_labels(path: Path) -> NDArray[np.uint8]:
+def _layers(root: Path) -> tuple[str, ...]:
+    """Return which folders of labels there are; masks are missed where there is none at all."""
+    found = tuple(name for name in (MASKS, INSTANCES, TYPES) if (root / name).is_dir())
+    return found if MASKS in found or INSTANCES in found else (MASKS,)
+
+
+def _read_numbers(path: Path, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
     picture = read_picture(path)
     labels = picture.pixels
     if picture.lossy:
-        message = "is compressed with losses, which change labels; save it as PNG"
-        raise WsiError("bad-input", message, subject=str(path))
-    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise _bad(path, "is compressed with losses, which change labels; save it as PNG")
+    # 8 bits are enough for the nuclei of a small patch.
+    if labels.ndim != 2 or labels.dtype not in (dtype, np.uint8):
         found = f"{labels.dtype} with {labels.ndim} axes"
-        raise WsiError("bad-input", f"is {found}, not one uint8 label per pixel", subject=str(path))
+        raise _bad(path, f"is {found}, not one {dtype} label per pixel")
     return labels
 
 
-def _sizes(image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    return f"mask is {mask[1]} x {mask[0]} px, its image {image[1]} x {image[0]} px"
+def _check_size(image: NDArray[np.uint8], labels: NDArray[np.generic], path: Path) -> None:
+    if labels.shape != image.shape[:2]:
+        sizes = [f"{pixels.shape[1]} x {pixels.shape[0]} px" for pixels in (labels, image)]
+        raise _bad(path, f"{path.parent.name} is {sizes[0]}, its image {sizes[1]}")
 
 
 def _bad(path: Path, message: str) -> WsiError:

@@ -18,9 +18,11 @@ from PIL import Image
 from wsi_sampath.data.folds import draw_folds, find_case
 from wsi_sampath.data.grouping import Grouping, guess_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
-from wsi_sampath.data.patch_plan import LabelledImage, PatchPlan, Piece
+from wsi_sampath.data.patch_plan import LabelledImage, Labels, PatchPlan, Piece
 from wsi_sampath.data.patches import (
     IMAGE_SUFFIXES,
+    INSTANCES,
+    MASKS,
     Patch,
     several,
     write_atomically,
@@ -57,7 +59,7 @@ def prepare(plan: PatchPlan, tell: Tell = lambda _image, _note: None) -> Iterato
     with _writing(plan.out):
         _begin(plan)
     for source in plan.sources:
-        if not _is_done(plan.out, source):
+        if not _is_done(plan, source):
             for piece in source.cut():
                 _write(plan, piece)
                 for note in piece.notes:
@@ -111,8 +113,7 @@ def plan_patches(
     """
     if len(images) != len(masks):
         raise UsageError("give as many --masks as --images: one belongs to the other")
-    if mpp is not None and not 0 < mpp < math.inf:
-        raise UsageError(f"--mpp {mpp} must be a number above 0")
+    check_mpp(mpp)
     check_out(out, [*images, *masks])
     pairs = pair_up(images, masks, mask_suffix)
     case_of = {img_id: find_case(case, img_id) for img_id in pairs}
@@ -134,7 +135,8 @@ def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> Labelled
     def cut() -> Iterator[Piece]:
         picture, painted = read_picture(image), read_mask(mask)
         rgb, labels, notes = labelled_pixels(picture, painted, grouping, image, mask)
-        yield Piece(patch.img_id, rgb, labels, image if _passes_on(picture, image) else None, notes)
+        encoded = image if passes_on(picture, image) else None
+        yield Piece(patch.img_id, rgb, {MASKS: labels}, encoded, notes)
 
     return LabelledImage(image, mask, (patch,), cut)
 
@@ -151,8 +153,8 @@ def labelled_pixels(
     """
     rgb, seen = rgb_of(picture, subject=str(image))
     labels = grouping.labels(painted, subject=str(mask))
-    turned = _turned(picture, painted)
-    _check_sizes(rgb, labels, mask, turned)
+    turned = turned_notes(picture.turned, painted.turned)
+    check_sizes(rgb, labels, mask, turned)
     return rgb, labels, (*turned, *seen, *grouping.notes(painted))
 
 
@@ -162,31 +164,38 @@ def unseen_classes(plan: PatchPlan) -> list[str]:
     for patch in plan.patches:
         if not unseen:
             break
-        labels = read_picture(plan.out / "mask" / f"{patch.img_id}.png").pixels
+        labels = read_picture(plan.out / plan.layers[-1] / f"{patch.img_id}.png").pixels
         unseen = {label: name for label, name in unseen.items() if not (labels == label).any()}
     return list(unseen.values())
 
 
-def _turned(picture: Picture, painted: Mask) -> tuple[str, ...]:
+def check_mpp(mpp: float | None) -> None:
+    """Refuse a pixel size that cannot be one."""
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UsageError(f"--mpp {mpp} must be a number above 0")
+
+
+def turned_notes(image: bool, mask: bool) -> tuple[str, ...]:
     """Return what was turned upright: a mask without a tag was drawn on the upright image."""
-    if picture.turned and painted.turned:
+    if image and mask:
         return ("turned upright, as the orientation tags of image and mask say",)
-    if picture.turned:
+    if image:
         return (
             "turned upright, as its orientation tag says; its mask has none and is taken as drawn "
             "on the upright image",
         )
-    if painted.turned:
+    if mask:
         return ("mask turned upright, as its orientation tag says; the image has none",)
     return ()
 
 
-def _passes_on(picture: Picture, image: Path) -> bool:
+def passes_on(picture: Picture, image: Path) -> bool:
+    """Return whether the file of an image can be copied unchanged."""
     return picture.plain and image.suffix.lower() in (".png", ".jpg", ".jpeg")
 
 
-def _check_sizes(
-    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], mask: Path, turned: Sequence[str]
+def check_sizes(
+    rgb: NDArray[np.uint8], labels: NDArray[Any], mask: Path, turned: Sequence[str]
 ) -> None:
     """Refuse a mask whose size differs from its image's."""
     if rgb.shape[:2] != labels.shape:
@@ -200,21 +209,26 @@ def _check_plan(plan: PatchPlan) -> None:
     twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
         raise UsageError(f"{twice} patches would share their names", subject=str(plan.out))
-    own = [(plan.out / name).resolve() for name in ("img", "mask")]
-    for path in (path for source in plan.sources for path in (source.image, source.mask)):
+    own = [(plan.out / name).resolve() for name in ("img", *plan.layers)]
+    for path in {path for source in plan.sources for path in source.files}:
         if any(path.resolve().is_relative_to(folder) for folder in own):
-            message = f"its img and mask hold the sources ({path}) themselves; take another folder"
+            message = (
+                f"its img and {plan.layers[0]} hold the sources ({path}) themselves; take another "
+                "folder"
+            )
             raise UsageError(message, subject=str(plan.out))
 
 
 def _begin(plan: PatchPlan) -> None:
     begun = plan.out / _BEGUN
     settings, known_sources = _read_begun(begun)
-    finished = {path.stem for path in (plan.out / "mask").glob("*.png")}
+    finished = {
+        path.stem for layer in (MASKS, INSTANCES) for path in (plan.out / layer).glob("*.png")
+    }
     if finished and settings != plan.settings():
         message = "was begun with other classes, image format or tiles; take another folder"
         raise UsageError(message, subject=str(plan.out))
-    for name in ("img", "mask"):
+    for name in ("img", *plan.layers):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
     stray = sorted(finished - {patch.img_id for patch in plan.patches})
     if stray:
@@ -227,7 +241,7 @@ def _begin(plan: PatchPlan) -> None:
         first = source.patches[0].img_id
         if known_sources.get(first) != sources[first]:
             for patch in source.patches:
-                (plan.out / "mask" / f"{patch.img_id}.png").unlink(missing_ok=True)
+                (plan.out / plan.layers[0] / f"{patch.img_id}.png").unlink(missing_ok=True)
     state = {"settings": plan.settings(), "sources": sources}
     write_atomically(begun, json.dumps(state, sort_keys=True).encode())
 
@@ -244,16 +258,17 @@ def _read_begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _identity(source: LabelledImage) -> list[list[str | int]]:
     """Return what changes when an image or mask is replaced."""
     return [
-        [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
-        for path in (source.image, source.mask)
+        [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in source.files
     ]
 
 
-def _is_done(out: Path, source: LabelledImage) -> bool:
-    """Return whether image and mask of every patch exist and are not empty."""
+def _is_done(plan: PatchPlan, source: LabelledImage) -> bool:
+    """Return whether image and labels of every patch exist and are not empty."""
     return all(
-        _has_content(out / "mask" / f"{patch.img_id}.png")
-        and any(_has_content(out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES)
+        all(_has_content(plan.out / layer / f"{patch.img_id}.png") for layer in plan.layers)
+        and any(
+            _has_content(plan.out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES
+        )
         for patch in source.patches
     )
 
@@ -273,8 +288,9 @@ def _write(plan: PatchPlan, piece: Piece) -> None:
             if other != image.suffix:
                 image.with_name(f"{piece.img_id}{other}").unlink(missing_ok=True)
         write_atomically(image, content)
-        mask = _encode(piece.labels, "png")
-        write_atomically(plan.out / "mask" / f"{piece.img_id}.png", mask)
+        for layer in plan.layers:
+            labels = _encode(piece.labels[layer], "png")
+            write_atomically(plan.out / layer / f"{piece.img_id}.png", labels)
 
 
 @contextmanager
@@ -287,7 +303,7 @@ def _writing(out: Path) -> Iterator[None]:
         raise WsiError("disk-full" if full else "bad-input", message, subject=str(out)) from error
 
 
-def _encode(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+def _encode(pixels: Labels, suffix: str) -> bytes:
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     if suffix == "jpg":

@@ -12,9 +12,12 @@ from wsi_sampath.data.patches import SPLITS, Patch, PatchSet, open_patches
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.class_names import Matched, Pairs, match
 from wsi_sampath.evaluation.metrics import Counts, confusion
+from wsi_sampath.evaluation.nuclei import score_nuclei
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
 from wsi_sampath.evaluation.scores import summarise
 from wsi_sampath.evaluation.settings import PatchScoring
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.progress import counted
 
@@ -34,7 +37,7 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
     Returns
     -------
     dict
-        Scores (see `summarise`) and where they come from.
+        Scores (see `summarise`, or `score_nuclei` of a PathoSAM) and where they come from.
 
     Raises
     ------
@@ -48,46 +51,49 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
         weights=settings.weights,
         allow_random_weights=settings.allow_random_weights,
     )
-    for warning in loaded.warnings:
+    score = score_nuclei if isinstance(loaded.spec, PathoSamSpec) else _score_pixels
+    scores = score(opened, chosen, loaded, settings, renamed)
+    warnings = [*loaded.warnings, *scores.pop("warnings")]
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    ours, theirs = ([spec.name for spec in part] for part in (loaded.spec.classes, opened.classes))
+    return {
+        "data": data.resolve().name,
+        "split": settings.split,
+        "model": loaded.source,
+        "weights_sha256": loaded.weights_sha256,
+        "warnings": warnings,
+        "patches": len(chosen),
+        "cases": len({patch.case for patch in chosen}),
+        **scores,
+    }
+
+
+def _score_pixels(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    model: LoadedModel,
+    settings: PatchScoring,
+    renamed: Pairs,
+) -> dict[str, Any]:
+    # Of data without classes of pixels this says so, before their names are compared.
+    opened.read(chosen[0])
+    ours, theirs = ([spec.name for spec in part] for part in (model.spec.classes, opened.classes))
     matched = match(ours, theirs, renamed, str(opened.root))
     predictor = PatchPredictor(
-        loaded,
+        model,
         mpp=settings.mpp or opened.mpp,
         stretch=settings.stretch,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,
     )
-    return {
-        "data": data.resolve().name,
-        "split": settings.split,
-        "model": loaded.source,
-        "weights_sha256": loaded.weights_sha256,
-        "warnings": list(loaded.warnings),
-        **_scores(
-            *(opened, chosen, predictor, matched), draws=settings.bootstrap, seed=settings.seed
-        ),
-    }
-
-
-def _scores(
-    opened: PatchSet,
-    chosen: Sequence[Patch],
-    predictor: PatchPredictor,
-    matched: Matched,
-    *,
-    draws: int,
-    seed: int,
-) -> dict[str, Any]:
     hows: set[str] = set()
     counts = list(_count(opened, chosen, predictor, matched, hows))
     cases = [patch.case for patch in chosen]
+    draws, seed = settings.bootstrap, settings.seed
     return {
-        "patches": len(chosen),
-        "cases": len(set(cases)),
         "scale": sorted(hows),
+        "warnings": [],
         **summarise(counts, cases, matched.names, draws=draws, seed=seed),
     }
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.data.grouping import read_grouping
+from wsi_sampath.evaluation.intervals import LEVEL, Draws, bounds, mean_of_known, plain, plain_pair
 from wsi_sampath.evaluation.metrics import Counts, class_scores, paper_scores_of
 
-LEVEL = 0.95
 _BACKGROUND = "background"
 _WHAT_PAPER_SCORES_ARE = {
     "Dice": "share of right pixels (pixel accuracy), all classes alike",
@@ -72,9 +72,8 @@ def summarise(
     """
     stacked = np.stack([*counts])
     total = stacked.sum(axis=0)
-    unique, index = np.unique(np.asarray(cases), return_inverse=True)
-    often = draw_cases(len(unique), draws, seed)
-    intervals = None if often is None else _intervals(stacked, index, often)
+    drawn = Draws.of(cases, draws, seed)
+    intervals = None if drawn is None else _intervals(stacked, drawn)
     return {
         "per_class": _per_class(total, names, intervals),
         "macro": _macro(total, intervals),
@@ -128,53 +127,16 @@ def is_of_paper(names: Iterable[str]) -> bool:
 Intervals = dict[str, NDArray[np.float64]]
 
 
-def draw_cases(cases: int, draws: int, seed: int) -> Counts | None:
-    """Return (draws, cases), how often each case is drawn; None where there are too few."""
-    if cases < 2 or draws < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    often: Counts = rng.multinomial(cases, np.full(cases, 1 / cases), size=draws)
-    return often
-
-
-def _intervals(stacked: Counts, index: NDArray[np.intp], often: Counts) -> Intervals:
-    """Return (2, ...) bounds of every score; `index` is the case of every image."""
-    by_case = np.zeros((often.shape[1], *stacked.shape[1:]), np.int64)
-    np.add.at(by_case, index, stacked)
-    drawn = np.tensordot(often, by_case, axes=1)
-    weights = often[:, index].astype(np.float64)
-    scores = {"accuracy": accuracy(drawn)}
-    pooled, single = overlaps(drawn), overlaps(stacked)
+def _intervals(stacked: Counts, drawn: Draws) -> Intervals:
+    """Return (2, ...) bounds of every score."""
+    counts = drawn.sums(stacked)
+    scores = {"accuracy": accuracy(counts)}
+    pooled, single = overlaps(counts), overlaps(stacked)
     for name, score, image_score in zip(("dice", "iou"), pooled, single, strict=True):
-        scores[name], scores[f"macro_{name}"] = score, _mean(score)
-        scores[f"image_{name}"] = _weighted_mean(weights, image_score)
-        scores[f"image_mean_{name}"] = _weighted_mean(weights, _mean(image_score))
-    return {name: _bounds(score) for name, score in scores.items()}
-
-
-def _weighted_mean(
-    weights: NDArray[np.float64], scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the means of (images, ...) scores, NaN left out, under (draws, images) weights."""
-    known = ~np.isnan(scores)
-    mass = weights @ known
-    mean: NDArray[np.float64] = weights @ np.where(known, scores, 0) / np.where(mass, mass, np.nan)
-    return mean
-
-
-def _bounds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    tail = (1 - LEVEL) / 2
-    known = ~np.isnan(scores).all(axis=0)
-    filled = np.where(known, scores, 0.0)
-    bounds = np.nanquantile(filled, [tail, 1 - tail], axis=0)
-    return np.where(known, bounds, np.nan)
-
-
-def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the last axis without NaN; NaN where all are NaN."""
-    known = (~np.isnan(scores)).sum(axis=-1)
-    mean: NDArray[np.float64] = np.nansum(scores, axis=-1) / np.where(known > 0, known, np.nan)
-    return mean
+        scores[name], scores[f"macro_{name}"] = score, mean_of_known(score)
+        scores[f"image_{name}"] = drawn.means(image_score)
+        scores[f"image_mean_{name}"] = drawn.means(mean_of_known(image_score))
+    return {name: bounds(score) for name, score in scores.items()}
 
 
 def _per_class(total: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
@@ -193,8 +155,8 @@ def _macro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
     dice, iou = overlaps(total)
     return {
         "over": "classes in the truth or predicted",
-        "dice": _plain(_mean(dice)),
-        "iou": _plain(_mean(iou)),
+        "dice": plain(mean_of_known(dice)),
+        "iou": plain(mean_of_known(iou)),
         "dice_ci": _interval(ci, "macro_dice"),
         "iou_ci": _interval(ci, "macro_iou"),
     }
@@ -204,20 +166,22 @@ def _micro(total: Counts, ci: Intervals | None) -> dict[str, Any]:
     dice, iou = _pooled(total)
     return {
         "is": _WHAT_MICRO_IS[bool(total[:, 0].any())],
-        "pixel_accuracy": _plain(accuracy(total)),
-        "dice": _plain(dice),
-        "iou": _plain(iou),
+        "pixel_accuracy": plain(accuracy(total)),
+        "dice": plain(dice),
+        "iou": plain(iou),
         "pixel_accuracy_ci": _interval(ci, "accuracy"),
     }
 
 
 def _per_image(stacked: Counts, names: Sequence[str], ci: Intervals | None) -> dict[str, Any]:
     dice, iou = overlaps(stacked)
-    columns = zip(_mean(dice.T), _mean(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True)
+    columns = zip(
+        mean_of_known(dice.T), mean_of_known(iou.T), (~np.isnan(dice)).sum(axis=0), strict=True
+    )
     per_class = {
         name: {
-            "dice": _plain(mean_dice),
-            "iou": _plain(mean_iou),
+            "dice": plain(mean_dice),
+            "iou": plain(mean_iou),
             "dice_ci": _interval(ci, "image_dice", index),
             "iou_ci": _interval(ci, "image_iou", index),
             "images": int(images),
@@ -229,8 +193,8 @@ def _per_image(stacked: Counts, names: Sequence[str], ci: Intervals | None) -> d
     return {
         "is": "means over the images where a class is in the truth or predicted",
         "per_class": per_class,
-        "dice": _plain(_mean(_mean(dice))),
-        "iou": _plain(_mean(_mean(iou))),
+        "dice": plain(mean_of_known(mean_of_known(dice))),
+        "iou": plain(mean_of_known(mean_of_known(iou))),
         "dice_ci": _interval(ci, "image_mean_dice"),
         "iou_ci": _interval(ci, "image_mean_iou"),
     }
@@ -250,12 +214,7 @@ def _paper(total: Counts, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _plain(value: NDArray[np.float64] | np.floating[Any]) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def _interval(ci: Intervals | None, name: str, index: int | None = None) -> list[float] | None:
     if ci is None:
         return None
-    bounds = ci[name] if index is None else ci[name][:, index]
-    return None if np.isnan(bounds).any() else [float(bound) for bound in bounds]
+    return plain_pair(ci[name] if index is None else ci[name][:, index])

@@ -45,12 +45,28 @@ class Reading(Protocol):
 
     @property
     def n_maps(self) -> int:
-        """Channels of the network's answers."""
+        """Maps that are blended."""
         ...
 
     @property
     def planes(self) -> tuple[Plane, ...]:
         """The planes that a call returns, in order."""
+        ...
+
+    def blended(self, tiles: Tensor, maps: Tensor) -> Tensor:
+        """Return what is blended of a batch.
+
+        Parameters
+        ----------
+        tiles
+            uint8 (n, tile, tile, 3), RGB.
+        maps
+            float32 (n, m, side, side): the network's answers to them.
+
+        Returns
+        -------
+        float32 (n, `n_maps`, side, side)
+        """
         ...
 
     def __call__(self, sums: Tensor, weights: Tensor, analysed: Tensor) -> tuple[Tensor, ...]:
@@ -181,3 +197,9 @@ class StripBlender:
                 stop = min(top + height, keep)
                 sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
             sums[..., keep:, :] = 0
+
+
+def to_bytes(probabilities: Tensor) -> Tensor:
+    """Return round(255 p) as uint8."""
+    half = torch.tensor(0.5, device=probabilities.device)
+    return torch.add(half, probabilities, alpha=255).to(torch.uint8)

@@ -12,7 +12,7 @@ from wsi_sampath.inference.durable.identity import check_same
 from wsi_sampath.inference.plan import RunFiles
 from wsi_sampath.inference.targets import refuse_foreign_zarr
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state
+from wsi_sampath.outputs.belonging import nuclei_state, polygons_state
 from wsi_sampath.outputs.result import open_maps
 
 _AGAIN = {
@@ -41,6 +41,8 @@ class Finished:
         True where an equal, complete result was there already.
     report
         The HTML page; None where none was wanted.
+    nuclei
+        The table of nuclei; None where the model finds none.
     """
 
     zarr: Path
@@ -48,6 +50,7 @@ class Finished:
     attributes: dict[str, Any]
     reused: bool = False
     report: Path | None = None
+    nuclei: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,15 @@ def find_finished(files: RunFiles, who: dict[str, Any], *, force: bool) -> Found
     if force:
         return Found()
     check_same(attributes, who, subject=str(files.zarr))
-    damage = _damage(files.zarr, attributes) or _polygons_damage(files.geojson, attributes)
+    damage = (
+        _damage(files.zarr, attributes)
+        or _polygons_damage(files.geojson, attributes)
+        or _nuclei_damage(files.nuclei, attributes)
+    )
     if damage:
         return Found(None, f"{damage}; the result is made again")
-    if files.geojson is not None and not os.path.lexists(files.geojson):
+    beside = [file for file in (files.geojson, files.nuclei) if file is not None]
+    if not all(map(os.path.lexists, beside)):
         return Found()
     return Found(attributes)
 
@@ -119,3 +127,13 @@ def _polygons_damage(geojson: Path | None, attributes: dict[str, Any]) -> str:
     if state in _REFUSED:
         raise WsiError("bad-input", _REFUSED[state], subject=str(geojson))
     return f"{geojson.name} {_AGAIN[state]}" if state in _AGAIN else ""
+
+
+def _nuclei_damage(nuclei: Path | None, attributes: dict[str, Any]) -> str:
+    state = "same" if nuclei is None else nuclei_state(nuclei, attributes)
+    if nuclei is None or state in ("same", "absent"):
+        return ""
+    if state == "other":
+        return f"{nuclei.name} {_AGAIN[state]}"
+    message = "is not the table that the run wrote; move it away and run again"
+    raise WsiError("bad-input", message, subject=str(nuclei))

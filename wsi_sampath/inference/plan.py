@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.durable.work import WorkFolder
+from wsi_sampath.inference.existing_outlines import Outlines, read_outlines
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
+    refuse_foreign_nuclei,
     refuse_foreign_polygons,
     refuse_foreign_report,
     refuse_foreign_zarr,
@@ -35,11 +37,20 @@ _ENLARGED = 1.1
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of one run."""
+    """The files of one run.
+
+    Attributes
+    ----------
+    zarr
+        The maps.
+    geojson, report, nuclei
+        Polygons, page and table of nuclei; None where there is to be none.
+    """
 
     zarr: Path
     geojson: Path | None
     report: Path | None = None
+    nuclei: Path | None = None
 
     @property
     def geojson_beside(self) -> str | None:
@@ -54,7 +65,9 @@ class RunFiles:
     @property
     def work(self) -> WorkFolder:
         """Return the folder where the result grows."""
-        return WorkFolder(self.zarr.with_name(self.zarr.name + ".partial"), self.geojson)
+        return WorkFolder(
+            self.zarr.with_name(self.zarr.name + ".partial"), self.geojson, self.nuclei
+        )
 
     @property
     def claim(self) -> Path:
@@ -84,6 +97,8 @@ class RunFiles:
         if self.geojson is not None:
             refuse_foreign_polygons(self.geojson, mask=Path(tissue))
             refuse_polygons_of_others(self.geojson, self.zarr, run_id)
+        if self.nuclei is not None:
+            refuse_foreign_nuclei(self.nuclei)
         if self.report is not None:
             refuse_foreign_report(self.report)
 
@@ -107,6 +122,8 @@ class RunPlan:
         a part of a pixel.
     warnings
         Sentences for the user about this slide with this model and these settings.
+    existing
+        Outlines of nuclei to measure, see `read_outlines`; None where nuclei are to be found.
     """
 
     sampling: Sampling
@@ -116,6 +133,7 @@ class RunPlan:
     overlap_px: int
     slide_size: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    existing: Outlines | None = None
 
     @property
     def um_per_px(self) -> tuple[float, float]:
@@ -169,8 +187,17 @@ class Run:
         return (*self.model.warnings, *self.slide.warnings, *self.plan.warnings)
 
 
-def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
+def plan_files(out: Path, settings: SegmentSettings, *, has_nuclei: bool = False) -> RunFiles:
     """Name the output files.
+
+    Parameters
+    ----------
+    out
+        ``NAME.zarr``.
+    settings
+        Which files are wanted.
+    has_nuclei
+        Whether the model finds nuclei, of which there is a table then.
 
     Raises
     ------
@@ -181,8 +208,9 @@ def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     if out.suffix != ".zarr":
         raise UsageError("the output must be named NAME.zarr", subject=str(out))
     report = out.with_suffix(".html") if settings.report else None
+    nuclei = out.with_suffix(".nuclei.parquet") if has_nuclei else None
     if not settings.polygons:
-        return RunFiles(out, None, report)
+        return RunFiles(out, None, report, nuclei)
     geojson = Path(settings.geojson) if settings.geojson else out.with_suffix(".geojson")
     if not geojson.name.endswith(SUFFIXES):
         message = "name the polygons .geojson, .geojson.gz or .geojson.zip"
@@ -191,7 +219,7 @@ def plan_files(out: Path, settings: SegmentSettings) -> RunFiles:
     if inside is not None:
         message = f"the polygons cannot lie inside {inside.name}; name a place beside it"
         raise UsageError(message, subject=str(geojson))
-    return RunFiles(out, geojson, report)
+    return RunFiles(out, geojson, report, nuclei)
 
 
 def _zarr_around(file: Path, out: Path) -> Path | None:
@@ -234,7 +262,8 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             subject=str(slide.path),
         )
     warnings = (*tissue.warnings, *_enlarged(slide, sampling))
-    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings)
+    existing = None if settings.existing is None else read_outlines(Path(settings.existing))
+    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
 
 
 def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
@@ -254,8 +283,12 @@ def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, i
     Raises
     ------
     UsageError
-        Where they do not fit each other.
+        Where they do not fit each other, or the model does not do what is asked.
     """
+    if settings.existing is not None and spec.architecture != "patho_sam":
+        raise UsageError(
+            f"--nuclei needs a patho_sam model, and {spec.name} is a {spec.architecture}"
+        )
     tile = settings.tile or spec.tile
     overlap = tile // 4 if settings.overlap is None else settings.overlap
     if overlap >= tile:

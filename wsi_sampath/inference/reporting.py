@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
 if TYPE_CHECKING:
+    from wsi_sampath.outputs.report.nuclei import Field
     from wsi_sampath.outputs.report.report import Backdrop
+    from wsi_sampath.outputs.result import Result
 
 _MOST_DECODED_PX = 250_000_000
 
@@ -32,13 +36,28 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     from wsi_sampath.outputs.result import open_maps
 
     result = open_maps(maps)
+    fields = _fields(slide, result) if "nuclei" in result.attributes else []
     try:
-        write_report(result, target, zarr_name=zarr_name, backdrop=_backdrop(slide))
+        backdrop = _backdrop(slide)
+        write_report(result, target, zarr_name=zarr_name, backdrop=backdrop, fields=fields)
     except OSError as error:
         if error.errno is not None:
             raise
         # Pillow refuses pictures of a few pixels' width (very tall slides); the map still counts.
         write_report(result, target, zarr_name=zarr_name, backdrop=None)
+
+
+def _fields(slide: Slide, result: Result) -> list[Field]:
+    """Read a few parts of the slide as the network saw them; one that is damaged is left out."""
+    from wsi_sampath.outputs.report.nuclei import Field, fields_to_show
+
+    found, finest = [], result.levels[0]
+    for x, y, width, height in fields_to_show(result):
+        x0, y0 = x * finest.um_x / slide.mpp.x, y * finest.um_y / slide.mpp.y
+        with suppress(TileError):
+            rgb = slide.read(x0=x0, y0=y0, width=width, height=height, mpp=finest.um_x)
+            found.append(Field((x, y, width, height), rgb))
+    return found
 
 
 def _backdrop(slide: Slide) -> Backdrop | None:

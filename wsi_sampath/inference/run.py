@@ -21,8 +21,9 @@ from wsi_sampath.inference.durable.ledger import Strip
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.reporting import report_slide
-from wsi_sampath.inference.semantic import holds, open_class_layer
+from wsi_sampath.inference.semantic import open_class_layer
 from wsi_sampath.inference.stages import Background, ahead
+from wsi_sampath.inference.stored_maps import holds
 from wsi_sampath.inference.strips import Answers, Layer, StripSink
 from wsi_sampath.inference.summary import Tally, costs, coverage, describe, tile_counts
 from wsi_sampath.outputs.belonging import content_of
@@ -126,16 +127,13 @@ def open_layer(run: Run, last: Strip | None) -> AbstractContextManager[Layer]:
         The run.
     last
         The strip after which it resumes; None for a new run.
-
-    Raises
-    ------
-    WsiError
-        ``bad-model`` for a network whose answers nothing here can write.
     """
     match run.model.spec.architecture:
         case "patho_sam":
-            message = "a patho_sam network is not run over whole slides yet"
-            raise WsiError("bad-model", message, subject=run.model.source)
+            # Imported here, since tables and outlines of nuclei are slow to import.
+            from wsi_sampath.inference.nuclei import open_nucleus_layer
+
+            return open_nucleus_layer(run, last)
         case _:
             return open_class_layer(run, last)
 
@@ -196,7 +194,9 @@ def _predict_all(
                 sink.tally.failed.extend(batch.failed)
                 if batch.tiles:
                     with network.running():
-                        answers = _answers(batch, predictor.predict(images))
+                        maps = predictor.predict(images)
+                        maps = sink.layer.reading.blended(images.take(), maps)
+                    answers = _answers(batch, maps)
                     later.put(answers)
                 progress.advance(len(batch.tiles) + len(batch.failed))
     finally:

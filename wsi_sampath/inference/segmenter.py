@@ -180,7 +180,9 @@ class Segmenter:
         `segment_slide`.
         """
         started = time.perf_counter()
-        settings, files = self.settings, plan_files(Path(out), self.settings)
+        settings = self.settings
+        has_nuclei = self.model.spec.architecture == "patho_sam"
+        files = plan_files(Path(out), settings, has_nuclei=has_nuclei)
         with explained(str(slide)), ExitStack() as on_error:
             opened = Slide.open(
                 slide,
@@ -270,7 +272,10 @@ def _finish(analysed: Analysed, progress: Progress, claim: Claim, held: ExitStac
     files = analysed.run.files
     with explained(str(analysed.run.slide.path)), held:
         claim.check()
-        return Finished(files.zarr, files.geojson, finish(analysed, progress), report=files.report)
+        attributes = finish(analysed, progress)
+        return Finished(
+            files.zarr, files.geojson, attributes, report=files.report, nuclei=files.nuclei
+        )
 
 
 def _reuse(prepared: PreparedSlide, *, force: bool) -> tuple[Finished | None, str]:
@@ -290,4 +295,5 @@ def _reuse(prepared: PreparedSlide, *, force: bool) -> tuple[Finished | None, st
     if files.report is not None and report_state(files.report, found.attributes) != "same":
         refuse_foreign_report(files.report)
         report_slide(prepared.slide, files.zarr, files.report, zarr_name=files.zarr.name)
-    return Finished(files.zarr, files.geojson, found.attributes, True, files.report), ""
+    attributes = found.attributes
+    return Finished(files.zarr, files.geojson, attributes, True, files.report, files.nuclei), ""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wsi_sampath.errors import UsageError
+from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Neutral, Panel, Reads
 
 Device = str
@@ -183,6 +184,13 @@ class SegmentSettings(NetworkSettings):
         *(Panel.OUTPUT, Flags("--no-probabilities")),
         Help("Store the class map alone, without probabilities."),
     ] = True
+    existing: Annotated[
+        str | None,
+        *(Neutral, Panel.NUCLEI, Flags("--nuclei", metavar="FILE"), Reads(_path)),
+        Help("Measure and classify the nuclei of this .geojson or .parquet, and find no others."),
+    ] = None
+    # Its options are a block of their own; see `with_options`.
+    nuclei: NucleusSettings = NucleusSettings()
     zarr_format: Annotated[
         Literal[2, 3],
         Panel.OUTPUT,

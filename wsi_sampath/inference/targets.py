@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import read_attributes
-from wsi_sampath.outputs.belonging import is_blank, report_run
+from wsi_sampath.outputs.belonging import is_blank, nuclei_run, report_run
 from wsi_sampath.outputs.qupath.packing import run_of
 
 # What a run of ours writes into its zarr, and what file browsers leave there.
@@ -69,6 +69,21 @@ def refuse_polygons_of_others(path: Path, zarr: Path, run_id: str) -> None:
 def _zarrs_beside(path: Path, zarr: Path) -> Iterator[Path]:
     for folder in {path.absolute().parent, zarr.absolute().parent}:
         yield from (one for one in sorted(folder.glob("*.zarr")) if one.name != zarr.name)
+
+
+def refuse_foreign_nuclei(path: Path) -> None:
+    """Make sure that a table of nuclei may be written to a path.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where something lies there that no run of ours wrote.
+    """
+    if not os.path.lexists(path) or is_blank(path):
+        return
+    if path.is_symlink() or nuclei_run(path) is None:
+        message = "the table of nuclei would replace a file that is not ours; move it away, or"
+        raise WsiError("bad-input", f"{message} choose another --out", subject=str(path))
 
 
 def refuse_foreign_report(path: Path) -> None:

@@ -12,10 +12,10 @@ from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.encoders import SamEncoder, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
-from wsi_sampath.models.parts.specs import SamSpec
+from wsi_sampath.models.parts.specs import DecoderSpec, SamSpec
 
-_DIM = 256
 _MASK_CHANNELS = 16
+_PUBLISHED = DecoderSpec()
 
 
 class Sam(nn.Module):
@@ -27,22 +27,29 @@ class Sam(nn.Module):
         Sizes of the image encoder.
     tile
         Side of the square frame, px, in which prompts are given.
+    decoder
+        Sizes of what answers prompts; the encoder's neck has its `dim` channels.
     """
 
-    def __init__(self, spec: SamSpec, tile: int = 1024) -> None:
+    def __init__(self, spec: SamSpec, tile: int = 1024, decoder: DecoderSpec = _PUBLISHED) -> None:
         super().__init__()
         grid = tile // spec.patch
         self.tile = tile
-        self.image_encoder = SamEncoder(spec, tile, neck_channels=_DIM)
-        self.prompt_encoder = PromptEncoder(_DIM, (grid, grid), (tile, tile), _MASK_CHANNELS)
+        self.image_encoder = SamEncoder(spec, tile, neck_channels=decoder.dim)
+        self.prompt_encoder = PromptEncoder(decoder.dim, (grid, grid), (tile, tile), _MASK_CHANNELS)
         self.mask_decoder = MaskDecoder(
-            transformer_dim=_DIM,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=_DIM, num_heads=8, mlp_dim=2048),
+            transformer_dim=decoder.dim,
+            transformer=TwoWayTransformer(
+                depth=decoder.depth,
+                embedding_dim=decoder.dim,
+                num_heads=decoder.num_heads,
+                mlp_dim=decoder.mlp_dim,
+            ),
         )
         with_safe_norms(self)
 
     def embed(self, views: Sequence[Tensor]) -> Embedding:
-        """Return the features of the one view, (1, 3, tile, tile), as (1, 256, grid, grid)."""
+        """Return the features of the one view, (1, 3, tile, tile), as (1, dim, grid, grid)."""
         (image,) = views
         return (self.image_encoder(image),)
 

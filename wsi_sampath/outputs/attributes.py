@@ -121,6 +121,9 @@ class _Attributes(_Part):
     warnings: list[str] = []
     geojson: str | None = None
     geojson_content: _Content | None = None
+    nuclei_table: Annotated[str, Field(pattern=r"^[^/\\]+\.nuclei\.parquet$")] | None = None
+    nuclei_content: _Content | None = None
+    nuclei: dict[str, _Count] | None = None
     run_id: str = ""
     chunks: _Count | None = None
     images: list[_ImagePath] = []

@@ -1,7 +1,7 @@
 """Which files belong together: whether a file is ours, of which run, and as that run left it.
 
-A GeoJSON begins with the id of its run, a report has it in a meta tag, and the zarr stores it as
-``run_id``, with size and digest of its GeoJSON.
+A GeoJSON begins with the id of its run, a table of nuclei and a report have it in their metadata,
+and the zarr stores it as ``run_id``, with size and digest of GeoJSON and table.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import sampled_digest
 from wsi_sampath.outputs.qupath.packing import is_whole, run_of
 
@@ -43,6 +44,35 @@ def polygons_state(path: Path, attributes: dict[str, Any]) -> State:
     except OSError:
         return "foreign"
     return state_by_run(path, run_of(path), str(attributes.get("run_id")), whole=is_whole)
+
+
+def nuclei_state(path: Path, attributes: dict[str, Any]) -> State:
+    """Return how a table of nuclei relates to the zarr with these attributes, as `polygons_state`.
+
+    One that is cut off cannot be told from another program's, and is ``foreign``.
+    """
+    if not os.path.lexists(path):
+        return "absent"
+    try:
+        if content_of(path) == attributes.get("nuclei_content"):
+            return "same"
+    except OSError:
+        return "foreign"
+    run_id = str(attributes.get("run_id"))
+    return state_by_run(path, nuclei_run(path), run_id, whole=lambda _: True)
+
+
+def nuclei_run(path: Path) -> str | None:
+    """Return the id of the run that wrote a table of nuclei; None where no run of ours did."""
+    if not path.is_file():
+        return None
+    # pyarrow takes its time to import, and few results have a table.
+    from wsi_sampath.outputs.nuclei.reading import open_nuclei
+
+    try:
+        return open_nuclei(path).info.run
+    except WsiError:
+        return None
 
 
 def report_state(path: Path, attributes: dict[str, Any]) -> State:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
-from zipfile import BadZipFile
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state, report_state
+from wsi_sampath.outputs.belonging import report_state
+from wsi_sampath.outputs.beside import SlidePolygon, find_geojson, find_nuclei, read_polygons
+from wsi_sampath.outputs.nuclei.channels import NUCLEUS_CHANNELS
 from wsi_sampath.outputs.omezarr.downsample import Unsigned
 from wsi_sampath.outputs.omezarr.images import LABELS as LABEL_PLANES
 from wsi_sampath.outputs.omezarr.images import ROOT
@@ -30,32 +28,18 @@ from wsi_sampath.outputs.omezarr.layout import (
     read_layout,
 )
 from wsi_sampath.outputs.omezarr.stored_chunks import images_of, missing_chunks
-from wsi_sampath.outputs.qupath.packing import SUFFIXES, read_members
 
 if TYPE_CHECKING:
     import dask.array as da
     import geopandas
     import pandas as pd
+    import pyarrow
+    import spatialdata
 
 
-@dataclass(frozen=True)
-class SlidePolygon:
-    """One region.
-
-    Attributes
-    ----------
-    class_name
-        Its class.
-    polygon
-        In level-0 pixels as QuPath shows the slide: pixel corners are integers, y down. Where a
-        slide has bounds (MIRAX), ``attributes["bounds_offset"]`` is to be added for OpenSlide's.
-    measurements
-        Area in um^2, mean probability.
-    """
-
-    class_name: str
-    polygon: shapely.Polygon
-    measurements: dict[str, float]
+_NUCLEUS_MAPS = tuple(
+    ResultClass(number, one.name, one.color) for number, one in enumerate(NUCLEUS_CHANNELS, 1)
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +103,8 @@ class Result:
         The HTML page of its run; None where there is none.
     reused
         True where `segment_slide` found the result complete already.
+    nuclei_table
+        The file of the nuclei's table; None where there is none.
     """
 
     path: Path
@@ -129,11 +115,16 @@ class Result:
     geojson: Path | None
     report: Path | None = None
     reused: bool = False
+    nuclei_table: Path | None = None
 
     def __repr__(self) -> str:
         # All attributes would be a screenful.
-        areas = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
-        return f"Result({str(self.path)!r}, {areas})"
+        counts = self.attributes.get("nuclei")
+        if counts is not None:
+            found = ", ".join(f"{name} {n} nuclei" for name, n in counts.items())
+        else:
+            found = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
+        return f"Result({str(self.path)!r}, {found})"
 
     @property
     def zarr(self) -> Path:
@@ -214,7 +205,7 @@ class Result:
         """
         if self.geojson is None:
             self._refuse("has no polygons; no GeoJSON lies beside it")
-        return list(_read_polygons(self.geojson))
+        return list(read_polygons(self.geojson))
 
     def geodataframe(self) -> geopandas.GeoDataFrame:
         """Return the polygons as a GeoDataFrame: class, one column a measurement, geometry.
@@ -237,6 +228,38 @@ class Result:
         shapes = [one.polygon for one in found]
         return geopandas.GeoDataFrame(rows, columns=columns, geometry=shapes)
 
+    def nuclei(self, box: tuple[float, float, float, float] | None = None) -> pyarrow.Table:
+        """Return the nuclei, one row each: place, size, shape, class, stain, outline (WKB).
+
+        Parameters
+        ----------
+        box
+            x, y, width and height in level-0 pixels: only nuclei whose bounding box touches it.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` where the run found no nuclei, or their table has gone; ``unreadable``
+            where it is damaged.
+        """
+        from wsi_sampath.outputs.nuclei.reading import read_nuclei
+
+        return read_nuclei(self._table(), box)
+
+    def to_spatialdata(self) -> spatialdata.SpatialData:
+        """Return the nuclei as SpatialData: shapes in micrometers, and a table of measurements.
+
+        Raises
+        ------
+        ImportError
+            Where spatialdata is not installed (the extra ``spatial``).
+        WsiError
+            As `nuclei`.
+        """
+        from wsi_sampath.outputs.nuclei.spatial import to_spatialdata
+
+        return to_spatialdata(self._table())
+
     def areas(self) -> list[dict[str, Any]]:
         """Return value, class, color, area_mm2 and percent (of what was analysed) of each class.
 
@@ -244,6 +267,8 @@ class Result:
         """
         areas = self.attributes["area_mm2"]
         total = sum(areas.values())
+        if "nuclei" in self.attributes:
+            total = self.attributes["coverage"]["analysed_mm2"]
         return [
             {
                 "value": one.value,
@@ -260,6 +285,11 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame(self.areas())
+
+    def _table(self) -> Path:
+        if self.nuclei_table is None:
+            self._refuse("has no table of nuclei; a patho_sam model writes one beside it")
+        return self.nuclei_table
 
     def _labels(self, level: int) -> StoredPlane:
         return self.layers[0].plane(self.path, self.levels, self._checked(level))
@@ -315,10 +345,11 @@ def _open(path: Path, *, with_polygons: bool) -> Result:
     layers = _layers(path, attributes, classes, levels)
     if missing := missing_chunks(path, attributes):
         damaged(path, missing)
-    geojson = _find_geojson(path, attributes) if with_polygons else None
-    report = path.with_suffix(".html")
-    belongs = report_state(report, attributes) == "same"
-    return Result(path, classes, levels, layers, attributes, geojson, report if belongs else None)
+    geojson = find_geojson(path, attributes) if with_polygons else None
+    table = find_nuclei(path, attributes) if with_polygons else None
+    found = path.with_suffix(".html")
+    report = found if report_state(found, attributes) == "same" else None
+    return Result(path, classes, levels, layers, attributes, geojson, report, nuclei_table=table)
 
 
 def _layers(
@@ -331,6 +362,8 @@ def _layers(
     others = [one for one in images_of(attributes) if one not in (LABELS, ROOT)]
     objects = [Layer(one.removeprefix(LABEL_PLANES), "objects", (), one) for one in others]
     image = Layer("probabilities", "probabilities", classes, ROOT)
+    if "nuclei" in attributes:
+        image = Layer("maps", "probabilities", _NUCLEUS_MAPS, ROOT)
     if StoredPlane(path, "0").ndim == 2:  # The class map once more.
         image = Layer("image", "classes", classes, ROOT)
     for layer in (*objects, image):
@@ -348,48 +381,3 @@ def _lazy(plane: StoredPlane) -> da.Array:
 
 def _is_growing(path: Path) -> bool:
     return path.with_name(path.name + ".partial").is_dir()
-
-
-def _find_geojson(path: Path, attributes: dict[str, Any]) -> Path | None:
-    """Find the polygons where the run put them, or under the zarr's name; only the run's own."""
-    recorded: str | None = attributes.get("geojson")
-    place = path.parent / recorded if recorded else None
-    if place is not None and os.path.lexists(place):
-        _check_polygons(place, attributes)
-        return place
-    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
-    return next((one for one in beside if one.is_file() and _fits(one, attributes)), None)
-
-
-def _fits(geojson: Path, attributes: dict[str, Any]) -> bool:
-    if "geojson_content" not in attributes:  # Of a version that did not record it.
-        return True
-    return polygons_state(geojson, attributes) == "same"
-
-
-def _check_polygons(geojson: Path, attributes: dict[str, Any]) -> None:
-    if _fits(geojson, attributes):
-        return
-    said = {
-        "torn": "was cut off since the run wrote it",
-        "edited": "was changed since the run wrote it",
-        "other": "is of another run than the zarr",
-    }.get(polygons_state(geojson, attributes), "is not the file that the run wrote")
-    message = f"{said}; run wsi-segment again, or move it away to use the maps alone"
-    raise WsiError("bad-input", message, subject=str(geojson))
-
-
-def _read_polygons(path: Path) -> Iterator[SlidePolygon]:
-    try:
-        for _, text in read_members(path):
-            features = json.loads(text)["features"]
-            shapes = shapely.get_parts(shapely.from_geojson(text)) if features else []
-            for feature, shape in zip(features, shapes, strict=True):
-                properties = feature["properties"]
-                name = properties["classification"]["name"]
-                yield SlidePolygon(name, shape, properties["measurements"])
-    except (OSError, EOFError, zlib.error, BadZipFile) as error:
-        raise WsiError("bad-input", f"can't be read: {error}", subject=str(path)) from error
-    except (LookupError, TypeError, ValueError, RecursionError, shapely.GEOSException) as error:
-        message = f"is not as wsi-segment wrote it ({type(error).__name__}: {error})"
-        raise WsiError("bad-input", message, subject=str(path)) from error

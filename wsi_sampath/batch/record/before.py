@@ -18,7 +18,7 @@ from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import polygons_state, report_state
+from wsi_sampath.outputs.belonging import nuclei_state, polygons_state, report_state
 from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
 from wsi_sampath.settings import deciding
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
@@ -100,7 +100,9 @@ def _result(job: Job, settings: SegmentSettings, *, reused: bool) -> Finished | 
     attributes = read_attributes(files.zarr)
     if attributes is None:
         return None
-    return Finished(files.zarr, files.geojson, attributes, reused, files.report)
+    table = attributes.get("nuclei_table")
+    nuclei = None if table is None else files.zarr.parent / table
+    return Finished(files.zarr, files.geojson, attributes, reused, files.report, nuclei)
 
 
 def _whole_result(job: Job, settings: SegmentSettings) -> Finished | None:
@@ -116,6 +118,8 @@ def _whole_result(job: Job, settings: SegmentSettings) -> Finished | None:
     if missing_chunks(result.zarr, result.attributes):
         return None
     if result.geojson and polygons_state(result.geojson, result.attributes) != "same":
+        return None
+    if result.nuclei and nuclei_state(result.nuclei, result.attributes) != "same":
         return None
     if result.report and report_state(result.report, result.attributes) != "same":
         return None

@@ -77,6 +77,7 @@ class Record:
     analysed_mm2: float = 0.0
     warnings: str = ""
     area_mm2: dict[str, float] = field(default_factory=dict)
+    nuclei: dict[str, int] = field(default_factory=dict)
     has_report: bool = False
 
     @property
@@ -231,4 +232,5 @@ def _numbers(run: dict[str, Any]) -> dict[str, Any]:
         "analysed_mm2": coverage["analysed_mm2"],
         "warnings": "; ".join(run["warnings"])[:_MOST_WORDS],
         "area_mm2": run["area_mm2"],
+        "nuclei": run.get("nuclei") or {},
     }

@@ -14,7 +14,7 @@ from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.files import replacing
 from wsi_sampath.shown import shown
 
-_HIDDEN = {"key", "area_mm2", "time", "has_report"}
+_HIDDEN = {"key", "area_mm2", "nuclei", "time", "has_report"}
 _PLAIN = [one.name for one in fields(Record) if one.name not in _HIDDEN]
 _HEAD = b"slide,zarr,status,"
 # Spreadsheets take text that begins so for a formula: as OWASP lists them, with their full-width
@@ -29,8 +29,9 @@ def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[s
     ----------
     path
         The CSV. Columns: those of `Record`, the time of finishing (ISO 8601, UTC), and
-        ``area_mm2 CLASS`` for every class. Status is ``done``, ``failed`` or ``waiting``. Text
-        that a spreadsheet would take for a formula has an apostrophe before it.
+        ``area_mm2 CLASS`` for every class, ``nuclei CLASS`` where there are any. Status is
+        ``done``, ``failed`` or ``waiting``. Text that a spreadsheet would take for a formula has
+        an apostrophe before it.
     records
         Slides done or failed.
     waiting
@@ -67,7 +68,8 @@ def _row(record: Record) -> dict[str, Any]:
     values = record.as_json()
     row = {name: values[name] for name in _PLAIN if values[name] is not None}
     row["finished"] = datetime.fromtimestamp(record.time, UTC).isoformat(timespec="seconds")
-    return row | {f"area_mm2 {name}": area for name, area in record.area_mm2.items()}
+    row |= {f"area_mm2 {name}": area for name, area in record.area_mm2.items()}
+    return row | {f"nuclei {name}": count for name, count in record.nuclei.items()}
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ _CHANGED = {
     "specification": "model specification was edited",
     "slide": "slide was replaced by another",
     "tissue mask": "tissue mask was edited",
+    "nuclei": "file of nuclei is another, or was edited",
 }
 
 
@@ -51,8 +52,9 @@ def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dic
         },
         "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint()},
         "tissue_sha256": tissue_digest(settings),
+        **_of_nuclei(settings),
         "settings": {
-            **deciding(settings),
+            **_deciding(settings, model.spec),
             **_spelt(settings, model),
             "reader": slide.reader.name,
             "slide_mpp": [slide.mpp.x, slide.mpp.y],
@@ -60,6 +62,19 @@ def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dic
         },
     }
     return {**who, "run_id": _run_id(who)}
+
+
+def _deciding(settings: SegmentSettings, spec: ModelSpec) -> dict[str, Any]:
+    """Return the settings that decide; how nuclei are found does so where there are any."""
+    values = deciding(settings)
+    nuclei = values.pop("nuclei")
+    return values | (nuclei if spec.architecture == "patho_sam" else {})
+
+
+def _of_nuclei(settings: SegmentSettings) -> dict[str, str]:
+    if settings.existing is None:
+        return {}
+    return {"nuclei_sha256": _digest(settings.existing, "file of nuclei")}
 
 
 def tissue_digest(settings: SegmentSettings) -> str | None:
@@ -72,11 +87,15 @@ def tissue_digest(settings: SegmentSettings) -> str | None:
     """
     if settings.tissue in _METHODS:
         return None
+    return _digest(settings.tissue, "tissue mask")
+
+
+def _digest(file: str, what: str) -> str:
     try:
-        return whole_digest(Path(settings.tissue))
+        return whole_digest(Path(file))
     except (OSError, ValueError) as error:
-        message = f"cannot use this tissue mask: {getattr(error, 'strerror', None) or error}"
-        raise WsiError("bad-input", message, subject=settings.tissue) from None
+        message = f"cannot use this {what}: {getattr(error, 'strerror', None) or error}"
+        raise WsiError("bad-input", message, subject=file) from None
 
 
 def specification_digest(spec: ModelSpec) -> str:
@@ -111,6 +130,7 @@ def _parts(who: dict[str, Any]) -> dict[str, Any]:
         "slide": who["slide"]["fingerprint"],
         "tissue": who["settings"]["tissue"] if mask is None else "mask",
         "tissue mask": mask,
+        **({"nuclei": who["nuclei_sha256"]} if "nuclei_sha256" in who else {}),
         **settings,
     }
 

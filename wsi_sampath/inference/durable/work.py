@@ -15,12 +15,13 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.files import GROWING, replacing
 from wsi_sampath.inference.durable.identity import check_same, is_replaced_slide, is_same
 from wsi_sampath.inference.durable.ledger import Ledger, Strip
-from wsi_sampath.inference.targets import refuse_foreign_polygons
+from wsi_sampath.inference.targets import refuse_foreign_nuclei, refuse_foreign_polygons
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.qupath.geojson import is_intact
 from wsi_sampath.outputs.qupath.packing import BROKEN_PACKING, unpack
 
 _POLYGONS = "polygons"
+_NUCLEI = "nuclei.parquet"
 _PUBLISHING = "publishing.json"
 
 
@@ -41,6 +42,21 @@ class Beginning:
 
 
 @dataclass(frozen=True)
+class _Journal:
+    """Name of the polygons in the folder; places of polygons and table, seen from the zarr's."""
+
+    polygons: str
+    geojson: str | None
+    nuclei: str | None
+
+    def is_known(self) -> bool:
+        """Return whether it is one that was written here."""
+        places = isinstance(self.geojson, str | None) and isinstance(self.nuclei, str | None)
+        named = isinstance(self.polygons, str) and Path(self.polygons).name == self.polygons
+        return places and named
+
+
+@dataclass(frozen=True)
 class WorkFolder:
     """``NAME.zarr.partial``: what grows, and the ledger; no viewer takes it for a result.
 
@@ -48,12 +64,13 @@ class WorkFolder:
     ----------
     path
         The folder.
-    geojson
-        Where the polygons go in the end; None where none are wanted.
+    geojson, table
+        Where polygons and table of nuclei go in the end; None where none are wanted.
     """
 
     path: Path
     geojson: Path | None = None
+    table: Path | None = None
 
     @property
     def maps(self) -> Path:
@@ -76,6 +93,16 @@ class WorkFolder:
         packed = {".gz": ".geojson.gz", ".zip": ".geojson.zip"}
         suffix = self.geojson.suffix if self.geojson is not None else ""
         return self.path / (_POLYGONS + packed.get(suffix, ".geojson"))
+
+    @property
+    def nuclei(self) -> Path:
+        """Return the complete table of nuclei."""
+        return self.path / _NUCLEI
+
+    @property
+    def growing_nuclei(self) -> Path:
+        """Return the growing table of nuclei."""
+        return self.path / f"{_NUCLEI}.partial"
 
     def begin(
         self,
@@ -126,7 +153,7 @@ class WorkFolder:
             return Beginning()
         self._unpack_polygons()
         for strip in self.ledger.candidates():
-            if self._polygons_hold(strip) and holds(self.maps, strip):
+            if self._polygons_hold(strip) and self._nuclei_hold(strip) and holds(self.maps, strip):
                 whole = self.ledger.is_newest(strip)
                 self.ledger.forget_after(strip.row)
                 note = "part of what an earlier run left is damaged; that part is done again"
@@ -136,6 +163,10 @@ class WorkFolder:
     def _polygons_hold(self, strip: Strip) -> bool:
         state = strip.notes["geojson"]
         return state is None or is_intact(self.growing_polygons, state)
+
+    def _nuclei_hold(self, strip: Strip) -> bool:
+        state = strip.notes.get("table")
+        return state is None or is_intact(self.growing_nuclei, state)
 
     def _unpack_polygons(self) -> None:
         """Open polygons again that an earlier run had completed, under whichever name."""
@@ -159,7 +190,11 @@ class WorkFolder:
 
         From the moment that the journal exists, `complete` finishes what a kill interrupts.
         """
-        journal = {"geojson": self._seen_from(target), "polygons": self.polygons.name}
+        journal = {
+            "geojson": _seen_from(target, self.geojson),
+            "polygons": self.polygons.name,
+            "nuclei": _seen_from(target, self.table),
+        }
         with replacing(self.path / _PUBLISHING, durable=True) as growing:
             growing.write_text(json.dumps(journal), encoding="utf-8")
         self.complete(target)
@@ -184,11 +219,13 @@ class WorkFolder:
         journal = self._journal()
         if journal is None:
             return None
-        name, beside = journal
-        polygons = self.path / name
-        if beside is not None and polygons.exists():
-            refuse_foreign_polygons(target.parent / beside)
-            _move(polygons, target.parent / beside)
+        polygons = self.path / journal.polygons
+        if journal.geojson is not None and polygons.exists():
+            refuse_foreign_polygons(target.parent / journal.geojson)
+            _move(polygons, target.parent / journal.geojson)
+        if journal.nuclei is not None and self.nuclei.exists():
+            refuse_foreign_nuclei(target.parent / journal.nuclei)
+            _move(self.nuclei, target.parent / journal.nuclei)
         if self.maps.exists():
             self._put_aside(target)
             self.maps.rename(target)
@@ -203,23 +240,14 @@ class WorkFolder:
             raise WsiError("bad-input", message, subject=str(target))
         target.rename(self.path / "replaced")
 
-    def _journal(self) -> tuple[str, str | None] | None:
-        """Return name and place of the polygons that are being published."""
+    def _journal(self) -> _Journal | None:
+        """Return what is being published."""
         try:
             journal = json.loads((self.path / _PUBLISHING).read_bytes())
-            beside, name = journal["geojson"], journal["polygons"]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            read = _Journal(journal["polygons"], journal["geojson"], journal.get("nuclei"))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
-        known = isinstance(name, str) and Path(name).name == name
-        return (name, beside) if known and isinstance(beside, str | None) else None
-
-    def _seen_from(self, target: Path) -> str | None:
-        if self.geojson is None:
-            return None
-        try:
-            return os.path.relpath(self.geojson, target.parent)
-        except ValueError:
-            return str(self.geojson.absolute())
+        return read if read.is_known() else None
 
     def tidy(self) -> None:
         """Remove what a kill left after the result was published; what is not ours stays."""
@@ -242,8 +270,17 @@ class WorkFolder:
         names = {path.name.removesuffix(GROWING) for path in self.path.iterdir()}
         inside = (self.path / "ledger").glob("*")
         own = {"ledger", "maps.zarr", "replaced", _PUBLISHING, self.growing_polygons.name}
-        own |= {path.name for path in self._packed()}
+        own |= {path.name for path in self._packed()} | {_NUCLEI, self.growing_nuclei.name}
         return names <= own and all(map(Ledger.is_own, inside))
+
+
+def _seen_from(target: Path, file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return os.path.relpath(file, target.parent)
+    except ValueError:
+        return str(file.absolute())
 
 
 def _move(source: Path, target: Path) -> None:

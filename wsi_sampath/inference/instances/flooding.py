@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from bioimage_cpp.segmentation import watershed
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.instances.terrain import SEED, TOP_LEVEL, Codes, Maps, terrain
@@ -38,7 +38,8 @@ def flood(codes: Codes) -> Labels:
     """Grow every seed over the foreground around it, int32 (rows, columns), 0 where none comes.
 
     Pieces of foreground that do not touch, not by corners either, never influence each other: the
-    answer for one of them is the same wherever, and with whatever others, it stands.
+    answer for one of them is the same wherever, and with whatever others, it stands. The
+    interpreter is free for other threads meanwhile.
     """
     mask = codes > 0
     seeds, n_seeds = ndimage.label(codes & SEED, EIGHT, output=np.int32)
@@ -46,7 +47,10 @@ def flood(codes: Codes) -> Labels:
         return np.zeros(codes.shape, np.int32)
     if n_seeds == 1 and ndimage.label(mask)[1] == 1:
         return mask.astype(np.int32)
-    labels: Labels = watershed(_heights(codes), seeds, mask=mask)
+    # The watershed has 65,536 levels of its own, between the lowest and the highest that it is
+    # given: ours stay apart. Pixels of one level are flooded first come, first served.
+    heights = (codes & TOP_LEVEL).astype(np.float32)
+    labels: Labels = watershed(heights, seeds, mask=mask)
     return labels
 
 
@@ -65,16 +69,3 @@ def numbered(labels: Labels, min_size_px: int) -> tuple[Labels, int]:
     numbers = np.zeros(len(ids), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
     return numbers[places].reshape(labels.shape), len(kept)
-
-
-def _heights(codes: Codes) -> NDArray[np.float64]:
-    """Return the order in which pixels are flooded.
-
-    The watershed takes pixels of one level first come, first served, but its seeds in an order
-    that depends on all others in the image. Half a level, spread over them row by row, orders them
-    by where they stand: still after all lower pixels, and before others of their own level.
-    """
-    heights = (codes & TOP_LEVEL).astype(np.float64)
-    seeds = np.flatnonzero(codes & SEED)
-    heights.flat[seeds] += seeds / (2 * codes.size) - 0.5
-    return heights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from wsi_sampath.inference.instances.terrain import Codes
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Values = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,28 @@ class Pixels:
         (n,) uint32, see `terrain`.
     piece
         (n,) int64 index of the piece that each belongs to.
+    values
+        (n, channels) uint8: what else is known of each, and goes with it.
     """
 
     y: Ints
     x: Ints
     code: Codes
     piece: Ints
+    values: Values
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, chosen: NDArray[Any]) -> Pixels:
         """Return the chosen pixels."""
-        return Pixels(self.y[chosen], self.x[chosen], self.code[chosen], self.piece[chosen])
+        return Pixels(
+            self.y[chosen],
+            self.x[chosen],
+            self.code[chosen],
+            self.piece[chosen],
+            self.values[chosen],
+        )
 
     def groups(self, keys: Ints) -> Iterator[Pixels]:
         """Yield the pixels of each key, in the order of the keys' first pixels."""
@@ -76,19 +86,22 @@ class OpenPieces:
     edge: Ints
 
     @classmethod
-    def none(cls, width: int) -> OpenPieces:
+    def none(cls, width: int, channels: int = 0) -> OpenPieces:
         """Return the state above the first row of a plane."""
         empty = np.zeros(0, np.int64)
-        pixels = Pixels(empty, empty, empty.astype(np.uint32), empty)
+        values = np.zeros((0, channels), np.uint8)
+        pixels = Pixels(empty, empty, empty.astype(np.uint32), empty, values)
         return cls(pixels, np.zeros(0, bool), np.full(width, -1, np.int64))
 
-    def link(self, codes: Codes, y: int, limit_px: int) -> OpenPieces:
+    def link(self, codes: Codes, values: Values, y: int, limit_px: int) -> OpenPieces:
         """Add the next rows; the answer holds old and new pieces, closed ones as well.
 
         Parameters
         ----------
         codes
             uint32 (rows, columns).
+        values
+            uint8 (channels, rows, columns).
         y
             The first of these rows.
         limit_px
@@ -107,6 +120,7 @@ class OpenPieces:
             np.concatenate([old.x, x]),
             np.concatenate([old.code, codes[rows, x]]),
             np.concatenate([piece_of[old.piece], piece_of[labels[rows, x] + (n_old - 1)]]),
+            np.concatenate([old.values, values[:, rows, x].T]),
         )
         giant = _longest_sides(pixels, n_pieces) > limit_px
         giant[piece_of[:n_old][self.giant]] = True
@@ -124,7 +138,7 @@ class OpenPieces:
         """Return the open pieces with the pixels that are kept."""
         index = np.append(np.cumsum(is_open) - 1, -1)
         left = self.pixels.take(kept)
-        pixels = Pixels(left.y, left.x, left.code, index[left.piece])
+        pixels = replace(left, piece=index[left.piece])
         return OpenPieces(pixels, self.giant[is_open], index[self.edge])
 
 

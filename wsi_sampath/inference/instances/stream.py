@@ -10,7 +10,6 @@ decided, so that what is known, and numbered, at the end of a band depends on th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -18,35 +17,13 @@ from numpy.typing import NDArray
 
 from wsi_sampath.inference.durable.ledger import Arrays
 from wsi_sampath.inference.instances.flooding import flood, numbered
-from wsi_sampath.inference.instances.pieces import Ints, OpenPieces, Pixels
+from wsi_sampath.inference.instances.pieces import Ints, OpenPieces, Pixels, Values
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.instances.terrain import SEED, Codes, Maps, TerrainStream
+from wsi_sampath.outputs.nuclei.patch import NucleusPatch
 
 BAND_ROWS = 256
 """Rows after which closed pieces are numbered; part of what decides the order of the ids."""
-
-
-@dataclass(frozen=True)
-class NucleusPatch:
-    """Final nuclei of one piece of foreground.
-
-    Attributes
-    ----------
-    y, x
-        First row and column of its box on the plane.
-    labels
-        uint32 (rows, columns): ids of nuclei, 0 where there is none or another piece's.
-    """
-
-    y: int
-    x: int
-    labels: NDArray[np.uint32]
-
-    def paint(self, plane: NDArray[np.uint32]) -> None:
-        """Write the ids into a plane, and nothing where there is none."""
-        rows, columns = self.labels.shape
-        box = plane[self.y : self.y + rows, self.x : self.x + columns]
-        np.copyto(box, self.labels, where=self.labels > 0)
 
 
 class NucleusStream:
@@ -62,18 +39,27 @@ class NucleusStream:
         The thresholds.
     width
         Columns of the plane.
+    channels
+        Of the values that come with the maps, and are handed on with the nuclei.
     band_rows
         Rows of a band.
     """
 
     def __init__(
-        self, settings: NucleusSettings, width: int, *, band_rows: int = BAND_ROWS
+        self,
+        settings: NucleusSettings,
+        width: int,
+        *,
+        channels: int = 0,
+        band_rows: int = BAND_ROWS,
     ) -> None:
         self._settings = settings
         self._band_rows = band_rows
         self._terrain = TerrainStream(settings, width)
         self._band = np.zeros((0, width), np.uint32)
-        self._open = OpenPieces.none(width)
+        # Values of the rows from the band's first on; the last of them wait for their codes.
+        self._values = np.zeros((channels, 0, width), np.uint8)
+        self._open = OpenPieces.none(width, channels)
         self._y = 0
         self.count = 0
 
@@ -83,7 +69,7 @@ class NucleusStream:
         y = self._open.pixels.y
         return int(y[0]) if len(y) else self._y
 
-    def append(self, maps: Maps) -> list[NucleusPatch]:
+    def append(self, maps: Maps, values: Values | None = None) -> list[NucleusPatch]:
         """Take the next rows, and return the nuclei that they complete.
 
         Parameters
@@ -91,7 +77,11 @@ class NucleusStream:
         maps
             float32 (3, rows, columns), finite, 0 to 1: foreground, distance to the centre, distance
             to the boundary. Where nothing was analysed, the foreground is 0.
+        values
+            uint8 (channels, rows, columns); None where there are no channels.
         """
+        if values is not None:
+            self._values = np.concatenate([self._values, values], axis=1)
         self._band = np.concatenate([self._band, self._terrain.append(maps)])
         return list(self._full_bands())
 
@@ -116,6 +106,8 @@ class NucleusStream:
             "pixel_x": pixels.x,
             "pixel_code": pixels.code,
             "pixel_piece": pixels.piece,
+            "pixel_values": pixels.values,
+            "values": self._values,
             "giant": self._open.giant,
             "edge": self._open.edge,
         }
@@ -131,14 +123,14 @@ class NucleusStream:
         band_rows: int = BAND_ROWS,
     ) -> Self:
         """Resume where `state` was taken; settings and height of bands are those of that stream."""
-        stream = cls(settings, len(arrays["edge"]), band_rows=band_rows)
+        values = arrays["values"]
+        stream = cls(settings, len(arrays["edge"]), channels=len(values), band_rows=band_rows)
         stream._terrain = TerrainStream(
             settings, len(arrays["edge"]), arrays["waiting"], notes["n_done"]
         )
-        stream._band = arrays["band"]
-        pixels = Pixels(
-            arrays["pixel_y"], arrays["pixel_x"], arrays["pixel_code"], arrays["pixel_piece"]
-        )
+        stream._band, stream._values = arrays["band"], values
+        names = ("pixel_y", "pixel_x", "pixel_code", "pixel_piece", "pixel_values")
+        pixels = Pixels(*(arrays[name] for name in names))
         stream._open = OpenPieces(pixels, arrays["giant"], arrays["edge"])
         stream._y, stream.count = notes["y"], notes["count"]
         return stream
@@ -151,8 +143,12 @@ class NucleusStream:
             yield from self._hand_out(is_last=False)
 
     def _link(self, band: Codes) -> None:
-        self._open = self._open.link(band, self._y, self._settings.largest_px)
-        self._y += len(band)
+        rows = len(band)
+        values = np.zeros((0, *band.shape), np.uint8)
+        if len(self._values):
+            values, self._values = self._values[:, :rows], self._values[:, rows:].copy()
+        self._open = self._open.link(band, values, self._y, self._settings.largest_px)
+        self._y += rows
 
     def _hand_out(self, *, is_last: bool) -> Iterator[NucleusPatch]:
         pieces, pixels = self._open, self._open.pixels
@@ -187,6 +183,9 @@ class NucleusStream:
         codes[pixels.y - y, pixels.x - x] = pixels.code
         labels, count = numbered(flood(codes), self._settings.min_size_px)
         if count:
+            found = labels[pixels.y - y, pixels.x - x] > 0
+            values = np.zeros((pixels.values.shape[1], *box), np.uint8)
+            values[:, pixels.y[found] - y, pixels.x[found] - x] = pixels.values[found].T
             ids = np.where(labels > 0, labels + np.int64(self.count), 0)
             self.count += count
-            yield NucleusPatch(y, x, ids.astype(np.uint32))
+            yield NucleusPatch(y, x, ids.astype(np.uint32), values)

@@ -78,6 +78,22 @@ class SamSpec(Frozen):
         return self
 
 
+class DecoderSpec(Frozen):
+    """Sizes of the two-way mask decoder; the defaults are SAM's."""
+
+    dim: Annotated[Channels, Field(multiple_of=8)] = 256
+    depth: Depth = 2
+    num_heads: Channels = 8
+    mlp_dim: Channels = 2048
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # SAM's decoder attends across in half of its channels.
+        if self.dim // 2 % self.num_heads:
+            raise ValueError("half of dim must be a multiple of num_heads")
+        return self
+
+
 class VitSpec(Frozen):
     """Sizes of a plain vision transformer with one class token and learned positions."""
 

@@ -15,9 +15,6 @@ from torch.nn import functional
 
 from wsi_sampath.models.parts.specs import UnetrSpec
 
-FEATURES = 256
-"""Channels after SAM's neck."""
-
 
 class Upsampler(nn.Module):
     """Twice as large, with other channels."""
@@ -117,6 +114,8 @@ class Unetr(nn.Module):
     ----------
     spec
         Sizes.
+    in_channels
+        Channels after SAM's neck.
     out_channels
         How many maps.
     cropped_skips
@@ -128,6 +127,7 @@ class Unetr(nn.Module):
     def __init__(
         self,
         spec: UnetrSpec,
+        in_channels: int,
         out_channels: int,
         *,
         cropped_skips: bool = False,
@@ -137,11 +137,11 @@ class Unetr(nn.Module):
         widths, last = spec.widths, spec.widths[-1]
         norm = TileNorm if batch_statistics else nn.BatchNorm2d
         first, second, third, fourth = widths if cropped_skips else (*widths[1:], last)
-        self.deconv1 = _Skip(FEATURES, first, norm)
+        self.deconv1 = _Skip(in_channels, first, norm)
         self.deconv2 = _Skip(first, second, norm)
         self.deconv3 = _Skip(second, third, norm)
         self.deconv4 = _Skip(third, fourth, norm)
-        self.base = _Convolutions(FEATURES, widths[0])
+        self.base = _Convolutions(in_channels, widths[0])
         self.decoder = _Pyramid(widths)
         self.deconv_out = Upsampler(last, last)
         self.decoder_head = _Convolutions(2 * last, last)
@@ -153,7 +153,7 @@ class Unetr(nn.Module):
         Parameters
         ----------
         features
-            (batch, 256, h, w), after SAM's neck.
+            (batch, in_channels, h, w), after SAM's neck.
 
         Returns
         -------

@@ -33,7 +33,7 @@ class PathoSam(nn.Module):
     def __init__(self, spec: PathoSamSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.sam = Sam(spec.sam, spec.frame)
+        self.sam = Sam(spec.sam, spec.frame, spec.prompts)
         self.decoder = _decoder(spec, len(NUCLEUS_MAPS))
         # One map more than classes: the first is for everything outside of nuclei.
         self.class_decoder = _decoder(spec, 1 + len(spec.classes)) if spec.class_decoder else None
@@ -96,6 +96,7 @@ def _answers(logits: Tensor, side: int) -> Tensor:
 def _decoder(spec: PathoSamSpec, out_channels: int) -> Unetr:
     return Unetr(
         spec.decoder,
+        spec.prompts.dim,
         out_channels,
         cropped_skips=spec.compat.cropped_skips,
         batch_statistics=spec.compat.batch_statistics,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from wsi_sampath.models.limits import MAX_GRID, PatchSide, Positive, Side
-from wsi_sampath.models.parts.specs import SamSpec, UnetrSpec
+from wsi_sampath.models.parts.specs import DecoderSpec, SamSpec, UnetrSpec
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.settings import Frozen
 
@@ -41,7 +41,9 @@ class PathoSamSpec(ModelSpec):
     Attributes
     ----------
     sam
-        SAM's encoder, with which its prompt encoder and mask decoder come.
+        SAM's encoder.
+    prompts
+        Sizes of what answers prompts, and of the encoder's neck; the defaults are SAM's.
     enlargement
         Times that a tile is enlarged before it is encoded.
     decoder
@@ -58,6 +60,7 @@ class PathoSamSpec(ModelSpec):
     tile: Side = 512
     output_stride: PatchSide = 1
     sam: SamSpec
+    prompts: DecoderSpec = DecoderSpec()
     enlargement: Annotated[Positive, Field(le=MAX_ENLARGEMENT)] = 2
     decoder: UnetrSpec = UnetrSpec()
     class_decoder: bool = False

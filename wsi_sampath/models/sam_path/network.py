@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from wsi_sampath.models.parts.encoders import PathologyEncoder, SamEncoder, neck, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
+from wsi_sampath.models.parts.specs import DecoderSpec
 from wsi_sampath.models.parts.timm_encoders import on_grid
-from wsi_sampath.models.sam_path.spec import DecoderSpec, SamPathSpec
+from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 _MASK_CHANNELS = 16
 _IOU_DEPTH = 3

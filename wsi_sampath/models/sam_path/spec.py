@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from wsi_sampath.models.limits import MAX_GRID, Channels, Depth, Triple
-from wsi_sampath.models.parts.specs import PathologySpec, SamSpec
+from wsi_sampath.models.limits import MAX_GRID, Triple
+from wsi_sampath.models.parts.specs import DecoderSpec, PathologySpec, SamSpec
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.settings import Frozen
-
-
-class DecoderSpec(Frozen):
-    """Sizes of the two-way mask decoder; the defaults are SAM's."""
-
-    dim: Annotated[Channels, Field(multiple_of=8)] = 256
-    depth: Depth = 2
-    num_heads: Channels = 8
-    mlp_dim: Channels = 2048
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        # SAM's decoder attends across in half of its channels.
-        if self.dim // 2 % self.num_heads:
-            raise ValueError("half of dim must be a multiple of num_heads")
-        return self
 
 
 class SamPathSpec(ModelSpec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -13,8 +14,9 @@ from wsi_sampath.outputs.polygons.runs import Ints
 
 DECIMALS = 2
 # two cells of the grid: QuPath may lose anything smaller
-_LEAST_AREA_PX = 2 * 10.0 ** (-2 * DECIMALS)
+LEAST_AREA_PX = 2 * 10.0 ** (-2 * DECIMALS)
 Shapes = NDArray[np.object_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,27 @@ class PlaneToSlide:
             (m,) valid polygons and (m,) the index of the one each comes from. A polygon that
             rounding breaks is mended, which may split it; one that all but vanishes is left out.
         """
-        scale = np.array([self.scale_x, self.scale_y])
-        offset = np.array([self.offset_x, self.offset_y])
-        limit = np.array([self.limit_x, self.limit_y])
-
-        def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            # adding zero turns -0.0 into 0.0
-            inside = np.minimum(points * scale + offset, limit)
-            moved: NDArray[np.float64] = np.round(inside, DECIMALS) + 0.0
-            return moved
-
-        shapes, source = _mend(shapely.transform(polygons, move))
-        large = shapely.area(shapes) >= _LEAST_AREA_PX
+        shapes, source = _mend(shapely.transform(polygons, self.points_to_slide))
+        large = shapely.area(shapes) >= LEAST_AREA_PX
         return shapes[large], source[large]
+
+    def points_to_slide(self, points: NDArray[Any], *, clip: bool = True) -> Floats:
+        """Bring (n, 2) points, x and y, to level-0 pixels, rounded to 2 decimals.
+
+        Parameters
+        ----------
+        points
+            In plane pixels.
+        clip
+            Whether those beyond the slide's right and lower edge are brought back to it.
+        """
+        moved = points * np.array([self.scale_x, self.scale_y])
+        moved += np.array([self.offset_x, self.offset_y])
+        if clip:
+            moved = np.minimum(moved, np.array([self.limit_x, self.limit_y]))
+        # adding zero turns -0.0 into 0.0
+        rounded: Floats = np.round(moved, DECIMALS) + 0.0
+        return rounded
 
 
 def fill_small_holes(polygons: Shapes, min_area: float) -> Shapes:
@@ -113,7 +123,7 @@ def _mend(polygons: Shapes) -> tuple[Shapes, Ints]:
     collected = [polygons[valid]]
     sources = [source[valid]]
     for broken in np.flatnonzero(~valid):
-        parts = _polygon_parts(polygons[broken])
+        parts = mended_parts(polygons[broken])
         collected.append(parts)
         sources.append(np.full(len(parts), broken))
     source = np.concatenate(sources)
@@ -121,7 +131,8 @@ def _mend(polygons: Shapes) -> tuple[Shapes, Ints]:
     return np.concatenate(collected)[order], source[order]
 
 
-def _polygon_parts(broken: shapely.Polygon) -> Shapes:
+def mended_parts(broken: shapely.Geometry) -> Shapes:
+    """Return the valid, rounded polygons that an invalid shape covers; there may be none."""
     grid = 10.0**-DECIMALS
     snapped = shapely.set_precision(shapely.make_valid(broken), grid)
     parts = shapely.get_parts(shapely.get_parts(snapped))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.files import replacing
+from wsi_sampath.outputs.report.nuclei import (
+    FIELD_UM,
+    Field,
+    draw_field,
+    rows_of_classes,
+    size_bins,
+)
 from wsi_sampath.outputs.report.overlay import draw_overlay
 from wsi_sampath.outputs.result import Result
 from wsi_sampath.pages import Filters, link, render_template
@@ -43,7 +51,12 @@ class Backdrop:
 
 
 def write_report(
-    result: Result, target: Path, *, zarr_name: str, backdrop: Backdrop | None = None
+    result: Result,
+    target: Path,
+    *,
+    zarr_name: str,
+    backdrop: Backdrop | None = None,
+    fields: Sequence[Field] = (),
 ) -> None:
     """Write the report of a result; the file appears at once, complete.
 
@@ -57,18 +70,26 @@ def write_report(
         Name of the zarr beside the report.
     backdrop
         The slide; None shows the class map on white.
+    fields
+        Parts of the slide to show with their nuclei.
 
     Raises
     ------
     OSError
         Where it can't be written.
     """
-    text = render_report(result, zarr_name=zarr_name, backdrop=backdrop)
+    text = render_report(result, zarr_name=zarr_name, backdrop=backdrop, fields=fields)
     with replacing(target) as growing:
         growing.write_text(text, encoding="utf-8")
 
 
-def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None = None) -> str:
+def render_report(
+    result: Result,
+    *,
+    zarr_name: str,
+    backdrop: Backdrop | None = None,
+    fields: Sequence[Field] = (),
+) -> str:
     """Return the report as HTML; see `write_report`."""
     run = result.attributes
     overlay, picture = _pictures(result, backdrop or blank_backdrop(result))
@@ -85,6 +106,7 @@ def render_report(result: Result, *, zarr_name: str, backdrop: Backdrop | None =
         "failures": failures[:_LISTED_FAILURES],
         "unlisted": run["tiles"]["failed"] - min(len(failures), _LISTED_FAILURES),
         "settings": {k: v for k, v in run["settings"].items() if v is not None},
+        "nuclei": _nuclei(result, fields) if "nuclei" in run else None,
     }
     filters: Filters = {"number": number, "plain": plain, "urlencode": link}
     return render_template("wsi_sampath.outputs.report", "report.html.j2", values, filters=filters)
@@ -160,6 +182,17 @@ def _jpeg(picture: Image.Image) -> str:
     return _data_uri("image/jpeg", data.getvalue())
 
 
+def _nuclei(result: Result, fields: Sequence[Field]) -> dict[str, Any]:
+    names, counts = size_bins(result.attributes)
+    texts = [f"{count:,}" for count in counts]
+    return {
+        "classes": rows_of_classes(result),
+        "sizes": _bars([f"{name} µm²" for name in names], counts, texts, [_BAR] * len(names)),
+        "fields": [_jpeg(draw_field(result, field)) for field in fields],
+        "field_um": FIELD_UM,
+    }
+
+
 def _area_chart(result: Result) -> str:
     areas = [result.attributes["area_mm2"][one.name] for one in result.classes]
     names = [one.name for one in result.classes]
@@ -173,7 +206,7 @@ def _time_chart(seconds: dict[str, float]) -> str:
     return _bars(list(stages), list(stages.values()), texts, [_BAR] * len(stages))
 
 
-def _bars(names: list[str], values: list[float], texts: list[str], colors: list[str]) -> str:
+def _bars(names: list[str], values: Sequence[float], texts: list[str], colors: list[str]) -> str:
     """Draw horizontal bars, the first on top, as an SVG."""
     with rc_context({"svg.hashsalt": "wsi_sampath", "font.size": 10, "text.parse_math": False}):
         figure = Figure(figsize=(5.2, 0.5 + 0.34 * len(names)), layout="constrained")

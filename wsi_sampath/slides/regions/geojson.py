@@ -212,6 +212,9 @@ def _object(feature: Mapping[str, Any] | None) -> tuple[DrawnObject, list[Any]]:
     properties = _mapping(feature.get("properties"))
     classification = properties.get("classification")
     kind, geometry = _kind(feature, properties), feature.get("geometry")
+    if kind == "cell":
+        # Of a cell, what others would call the object is its nucleus.
+        geometry = feature.get("nucleusGeometry") or geometry
     if kind == "root":
         return DrawnObject("root"), []
     if _is_elsewhere(geometry) or _is_elsewhere(properties):

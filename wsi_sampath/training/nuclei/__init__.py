@@ -1,0 +1,1 @@
+"""What a PathoSAM learns from: targets, losses and prompts of nuclei, and one step of training."""
