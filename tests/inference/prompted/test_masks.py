@@ -27,7 +27,7 @@ from wsi_sampath.inference.prompted.masks import (
 )
 from wsi_sampath.inference.prompted.network import FieldNetwork, refuse_unable
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
-from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.build import build_network
 from wsi_sampath.models.network import LoadedModel, Prompts
 from wsi_sampath.models.parse import parse_spec
 
@@ -191,7 +191,7 @@ def test_answers_come_with_their_points(picture):
 def test_a_patho_sam_is_asked_in_pixels_of_its_tile():
     torch.manual_seed(0)
     spec = parse_spec(SMALL_PATHO_SAM)
-    model = LoadedModel(build_model(spec), spec, "0" * 64, "small")
+    model = LoadedModel(build_network(spec), spec, "0" * 64, "small")
     assert spec.frame == 128
     network = FieldNetwork(model, device="cpu")
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
