@@ -1,12 +1,15 @@
 """Masks of single objects: which are the same, what is left of them, and what is asked for."""
 
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
 from prompt_stub import DiscPrompts, coloured, disc_model, disc_picture
 from pydantic import ValidationError
 
-from wsi_sampath.errors import UsageError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.amg import grid_objects
 from wsi_sampath.inference.prompted.apg import prompt_points, prompted_objects
@@ -24,7 +27,7 @@ from wsi_sampath.inference.prompted.masks import (
 )
 from wsi_sampath.inference.prompted.network import FieldNetwork, refuse_unable
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
-from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.build import build_network
 from wsi_sampath.models.network import LoadedModel, Prompts
 from wsi_sampath.models.parse import parse_spec
 
@@ -188,7 +191,7 @@ def test_answers_come_with_their_points(picture):
 def test_a_patho_sam_is_asked_in_pixels_of_its_tile():
     torch.manual_seed(0)
     spec = parse_spec(SMALL_PATHO_SAM)
-    model = LoadedModel(build_model(spec), spec, "0" * 64, "small")
+    model = LoadedModel(build_network(spec), spec, "0" * 64, "small")
     assert spec.frame == 128
     network = FieldNetwork(model, device="cpu")
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
@@ -209,6 +212,31 @@ def test_a_patho_sam_is_asked_in_pixels_of_its_tile():
     assert field.enlarge(single[:, 0]).shape == (2, 64, 64)
     in_two_steps = model.module.sam.at_image_size(single, (128, 128), (64, 64))
     torch.testing.assert_close(field.enlarge(single[:, 0]), in_two_steps[:, 0])
+
+
+def test_a_thread_that_blends_lends_the_network_all_processors(picture):
+    network = FieldNetwork(disc_model(SIDE), device="cpu")
+    here = torch.get_num_threads()
+
+    def at_work():
+        torch.set_num_threads(here + 1)
+        with network.running():
+            during = torch.get_num_threads()
+        return during, torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(at_work).result() == (here, here + 1)
+    assert torch.get_num_threads() == here
+
+
+def test_what_does_not_fit_is_one_line(picture):
+    field = disc_field(picture)
+    field.network.module.masks = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(WsiError, match="out-of-memory: a field of 104 px.*fewer points"):
+        grid_objects(field, GridSettings(points_per_side=2))
+    field.network.module.masks = Mock(side_effect=RuntimeError("shapes"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        grid_objects(field, GridSettings(points_per_side=2))
 
 
 def test_models_that_cannot_are_refused_in_one_line(stub):

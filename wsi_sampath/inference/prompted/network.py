@@ -66,6 +66,7 @@ class FieldNetwork:
     ) -> None:
         refuse_unable(model, "amg")
         self.device = resolve_device(device)
+        self._n_threads = torch.get_num_threads()
         self._precision = resolve_precision(precision, self.device)
         self._tiles = model.module.to(self.device).eval()
         self.module = cast(PromptNetwork, self._tiles)
@@ -90,6 +91,8 @@ class FieldNetwork:
     def running(self) -> Iterator[None]:
         """Run the network in the block, in its precision and without gradients.
 
+        A thread that has fewer processors to itself than the one that made this gets as many.
+
         Raises
         ------
         WsiError
@@ -98,6 +101,8 @@ class FieldNetwork:
         dtype = DTYPES[self._precision]
         half = dtype != torch.float32
         autocast = torch.autocast(self.device.type, dtype=dtype) if half else nullcontext()
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._n_threads)
         try:
             with torch.inference_mode(), autocast:
                 yield
@@ -109,6 +114,8 @@ class FieldNetwork:
                 "fewer points at once, or use another --device"
             )
             raise WsiError("out-of-memory", message) from None
+        finally:
+            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
