@@ -19,7 +19,8 @@ def test_another_folder_passes_unchanged(tmp_path):
     )
     assert made.returncode == 0, made.stderr
     files = [
-        HERE / f"test_parity_{name}.py" for name in ("hipt", "loss", "patho_sam", "sam", "sam_path")
+        HERE / f"test_parity_{name}.py"
+        for name in ("amg", "hipt", "loss", "patho_sam", "sam", "sam_path")
     ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *files],
@@ -33,6 +34,7 @@ def test_another_folder_passes_unchanged(tmp_path):
         "hipt_vits16.npz",
         "pathosam_decoder.npz",
         "pathosam_e2e.npz",
+        "sam_amg.npz",
         "sam_vit_b.npz",
         "sampath_bcss.npz",
         "sampath_crag.npz",

@@ -17,7 +17,7 @@ from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 
 _AUTO_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> str:
@@ -106,7 +106,7 @@ class Predictor:
         return answers[0] if len(answers) == 1 else torch.cat(answers)
 
     def _retreat(self, error: BaseException) -> None:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self.batch_size == 1:
             raise WsiError(
@@ -126,10 +126,11 @@ class Predictor:
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of a network means that its memory did not suffice."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Prompts:
     boxes
         (p, 4): x0, y0, x1, y1.
     masks
-        (p, 1, tile / 4, tile / 4) logits of an earlier answer.
+        (p, 1, frame / 4, frame / 4) logits of an earlier answer.
     """
 
     points: Tensor | None = None
@@ -71,20 +71,67 @@ class Prompts:
         if (self.points is None) != (self.labels is None):
             raise ValueError("points need labels, and labels points")
 
+    def scaled(self, factor: float) -> Prompts:
+        """Return the same prompts for the same image `factor` times larger; masks stay as they are.
 
+        Examples
+        --------
+        >>> Prompts(boxes=torch.tensor([[1.0, 2.0, 3.0, 4.0]])).scaled(2).boxes
+        tensor([[2., 4., 6., 8.]])
+        """
+        points = None if self.points is None else self.points * factor
+        boxes = None if self.boxes is None else self.boxes * factor
+        return replace(self, points=points, boxes=boxes)
+
+    def to(self, device: torch.device) -> Prompts:
+        """Return the same prompts on a device, as float32."""
+        parts = (self.points, self.labels, self.boxes, self.masks)
+        return Prompts(
+            *(None if part is None else part.to(device, torch.float32) for part in parts)
+        )
+
+
+@runtime_checkable
 class PromptNetwork(Protocol):
     """A torch module that looks at an image once, and then answers any number of prompts."""
 
     def embed(self, views: Sequence[Tensor]) -> Embedding:
-        """Look at one place: a float image (1, 3, tile, tile) for each of the spec's `views`."""
+        """Look at one place: a float image (1, 3, tile, tile) for each of the spec's `views`.
 
-    def masks(self, embedding: Embedding, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        Images come from `TileNetwork.preprocess`; the network enlarges them to its frame.
+        """
+
+    def masks(
+        self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Return c candidates for every prompt.
+
+        Parameters
+        ----------
+        embedding
+            From `embed`.
+        prompts
+            In px of the frame, of which the spec has the side.
+        multimask
+            Several candidates a prompt, where the network has them, instead of one.
 
         Returns
         -------
         tuple of Tensor
-            Logits (p, c, tile / 4, tile / 4) and the predicted IoU (p, c).
+            Logits (p, c, frame / 4, frame / 4), above 0 inside the object, and the predicted IoU
+            (p, c).
+        """
+
+
+@runtime_checkable
+class NucleusDecoder(Protocol):
+    """A `PromptNetwork` that also makes maps of all nuclei, of what it has embedded."""
+
+    def nucleus_maps(self, embedding: Embedding, side: int) -> Tensor:
+        """Return float32 (n, maps, side, side) in 0..1, as `TileNetwork.maps` does.
+
+        The first three are foreground, distance to the centre and to the boundary; where there are
+        several classes, one of no nucleus and one for each class follow.
         """
 
 

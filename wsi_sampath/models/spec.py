@@ -89,6 +89,11 @@ class ModelSpec(Frozen):
         return self.tile // self.patch
 
     @property
+    def frame(self) -> int:
+        """Side of the square, px, in which the network takes prompts."""
+        return self.tile
+
+    @property
     def means(self) -> dict[str, Triple]:
         """Every mean of the colours that the network subtracts, by its key."""
         return {"mean": self.mean}

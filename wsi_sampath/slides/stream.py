@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
@@ -110,7 +110,7 @@ class TileStream:
         scale = self.sampling.factor_x * self.sampling.factor_y
         self.counts.needed_px = round(len(self._uses) * _BLOCK_PX**2 * scale)
 
-    def __iter__(self) -> Iterator[TileBatch]:
+    def __iter__(self) -> Generator[TileBatch]:
         ahead = max(self.batch_size, self.workers) + self.batch_size
         before = self.slide.reader.decoded_px
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read")

@@ -143,13 +143,13 @@ SETTINGS = st.builds(
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_strips_give_the_nuclei_of_the_whole_plane(maps, how, heights):
     assert same_nuclei(streamed(maps, how, heights), nuclei_of_plane(maps, how))
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS, limit=st.integers(1, 40))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_ids_do_not_depend_on_the_strips(maps, how, heights, limit):
     how = how.model_copy(update={"largest_px": limit})
     whole = streamed(maps, how, [maps.shape[1]])
@@ -157,21 +157,21 @@ def test_ids_do_not_depend_on_the_strips(maps, how, heights, limit):
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS, limit=st.integers(1, 40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_giants_are_cut_at_the_lattice_of_the_plane_and_nothing_else_is(maps, how, heights, limit):
     how = how.model_copy(update={"largest_px": limit})
     assert same_nuclei(streamed(maps, how, heights), cut_at_lattice(maps, how))
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_nuclei_do_not_depend_on_the_height_of_bands(maps, how, heights):
     whole = nuclei_of_plane(maps, how)
     assert all(same_nuclei(streamed(maps, how, heights, rows), whole) for rows in (1, 3, 64))
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS, limit=st.integers(3, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_stream_resumes_from_its_state_after_any_strip(maps, how, heights, limit):
     how = how.model_copy(update={"largest_px": limit})
     stream = NucleusStream(how, maps.shape[2], band_rows=BAND)
@@ -189,7 +189,7 @@ def test_a_stream_resumes_from_its_state_after_any_strip(maps, how, heights, lim
 
 
 @given(maps=PLANES, how=SETTINGS, heights=HEIGHTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_smoothed_rows_are_those_of_the_whole_plane(maps, how, heights):
     stream = TerrainStream(how, maps.shape[2])
     rows = [*(stream.append(strip) for strip in cut(maps, heights)), stream.finish()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.parts.unetr import Unetr
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
@@ -69,9 +71,26 @@ class PathoSam(nn.Module):
         Those of the classes begin with that of no nucleus. The sigmoid comes before the resizing,
         as the published programs have it.
         """
-        logits = self(images)
-        with torch.autocast(logits.device.type, enabled=False):
-            return resized(logits.float().sigmoid(), side)
+        return _answers(self(images), side)
+
+    def embed(self, views: Sequence[Tensor]) -> Embedding:
+        """See `PromptNetwork`."""
+        return self.sam.embed([resized(view, self.spec.frame) for view in views])
+
+    def masks(
+        self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """See `PromptNetwork`."""
+        return self.sam.masks(embedding, prompts, multimask=multimask)
+
+    def nucleus_maps(self, embedding: Embedding, side: int) -> Tensor:
+        """See `NucleusDecoder`."""
+        return _answers(self.decode(embedding[0]), side)
+
+
+def _answers(logits: Tensor, side: int) -> Tensor:
+    with torch.autocast(logits.device.type, enabled=False):
+        return resized(logits.float().sigmoid(), side)
 
 
 def _decoder(spec: PathoSamSpec, out_channels: int) -> Unetr:

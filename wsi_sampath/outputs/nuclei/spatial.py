@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.nuclei.columns import MEASURED, TableInfo
 from wsi_sampath.outputs.nuclei.reading import open_nuclei
 
@@ -40,7 +41,8 @@ def to_spatialdata(path: Path, *, run: str | None = None) -> spatialdata.Spatial
     ImportError
         Where spatialdata is not installed.
     WsiError
-        As `read_nuclei`.
+        As `read_nuclei`, and ``bad-input`` for a table of no nuclei, for SpatialData has no shapes
+        without any.
     """
     try:
         import spatialdata
@@ -48,6 +50,9 @@ def to_spatialdata(path: Path, *, run: str | None = None) -> spatialdata.Spatial
         message = "to_spatialdata() needs spatialdata: pip install 'wsi-sampath[spatial]'"
         raise ImportError(message, name="spatialdata") from error
     opened = open_nuclei(path, run=run)
+    if opened.rows == 0:
+        message = "has no nuclei, and SpatialData has no shapes without any"
+        raise WsiError("bad-input", message, subject=str(path))
     nuclei = opened.read()
     shapes, table = _shapes(nuclei, opened.info), _table(nuclei, opened.info)
     return spatialdata.SpatialData(shapes={NAME: shapes}, tables={"table": table})

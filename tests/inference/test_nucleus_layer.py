@@ -77,6 +77,15 @@ def test_no_nucleus_differs_however_the_slide_is_cut(result, slide, tmp_path, va
     assert table.equals(result.nuclei())
 
 
+def test_pieces_beyond_the_limit_are_cut_alike_however_the_slide_is_cut(slide, tmp_path):
+    how = NucleusSettings(largest_px=70, foreground_threshold=0.2)
+    one = segment(slide, tmp_path / "a.zarr", tile=160, overlap=40, nuclei=how)
+    other = segment(slide, tmp_path / "b.zarr", tile=288, overlap=10, nuclei=how)
+    assert np.array_equal(whole("nuclei", one), whole("nuclei", other))
+    uncut = segment(slide, tmp_path / "c.zarr", nuclei=how.model_copy(update={"largest_px": 4096}))
+    assert uncut.attributes["nuclei"] != one.attributes["nuclei"]
+
+
 def test_table_and_geojson_hold_the_nuclei_of_the_map(result):
     found, table = whole("nuclei", result), result.nuclei()
     ids, sizes = np.unique(found[found > 0], return_counts=True)
