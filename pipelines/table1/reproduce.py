@@ -129,7 +129,7 @@ def settings_of(study: Study, row: Row) -> TrainSettings:
     """Return the settings of a row that is trained."""
     found = [*(CONFIGS / "train").rglob(f"{row.name}.yaml")]
     overrides = [f"data={study.data / row.data}", f"out={study.out / 'runs' / row.name}"]
-    plain = read_settings(found[0], overrides)
+    plain = cast(TrainSettings, read_settings(found[0], overrides))
     if study.small:
         model = study.out / "models" / Path(plain.model).name
         model.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def settings_of(study: Study, row: Row) -> TrainSettings:
         overrides += [f"model={model}", f"side={side}", *SMALL_SETTINGS]
     else:
         overrides.append(f"weights.sam={study.sam}")
-    return read_settings(found[0], [*overrides, *study.overrides])
+    return cast(TrainSettings, read_settings(found[0], [*overrides, *study.overrides]))
 
 
 def small_model(spec: SamPathSpec) -> SamPathSpec:

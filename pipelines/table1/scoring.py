@@ -51,7 +51,8 @@ def count_stretched(
         ``bad-input`` for a patch that cannot be read.
     """
     model.to(device).eval()
-    for batch in batches(read, patches, PLAIN, batch_size=batch_size, workers=workers):
+    wanted = [(patch, PLAIN) for patch in patches]
+    for batch in batches(read, wanted, batch_size=batch_size, workers=workers):
         images, truth = usable(batch)
         with torch.inference_mode():
             ready = resized(model.preprocess(images.to(device)), model.spec.tile)

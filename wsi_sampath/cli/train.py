@@ -48,8 +48,8 @@ def train(
 
 def _tell(trained: Trained, epochs: int) -> None:
     result = trained.result
-    score = result["validation_macro_dice"]
-    told = "" if score is None else f", validation macro Dice {score:.4f}"
+    score = result[trained.score.stored]
+    told = "" if score is None else f", {trained.score.title} {score:.4f}"
     kept = f" (kept: {result['kept']})" if "kept" in result else ""
     before = "" if trained.new else "finished before: "
     print(f"{trained.model}: {before}epoch {result['epoch']} of {epochs}{told}{kept}", flush=True)

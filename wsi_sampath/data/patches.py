@@ -27,7 +27,7 @@ from wsi_sampath.data.class_tables import table_error
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.settings import Frozen
-from wsi_sampath.slides.pictures import read_picture, rgb_of
+from wsi_sampath.slides.pictures import picture_size, read_picture, rgb_of
 from wsi_sampath.yaml_files import read_yaml
 
 Split = Literal["train", "validation", "test", "all"]
@@ -132,6 +132,10 @@ class PatchSet:
             if path.is_file():
                 return path
         raise _bad(self.root, f"img/{img_id}.png (or .jpg) of patches.csv is missing")
+
+    def size(self, img_id: str) -> tuple[int, int]:
+        """Return width and height of an image, px, without decoding it."""
+        return picture_size(self.image_path(img_id))
 
     def mask_path(self, img_id: str) -> Path:
         """Return the path of a mask, whether it exists or not."""

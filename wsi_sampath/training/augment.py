@@ -138,7 +138,7 @@ def to_side(image: Rgb, mask: Mask, side: int) -> Pair:
     return _apply(v2.Resize((side, side), antialias=True), image, mask)
 
 
-def augmenter(settings: Augmentation, side: int) -> Callable[[Rgb, Mask, int], Pair]:
+def augmenter(settings: Augmentation, side: int) -> Callable[[Rgb, NDArray[np.integer], int], Pair]:
     """Return the function that makes a random version of a patch, as SAM-Path was trained.
 
     Parameters
@@ -151,11 +151,12 @@ def augmenter(settings: Augmentation, side: int) -> Callable[[Rgb, Mask, int], P
     Returns
     -------
     callable
-        Takes image, labels and a seed that decides everything; returns what `to_side` does.
+        Takes image, labels (of any whole numbers, or several layers of them) and a seed that
+        decides everything; returns what `to_side` does.
     """
     change = _transform(settings, side)
 
-    def augmented(image: Rgb, mask: Mask, seed: int) -> Pair:
+    def augmented(image: Rgb, mask: NDArray[np.integer], seed: int) -> Pair:
         # Its generators are torch's global ones, which must not depend on what ran before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -197,7 +198,9 @@ def _quarter_turns(count: int) -> v2.Transform:
     return v2.RandomRotation((90 * count, 90 * count)) if count else v2.Identity()
 
 
-def _apply(change: Callable[..., tuple[Tensor, Tensor]], image: Rgb, mask: Mask) -> Pair:
+def _apply(
+    change: Callable[..., tuple[Tensor, Tensor]], image: Rgb, mask: NDArray[np.integer]
+) -> Pair:
     pixels = tv_tensors.Image(_tensor(image).permute(2, 0, 1))
     labels = tv_tensors.Mask(_tensor(mask))
     pixels, labels = change(pixels, labels)
@@ -205,5 +208,5 @@ def _apply(change: Callable[..., tuple[Tensor, Tensor]], image: Rgb, mask: Mask)
     return plain, labels.as_subclass(Tensor).contiguous()
 
 
-def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+def _tensor(pixels: NDArray[np.integer]) -> Tensor:
     return torch.from_numpy(np.array(pixels, order="C"))

@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.data.patches import Patch, write_atomically
-from wsi_sampath.training.loader import PLAIN, PatchReader, stacked
+from wsi_sampath.training.base_task import Score, Task
+from wsi_sampath.training.loader import Reader
 from wsi_sampath.training.run_folder import RunFolder, load_state, save_state
-from wsi_sampath.training.task import SCORE, SegmentationTask
 
 Rgb = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -94,7 +94,8 @@ class Lines(Callback):
         parts = [f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"]
         parts.append(f"loss {float(metrics['train_total_epoch']):.4f}")
         if _validated(pl_module):
-            parts.append(f"validation macro Dice {float(metrics[SCORE]):.4f}")
+            score = cast(Task, pl_module).score
+            parts.append(f"{score.title} {float(metrics[score.logged]):.4f}")
         parts.append(f"{time.monotonic() - self._began:.1f} s")
         self.say(", ".join(parts))
 
@@ -102,27 +103,24 @@ class Lines(Callback):
 class Pictures(Callback):
     """Saves ``epoch_NNN.png``: validation patches, their truth, and what is predicted."""
 
-    def __init__(self, folder: Path, read: PatchReader, patches: Sequence[Patch]) -> None:
+    def __init__(self, folder: Path, read: Reader, patches: Sequence[Patch]) -> None:
         self.folder, self.read, self.patches = folder, read, patches
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the patches one at a time: there are few."""
         if not (self.patches and trainer.is_global_zero):
             return
-        task = cast(SegmentationTask, pl_module)
-        rows = [self._row(task, patch) for patch in self.patches]
-        picture = drawn(rows, task.model.spec.classes)
+        task = cast(Task, pl_module)
+        with torch.no_grad():
+            rows = [
+                task.drawn(self.read(patch, self.read.views(patch)[0])) for patch in self.patches
+            ]
+        picture = drawn(rows, task.legend)
         self.folder.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         name = f"epoch_{trainer.current_epoch + 1:03d}.png"
         write_atomically(self.folder / name, buffer.getvalue())
-
-    def _row(self, task: SegmentationTask, patch: Patch) -> tuple[Rgb, Rgb, Rgb]:
-        images, truth = stacked([self.read(patch, PLAIN)])
-        with torch.no_grad():
-            found = task.labels(images.to(task.device), truth.shape[-1])
-        return images[0].numpy(), truth[0].numpy(), found[0].to(torch.uint8).cpu().numpy()
 
 
 def drawn(rows: Sequence[tuple[Rgb, Rgb, Rgb]], classes: Sequence[ClassSpec]) -> Image.Image:
@@ -158,7 +156,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, classes: Sequence[ClassSpec], top: i
 
 def _validated(pl_module: LightningModule) -> bool:
     """Return whether the scores at hand are of the current epoch."""
-    return cast(SegmentationTask, pl_module).validated_epoch == pl_module.current_epoch
+    return cast(Task, pl_module).validated_epoch == pl_module.current_epoch
 
 
 def spread_out(patches: Sequence[Patch], count: int) -> list[Patch]:
@@ -186,13 +184,13 @@ def _table(rows: Sequence[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def keeper(folder: RunFolder, name: str, monitor: str | None) -> ModelCheckpoint:
+def keeper(folder: RunFolder, name: str, score: Score | None) -> ModelCheckpoint:
     """Return the callback that keeps ``NAME.ckpt``: the best epoch by a score, or the last."""
     return ModelCheckpoint(
         dirpath=folder.root.absolute(),
         filename=name,
-        monitor=monitor,
-        mode="max",
+        monitor=None if score is None else score.logged,
+        mode="max" if score is None else score.mode,
         save_top_k=1,
         enable_version_counter=False,
         save_on_train_epoch_end=True,
@@ -202,14 +200,16 @@ def keeper(folder: RunFolder, name: str, monitor: str | None) -> ModelCheckpoint
 def best_keeper(trainer: Trainer) -> ModelCheckpoint | None:
     """Return the callback that keeps the best epoch, or None where the last one is kept."""
     keepers = [kept for kept in trainer.checkpoint_callbacks if isinstance(kept, ModelCheckpoint)]
-    return next((kept for kept in keepers if kept.monitor == SCORE), None)
+    return next((kept for kept in keepers if kept.monitor is not None), None)
 
 
 class Patience(EarlyStopping):
     """Stops after `validations` without improvement; a stopped run stays so when resumed."""
 
-    def __init__(self, validations: int) -> None:
-        super().__init__(SCORE, mode="max", patience=validations, check_on_train_epoch_end=False)
+    def __init__(self, validations: int, score: Score) -> None:
+        super().__init__(
+            score.logged, mode=score.mode, patience=validations, check_on_train_epoch_end=False
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop again: every `fit` of Lightning clears the flag."""

@@ -12,22 +12,24 @@ from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import parts_of
-from wsi_sampath.training.settings import (
-    PublishedWeights,
-    TrainSettings,
-)
+from wsi_sampath.training.nuclei.settings import NucleiSettings, PathoSamWeights
+from wsi_sampath.training.settings import PublishedWeights, RunSettings, TrainSettings
 from wsi_sampath.yaml_files import parse_yaml, read_yaml
 
 _BASE = "base"
 _PATHS = ("model", "data", "weights")
 _MADE = ("out", "cache_folder")
 _UNKNOWN = "extra_forbidden"
-_KINDS = ("str", PublishedWeights.__name__)
+_OBJECTIVE = "objective"
+"""What the settings of PathoSAM have, and those of SAM-Path have not."""
+_KINDS = ("str", PublishedWeights.__name__, PathoSamWeights.__name__)
 """What `weights` may be; pydantic counts them to the place of an error."""
 
 
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings | NucleiSettings:
     """Read settings from a YAML file and ``key=value`` texts, which come last.
+
+    They are those of PathoSAM where they name an ``objective``, and of SAM-Path otherwise.
 
     The file may name another as its ``base`` and then states only what differs. Paths in a file are
     relative to its folder (``model``, ``data`` and ``weights`` only where such a file exists, since
@@ -50,12 +52,13 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     for text in overrides:
         key, value = _override(text)
         values = merged(values, _nested(key.split("."), value))
+    kind = NucleiSettings if _OBJECTIVE in values else TrainSettings
     try:
-        return TrainSettings.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         # Wrong keys of `weights` also report "not a string", which helps nobody.
         found = sorted(error.errors(), key=_helpfulness)
-        raise UsageError(_explained(found[0]), subject=str(path)) from None
+        raise UsageError(_explained(found[0], kind), subject=str(path)) from None
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,24 +132,23 @@ def _helpfulness(error: ErrorDetails) -> int:
     return 2 if not_a_text else 1
 
 
-def _explained(error: ErrorDetails) -> str:
+def _explained(error: ErrorDetails, kind: type[RunSettings]) -> str:
     where = [str(part) for part in error["loc"] if part not in _KINDS]
     if error["type"] == "missing":
         name = ".".join(where)
         return f"setting {name} is missing: add {name}=... to the command"
     if error["type"] != _UNKNOWN:
-        return f"setting {'.'.join(where) or 'file'}: {error['msg']}"
-    return f"unknown setting '{'.'.join(where)}'; did you mean '{_nearest(where)}'?"
+        said = error["msg"].removeprefix("Value error, ")
+        return f"setting {'.'.join(where) or 'file'}: {said}"
+    return f"unknown setting '{'.'.join(where)}'; did you mean '{_nearest(where, kind)}'?"
 
 
-def _nearest(where: list[str]) -> str:
+def _nearest(where: list[str], kind: type[RunSettings]) -> str:
     """Return the setting with the most similar name; of equals, the one in the same part."""
     *parts, name = where
-    fields = [[name] for name in TrainSettings.model_fields]
+    fields = [[name] for name in (*kind.model_fields, _OBJECTIVE)]
     fields += [
-        [part, name]
-        for part, model in parts_of(TrainSettings).items()
-        for name in model.model_fields
+        [part, name] for part, model in parts_of(kind).items() for name in model.model_fields
     ]
     fields.sort(key=lambda names: names[:-1] != parts)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.device import count_devices, parse_device
-from wsi_sampath.training.settings import TrainSettings
+from wsi_sampath.training.settings import RunSettings
 
 
-def accelerator_of(settings: TrainSettings) -> tuple[str, int | list[int]]:
+def accelerator_of(settings: RunSettings) -> tuple[str, int | list[int]]:
     """Return Lightning's accelerator and devices."""
     kind, number = parse_device(settings.device)
     return kind, settings.devices if number is None else [number]
 
 
-def check_hardware(settings: TrainSettings) -> None:
+def check_hardware(settings: RunSettings) -> None:
     """Refuse devices that this machine, or a training, does not have.
 
     Raises
@@ -38,7 +38,7 @@ def _times(count: int) -> str:
     return f"({count} of them)" if count > 1 else ""
 
 
-def strategy_of(settings: TrainSettings) -> str:
+def strategy_of(settings: RunSettings) -> str:
     """Return Lightning's strategy: one process per device where there are several."""
     if settings.devices == 1:
         return "auto"

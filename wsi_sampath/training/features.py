@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from wsi_sampath.data.patches import Patch, write_atomically
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.training.augment import Pair
-from wsi_sampath.training.loader import PatchReader, stacked
+from wsi_sampath.training.loader import PatchReader, Sample, stacked
 from wsi_sampath.training.settings import TrainSettings
 
 Embed = Callable[[Tensor], Tensor]
@@ -44,7 +43,7 @@ class FeatureStore:
         self.folder, self.read, self.dtype = folder, read, dtype
         self._contents: dict[str, str] = {}
 
-    def __call__(self, patch: Patch, version: int) -> Pair:
+    def __call__(self, patch: Patch, version: int) -> Sample:
         """Return features, float32, and labels, uint8 (side, side)."""
         kept = load(self.path(patch, version).read_bytes())
         return kept[_FEATURES].float(), kept[_LABELS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,22 +13,29 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import steps_since_random
+from wsi_sampath.models.patho_sam.network import PathoSam
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.sam_path.start import continued, random_sam_path, start_sam_path
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
-from wsi_sampath.training.settings import PublishedWeights, TrainSettings
+from wsi_sampath.training.settings import PublishedWeights, RunSettings, StartWeights, TrainSettings
+
+Spec = TypeVar("Spec", SamPathSpec, PathoSamSpec)
+Network = TypeVar("Network", SamPath, PathoSam)
 
 _SPECIFICATIONS = (".yaml", ".yml")
 _NOT_TRAINED = "is not a SAM-Path, so no training of one can start from it"
+_NUCLEI = "; a PathoSAM is trained with objective=nuclei or classes (configs/train/nuclei.yaml)"
 _NAMED = 20
 _BEFORE = 1000
 
 
 @dataclass(frozen=True)
-class Start:
+class Start(Generic[Network]):
     """The network, and what its weights are.
 
     Attributes
@@ -40,13 +48,16 @@ class Start:
         How many steps ago the weights were random, where that is known.
     """
 
-    model: SamPath
+    model: Network
     digests: dict[str, str]
     steps: int | None = None
 
 
-def start_model(settings: TrainSettings, patches: PatchSet) -> Start:
-    """Build the network of a training with its initial weights; random parts follow the seed.
+AnyStart = Start[SamPath] | Start[PathoSam]
+
+
+def start_model(settings: TrainSettings, patches: PatchSet) -> Start[SamPath]:
+    """Build a SAM-Path with its initial weights; random parts follow the seed.
 
     Raises
     ------
@@ -60,19 +71,35 @@ def start_model(settings: TrainSettings, patches: PatchSet) -> Start:
         return _from_published(spec, settings.weights, settings.seed)
     if settings.weights is not None:
         return _from_file(spec, settings.weights)
-    if Path(settings.model).suffix.lower() not in _SPECIFICATIONS:
+    if not is_specification(settings.model):
         return _going_on(spec, settings)
-    if not settings.allow_random_weights:
-        raise UsageError(
-            "has no weights to start from: add weights=FILE.safetensors, or weights.sam=FILE and "
-            "weights.pathology=FILE, or allow_random_weights=true",
-            subject=settings.model,
-        )
+    check_random(settings, "weights.sam=FILE and weights.pathology=FILE")
     return Start(random_sam_path(spec, settings.seed), {}, steps=0)
 
 
+def is_specification(model: str) -> bool:
+    """Return whether a model is named by a specification, which has no weights."""
+    return Path(model).suffix.lower() in _SPECIFICATIONS
+
+
+def check_random(settings: RunSettings, files: str) -> None:
+    """Refuse to start from nothing unless that is asked for.
+
+    Raises
+    ------
+    UsageError
+        Names the settings that would give weights; `files` are those of published ones.
+    """
+    if not settings.allow_random_weights:
+        raise UsageError(
+            f"has no weights to start from: add weights=FILE.safetensors, or {files}, or "
+            "allow_random_weights=true",
+            subject=settings.model,
+        )
+
+
 def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
-    """Return the specification of the model to train.
+    """Return the specification of the SAM-Path to train.
 
     Raises
     ------
@@ -83,7 +110,19 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
     """
     spec = model_spec(settings.model)
     if not isinstance(spec, SamPathSpec):
-        raise WsiError("bad-model", _NOT_TRAINED, subject=settings.model)
+        message = _NOT_TRAINED + (_NUCLEI if isinstance(spec, PathoSamSpec) else "")
+        raise WsiError("bad-model", message, subject=settings.model)
+    return changed(spec, settings, patches)
+
+
+def changed(spec: Spec, settings: RunSettings, patches: PatchSet) -> Spec:
+    """Return a specification with the changes that the settings name, and new claims.
+
+    Raises
+    ------
+    UsageError
+        If settings and data do not make a valid one.
+    """
     changes: dict[str, object] = claims_of(settings, spec, patches)
     if settings.name is not None:
         changes["name"] = settings.name
@@ -96,14 +135,15 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
             raise UsageError(f"tile={settings.tile} must be a multiple of {spec.patch}")
         changes["tile"] = settings.tile
     try:
-        return SamPathSpec.model_validate(spec.model_dump() | changes)
+        return type(spec).model_validate(spec.model_dump() | changes)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "model"
-        raise UsageError(f"{where}: {first['msg']}", subject=settings.model) from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {said}", subject=settings.model) from None
 
 
-def claims_of(settings: TrainSettings, base: SamPathSpec, patches: PatchSet) -> dict[str, object]:
+def claims_of(settings: RunSettings, base: ModelSpec, patches: PatchSet) -> dict[str, object]:
     """Return what the trained model says of itself; nothing is copied from `base`."""
     names = [spec.name for spec in patches.classes]
     more = ", ..." if len(names) > _NAMED else ""
@@ -118,14 +158,13 @@ def claims_of(settings: TrainSettings, base: SamPathSpec, patches: PatchSet) -> 
     }
 
 
-def _origin(settings: TrainSettings, base: SamPathSpec) -> str:
+def _origin(settings: RunSettings, base: ModelSpec) -> str:
     weights = settings.weights
-    if isinstance(weights, PublishedWeights):
-        files = [weights.sam, *([weights.pathology] if weights.pathology else [])]
-        return f"Trained from {' and '.join(map(_licensed, files))}"
+    if isinstance(weights, StartWeights):
+        return f"Trained from {' and '.join(map(_licensed, weights.given.values()))}"
     if weights is not None:
         return f"Fine-tuned from {_licensed(weights)}"
-    if Path(settings.model).suffix.lower() in _SPECIFICATIONS:
+    if is_specification(settings.model):
         return "Trained from random weights"
     licence = f"licence {base.licence}" if base.licence else "licence not stated"
     earlier = base.description.startswith(("Trained from ", "Fine-tuned from "))
@@ -147,7 +186,7 @@ def _credit(patches: PatchSet) -> str:
     return f"{patches.root.resolve().name} ({parts} patches)"
 
 
-def _from_published(spec: SamPathSpec, weights: PublishedWeights, seed: int) -> Start:
+def _from_published(spec: SamPathSpec, weights: PublishedWeights, seed: int) -> Start[SamPath]:
     sam = weights_file(weights.sam)
     pathology = weights_file(weights.pathology) if weights.pathology else None
     model = start_sam_path(spec, sam, pathology, seed=seed)
@@ -157,14 +196,14 @@ def _from_published(spec: SamPathSpec, weights: PublishedWeights, seed: int) -> 
     return Start(model, digests)
 
 
-def _from_file(spec: SamPathSpec, weights: str) -> Start:
+def _from_file(spec: SamPathSpec, weights: str) -> Start[SamPath]:
     path = weights_file(weights)
     steps = steps_since_random(provenance_of(path))
     network = _sam_path(load_weighted(spec, path), str(path))
     return Start(network, {"model": file_sha256(path)}, steps)
 
 
-def _going_on(spec: SamPathSpec, settings: TrainSettings) -> Start:
+def _going_on(spec: SamPathSpec, settings: TrainSettings) -> Start[SamPath]:
     trained = load_model(settings.model)
     digests = {"model": trained.weights_sha256}
     steps = steps_since_random(provenance_of(settings.model))

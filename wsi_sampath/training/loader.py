@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,10 +21,26 @@ from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.training.augment import Pair, augmenter, to_side, version_seed
 from wsi_sampath.training.settings import Augmentation
 
-Read = Callable[[Patch, int], Pair]
+Sample = tuple[Tensor, ...]
 """Image (or features) and labels of one version of a patch."""
+Read = Callable[[Patch, int], Sample]
 PLAIN = -1
 """The version that is not augmented."""
+
+
+class Reader(Protocol):
+    """Reads patches for one kind of training."""
+
+    patches: PatchSet
+
+    def __call__(self, patch: Patch, version: int) -> Sample:
+        """Return one version of a patch; the same for the same version."""
+
+    def version(self, epoch: int) -> int:
+        """Return the version of every patch that is trained on in an epoch."""
+
+    def views(self, patch: Patch) -> list[int]:
+        """Return the versions, not augmented, that together show all of a patch."""
 
 
 class PatchReader:
@@ -64,6 +80,14 @@ class PatchReader:
         change = augmenter(self.augmentation, self.side)
         return change(image, labels, version_seed(self.seed, version, patch.img_id))
 
+    def version(self, epoch: int) -> int:
+        """Return the version of every patch that an epoch sees."""
+        return version_of(epoch, self.augmentation)
+
+    def views(self, patch: Patch) -> list[int]:
+        """Return the one version that shows the whole patch as it is."""
+        return [PLAIN]
+
 
 class Unusable(NamedTuple):
     """Stands in for a batch with a patch that cannot be read.
@@ -80,30 +104,30 @@ class Unusable(NamedTuple):
         return WsiError(self.reason, self.message, subject=self.subject)
 
 
-class Versions(Dataset[Pair | Unusable]):
-    """One version of each of some patches, in order."""
+class Versions(Dataset[Sample | Unusable]):
+    """Some versions of patches, in order."""
 
-    def __init__(self, read: Read, patches: Sequence[Patch], version: int) -> None:
-        self.read, self.patches, self.version = read, patches, version
+    def __init__(self, read: Read, wanted: Sequence[tuple[Patch, int]]) -> None:
+        self.read, self.wanted = read, wanted
 
     def __len__(self) -> int:
-        return len(self.patches)
+        return len(self.wanted)
 
-    def __getitem__(self, index: int) -> Pair | Unusable:
+    def __getitem__(self, index: int) -> Sample | Unusable:
         try:
-            return self.read(self.patches[index], self.version)
+            return self.read(*self.wanted[index])
         except WsiError as error:
             return Unusable(error.reason, error.message, error.subject)
 
 
 def batches(
-    read: Read, patches: Sequence[Patch], version: int, *, batch_size: int, workers: int
-) -> DataLoader[Pair | Unusable]:
-    """Return the batches of one version of some patches, in order."""
+    read: Read, wanted: Sequence[tuple[Patch, int]], *, batch_size: int, workers: int
+) -> DataLoader[Sample | Unusable]:
+    """Return the batches of some versions of patches, in order."""
     return DataLoader(
-        Versions(read, patches, version),
+        Versions(read, wanted),
         batch_size=batch_size,
-        num_workers=min(workers, math.ceil(len(patches) / batch_size)),
+        num_workers=min(workers, math.ceil(len(wanted) / batch_size)),
         collate_fn=collated,
         pin_memory=torch.cuda.is_available(),
     )
@@ -154,7 +178,7 @@ def label_table(spec: ModelSpec, patches: PatchSet) -> NDArray[np.uint8]:
     return np.array([0, *(ours[name] for name in theirs)], np.uint8)
 
 
-def collated(items: Sequence[Pair | Unusable]) -> Pair | Unusable:
+def collated(items: Sequence[Sample | Unusable]) -> Sample | Unusable:
     """Return a batch, or what is wrong with the first patch that cannot be read."""
     for item in items:
         if isinstance(item, Unusable):
@@ -162,7 +186,7 @@ def collated(items: Sequence[Pair | Unusable]) -> Pair | Unusable:
     return stacked([item for item in items if not isinstance(item, Unusable)])
 
 
-def usable(batch: Pair | Unusable) -> Pair:
+def usable(batch: Sample | Unusable) -> Sample:
     """Return the batch.
 
     Raises
@@ -175,6 +199,6 @@ def usable(batch: Pair | Unusable) -> Pair:
     return batch
 
 
-def stacked(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-    """Return some pairs as one batch."""
-    return torch.stack([image for image, _ in pairs]), torch.stack([other for _, other in pairs])
+def stacked(samples: Sequence[Sample]) -> Sample:
+    """Return some samples as one batch."""
+    return tuple(torch.stack(parts) for parts in zip(*samples, strict=True))

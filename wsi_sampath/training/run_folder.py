@@ -22,8 +22,8 @@ from wsi_sampath.data.patches import PatchSet, write_atomically
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.models.origin import CLAIMS
-from wsi_sampath.training.initial_weights import Start
-from wsi_sampath.training.settings import TrainSettings, deciding
+from wsi_sampath.training.initial_weights import AnyStart
+from wsi_sampath.training.settings import RunSettings, deciding
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -169,7 +169,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def identity_of(settings: TrainSettings, patches: PatchSet, start: Start) -> dict[str, Any]:
+def identity_of(settings: RunSettings, patches: PatchSet, start: AnyStart) -> dict[str, Any]:
     """Return all that decides the weights, as plain JSON values.
 
     Names of folders are left out, in the model's claims too: the content of files counts, not where
@@ -186,10 +186,10 @@ def identity_of(settings: TrainSettings, patches: PatchSet, start: Start) -> dic
 def data_sha256(patches: PatchSet) -> str:
     """Return a hexadecimal digest of the patches for training and validation.
 
-    It notices every change of ``classes.yaml``, ``patches.csv`` and the mask files, and an image
-    with another size in bytes or another name. It misses an image replaced by one of exactly as
-    many bytes (such as pixels edited in an uncompressed file): noticing that would mean reading all
-    images before every start. Patches of the test split decide nothing and are left out.
+    It notices every change of ``classes.yaml``, ``patches.csv`` and the files of labels, and an
+    image with another size in bytes or another name. It misses an image replaced by one of exactly
+    as many bytes (such as pixels edited in an uncompressed file): noticing that would mean reading
+    all images before every start. Patches of the test split decide nothing and are left out.
     """
     digest = hashlib.sha256()
     for name in ("classes.yaml", "patches.csv"):
@@ -197,7 +197,8 @@ def data_sha256(patches: PatchSet) -> str:
     for patch in (*patches.split("train"), *patches.split("validation")):
         image = patches.image_path(patch.img_id)
         _add(digest, f"{image.name} {image.stat().st_size}".encode())
-        _add(digest, patches.mask_path(patch.img_id).read_bytes())
+        for layer in patches.layers:
+            _add(digest, patches.label_path(layer, patch.img_id).read_bytes())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Everything that decides a training, in one frozen object."""
+"""Everything that decides a training, in one frozen object: what all have, and SAM-Path's own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ _SEEDS = 1 << 32
 """Numpy's old generator, which Lightning seeds too, knows no more."""
 
 
-class PublishedWeights(Frozen):
-    """Published encoders a new SAM-Path starts from; files, or names known to ``wsi-models``."""
+class StartWeights(Frozen):
+    """Published files that a new model starts from; files, or names known to ``wsi-models``."""
 
     sam: str
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The files that are named, by their role."""
+        return self.model_dump(exclude_none=True)
+
+
+class PublishedWeights(StartWeights):
+    """Published encoders a new SAM-Path starts from."""
+
     pathology: str | None = None
 
 
@@ -88,8 +98,8 @@ class Optimiser(Frozen):
     gradient_clip: PositiveFloat | None = None
 
 
-class TrainSettings(Frozen):
-    """Settings of a training; the defaults are SAM-Path's for BCSS.
+class RunSettings(Frozen):
+    """Settings that every training has.
 
     Attributes
     ----------
@@ -105,7 +115,7 @@ class TrainSettings(Frozen):
     out
         Folder to write.
     weights
-        What to start from: a ``.safetensors`` of this model, or published encoders.
+        What to start from: a ``.safetensors`` of this model, or published files.
     allow_random_weights
         Start from nothing.
     classes
@@ -115,29 +125,18 @@ class TrainSettings(Frozen):
     tile
         Side of the network's input, px, over what `model` says; a trained model can only change it
         if it has no absolute positions (as gland-mini).
-    trainable
-        ``decoder``: as published, with frozen encoders; ``all``: everything.
-    side
-        Px to which patches are brought before the network, and at which the loss is taken; None is
-        the model's tile. The network itself resizes to its tile.
     batch_size, accumulate, epochs
         Patches a step of one device, steps a step of the optimiser, and passes over the data.
-    loss, optimiser, augmentation
-        See there; `augmentation` None resizes only.
-    paper_compatible
-        Count unlabelled pixels in the loss, and keep the last epoch, as the published code does.
+    augmentation
+        See there; None changes nothing.
     keep
-        The epoch whose weights become the model: the best by validation macro Dice, or the last.
+        The epoch whose weights become the model: the best on the validation split, or the last.
     patience
         Stop after so many validations without a better one; None never does.
     validate_every
         Epochs between two validations.
     precision
         Of the network; fp16 and bf16 are mixed. The loss is always in fp32.
-    cache_features, cache_precision, cache_folder
-        Keep the features of frozen encoders on disk; needs `augmentation` None or its `variants`.
-        Kept in fp16 they are rounded, so that the weights come out a little different. The folder
-        (``OUT/features`` by default) may be shared by several trainings.
     device, devices
         Where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; and on how many.
     workers
@@ -158,11 +157,60 @@ class TrainSettings(Frozen):
     licence: Text | None = None
     data: str
     out: str
-    weights: str | PublishedWeights | None = None
+    weights: str | StartWeights | None = None
     allow_random_weights: bool = False
     classes: Literal["model", "data"] = "model"
     mpp: PositiveFloat | None = None
     tile: Annotated[int, Field(ge=32)] | None = None
+    trainable: Literal["decoder", "all"]
+    batch_size: Positive
+    accumulate: Positive
+    epochs: Positive
+    augmentation: Augmentation | None
+    keep: Literal["best", "last"] = "best"
+    patience: Positive | None = None
+    validate_every: Positive = 1
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    device: str = "auto"
+    devices: Positive = 1
+    workers: Annotated[int, Field(ge=0)] = 4
+    seed: Annotated[int, Field(ge=0, lt=_SEEDS)] = 0
+    deterministic: bool = False
+    pictures: Annotated[int, Field(ge=0)] = 6
+    store: Literal["fp16", "fp32"] = "fp16"
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last epoch's weights become the model."""
+        return self.keep == "last"
+
+    @property
+    def gradient_clip(self) -> float | None:
+        """Largest norm of the gradient, where Lightning is to see to it."""
+        return None
+
+
+class TrainSettings(RunSettings):
+    """Settings of a training of SAM-Path; the defaults are those for BCSS.
+
+    Attributes
+    ----------
+    trainable
+        ``decoder``: as published, with frozen encoders; ``all``: everything.
+    side
+        Px to which patches are brought before the network, and at which the loss is taken; None is
+        the model's tile. The network itself resizes to its tile.
+    loss, optimiser
+        See there.
+    paper_compatible
+        Count unlabelled pixels in the loss, and keep the last epoch, as the published code does.
+    cache_features, cache_precision, cache_folder
+        Keep the features of frozen encoders on disk; needs `augmentation` None or its `variants`.
+        Kept in fp16 they are rounded, so that the weights come out a little different. The folder
+        (``OUT/features`` by default) may be shared by several trainings.
+    """
+
+    weights: str | PublishedWeights | None = None
     trainable: Literal["decoder", "all"] = "decoder"
     side: Annotated[int, Field(ge=32)] | None = None
     batch_size: Positive = 12
@@ -172,20 +220,9 @@ class TrainSettings(Frozen):
     optimiser: Optimiser = Optimiser()
     augmentation: Augmentation | None = Augmentation()
     paper_compatible: bool = False
-    keep: Literal["best", "last"] = "best"
-    patience: Positive | None = None
-    validate_every: Positive = 1
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     cache_features: bool = False
     cache_precision: Literal["fp16", "fp32"] = "fp16"
     cache_folder: str | None = None
-    device: str = "auto"
-    devices: Positive = 1
-    workers: Annotated[int, Field(ge=0)] = 4
-    seed: Annotated[int, Field(ge=0, lt=_SEEDS)] = 0
-    deterministic: bool = False
-    pictures: Annotated[int, Field(ge=0)] = 6
-    store: Literal["fp16", "fp32"] = "fp16"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -205,6 +242,11 @@ class TrainSettings(Frozen):
         """Whether the last epoch's weights become the model."""
         return self.paper_compatible or self.keep == "last"
 
+    @property
+    def gradient_clip(self) -> float | None:
+        """Largest norm of the gradient."""
+        return self.optimiser.gradient_clip
+
 
 # What may differ between two runs that must still give the same weights.
 _IRRELEVANT = {
@@ -222,7 +264,7 @@ _IRRELEVANT = {
 }
 
 
-def deciding(settings: TrainSettings) -> dict[str, Any]:
+def deciding(settings: RunSettings) -> dict[str, Any]:
     """Return the settings that decide the weights, as plain JSON values.
 
     Files are left out: what is in them counts, not where they are.

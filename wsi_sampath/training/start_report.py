@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from wsi_sampath.data.patches import SPLITS, PatchSet
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.training.initial_weights import Start
-from wsi_sampath.training.settings import PublishedWeights, TrainSettings
+from wsi_sampath.training.initial_weights import AnyStart
+from wsi_sampath.training.settings import RunSettings, StartWeights, TrainSettings
 
 _TOLERANCE = 0.1
 
@@ -61,7 +61,7 @@ def _unknown(spec: ModelSpec, size: str, zoom: float) -> Doubt:
 
 
 def opening_lines(
-    settings: TrainSettings, patches: PatchSet, start: Start, steps: int, device: str
+    settings: RunSettings, patches: PatchSet, start: AnyStart, steps: int, device: str
 ) -> Iterator[str]:
     """Return the lines that say what is about to be trained.
 
@@ -89,11 +89,11 @@ def opening_lines(
         )
 
 
-def initial_weights(settings: TrainSettings, start: Start) -> str:
+def initial_weights(settings: RunSettings, start: AnyStart) -> str:
     """Name the weights that a training starts from."""
     if not start.digests:
         return "random weights"
     weights = settings.weights
-    if isinstance(weights, PublishedWeights):
-        return " and ".join(name for name in (weights.sam, weights.pathology) if name)
+    if isinstance(weights, StartWeights):
+        return " and ".join(weights.given.values())
     return weights or settings.model

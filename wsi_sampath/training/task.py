@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -13,21 +11,19 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from wsi_sampath.errors import WsiError
 from wsi_sampath.evaluation.metrics import Counts
 from wsi_sampath.evaluation.scores import accuracy, overlaps
 from wsi_sampath.models.sam_path.network import SamPath, SegmentationOutput
 from wsi_sampath.training.augment import Pair
-from wsi_sampath.training.loader import Unusable, usable
+from wsi_sampath.training.base_task import MACRO_DICE, Picture, Task
+from wsi_sampath.training.loader import Sample, Unusable, usable
 from wsi_sampath.training.losses import LossParts, segmentation_loss
 from wsi_sampath.training.settings import Optimiser, TrainSettings
 
 _DROP = 0.1
-SCORE = "val_macro_dice"
-"""The score by which the best epoch is chosen."""
 
 
-class SegmentationTask(lightning.LightningModule):
+class SegmentationTask(Task):
     """SAM-Path's training.
 
     Batches are images, uint8 (batch, side, side, 3), or cached features of the encoders, float
@@ -43,12 +39,16 @@ class SegmentationTask(lightning.LightningModule):
         Steps of the optimiser in one epoch.
     """
 
+    mending = "lower optimiser.learning_rate, set optimiser.gradient_clip=1, or precision=fp32"
+    model: SamPath
+    score = MACRO_DICE
+
     def __init__(self, model: SamPath, settings: TrainSettings, steps_per_epoch: int) -> None:
         super().__init__()
         self.model, self.settings = model, settings
         self.rise = schedule_of(settings.optimiser, steps_per_epoch)
+        self.legend = model.spec.classes
         model.trainable(settings.trainable)
-        self.validated_epoch = -1
         self.counts = MulticlassConfusionMatrix(model.spec.num_channels, ignore_index=0)
 
     @property
@@ -89,7 +89,13 @@ class SegmentationTask(lightning.LightningModule):
             paper_compatible=self.settings.paper_compatible,
         )
 
-    def training_step(self, batch: Pair | Unusable, _: int) -> Tensor:
+    def drawn(self, sample: Sample) -> tuple[Picture, Picture, Picture]:
+        """Return an image, its labels and those predicted."""
+        image, truth = sample
+        found = self.labels(image[None].to(self.device), truth.shape[-1])
+        return image.numpy(), truth.numpy(), found[0].to(torch.uint8).cpu().numpy()
+
+    def training_step(self, batch: Sample | Unusable, _: int) -> Tensor:
         """Return the loss of a batch, and log its parts."""
         images, target = usable(batch)
         parts = self.loss((images, target))
@@ -98,17 +104,7 @@ class SegmentationTask(lightning.LightningModule):
         self.log_dict(values, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
         return parts.total
 
-    def on_train_epoch_end(self) -> None:
-        """Stop if the loss is not finite any more, before anything is kept."""
-        total = self.trainer.callback_metrics["train_total_epoch"]
-        if not torch.isfinite(total):
-            raise WsiError(
-                "bad-input",
-                f"the loss of epoch {self.current_epoch + 1} is {total.item()}; lower "
-                "optimiser.learning_rate, set optimiser.gradient_clip=1, or precision=fp32",
-            )
-
-    def validation_step(self, batch: Pair | Unusable, _: int) -> None:
+    def validation_step(self, batch: Sample | Unusable, _: int) -> None:
         """Count the pixels of a batch."""
         images, target = usable(batch)
         self.counts.update(self.labels(images, target.shape[-1]), target)
@@ -130,17 +126,6 @@ class SegmentationTask(lightning.LightningModule):
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rise)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what training cannot change: the initial weights bring it again."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: state[name] for name in state if name in self.trained}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put back what `on_save_checkpoint` left out."""
-        if set(checkpoint["state_dict"]) != self.trained:
-            raise WsiError("bad-model", "the checkpoint to resume from is of another model")
-        checkpoint["state_dict"] = self.state_dict() | checkpoint["state_dict"]
 
 
 def schedule_of(optimiser: Optimiser, steps_per_epoch: int) -> Callable[[int], float]:
@@ -180,7 +165,7 @@ def validation_scores(counts: Counts, names: list[str]) -> dict[str, float]:
     scores = {name: value for name, value in scores.items() if not np.isnan(value)}
     known = not np.isnan(dice).all()
     return {
-        SCORE: float(np.nanmean(dice)) if known else 0.0,
+        MACRO_DICE.logged: float(np.nanmean(dice)) if known else 0.0,
         "val_macro_iou": float(np.nanmean(iou)) if known else 0.0,
         "val_pixel_accuracy": float(np.nan_to_num(accuracy(counts))),
         **scores,

@@ -23,8 +23,9 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import STEPS
+from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.sam_path.network import SamPath
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.training.base_task import Score, Task
 from wsi_sampath.training.callbacks import (
     Curve,
     Lines,
@@ -37,8 +38,8 @@ from wsi_sampath.training.callbacks import (
 )
 from wsi_sampath.training.data_module import DTYPES, PatchData
 from wsi_sampath.training.devices import accelerator_of, check_hardware, strategy_of
-from wsi_sampath.training.initial_weights import Start, start_model
-from wsi_sampath.training.loader import PatchReader, label_table
+from wsi_sampath.training.kinds import Training, training_of
+from wsi_sampath.training.nuclei.settings import NucleiSettings
 from wsi_sampath.training.run_folder import (
     RunFolder,
     begin,
@@ -49,9 +50,8 @@ from wsi_sampath.training.run_folder import (
     read_json,
     write_json,
 )
-from wsi_sampath.training.settings import TrainSettings
-from wsi_sampath.training.start_report import opening_lines, scale_doubt
-from wsi_sampath.training.task import SCORE, SegmentationTask
+from wsi_sampath.training.settings import RunSettings, TrainSettings
+from wsi_sampath.training.start_report import opening_lines
 
 Say = Callable[[str], None]
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
@@ -67,16 +67,19 @@ class Trained:
         The ``.safetensors`` file.
     result
         What is in ``result.json``: epochs, best validation score, weights' digest, provenance.
+    score
+        By which the best epoch was chosen.
     new
         Whether this run finished it, rather than finding it finished.
     """
 
     model: Path
     result: dict[str, Any]
+    score: Score
     new: bool = True
 
 
-def train(settings: TrainSettings, say: Say = print) -> Trained:
+def train(settings: TrainSettings | NucleiSettings, say: Say = print) -> Trained:
     """Train, resume a training, or return what a finished one left.
 
     Parameters
@@ -104,62 +107,56 @@ def train(settings: TrainSettings, say: Say = print) -> Trained:
     check_hardware(settings)
     folder = RunFolder(Path(settings.out))
     with held(folder), _quiet():
-        start = start_model(settings, patches)
-        identity = identity_of(settings, patches, start)
+        training = training_of(settings, patches)
+        identity = identity_of(settings, patches, training.start)
         begin(folder, identity)
         new = not folder.is_complete
         if new:
-            _run(settings, patches, start, folder, identity, say)
-        return Trained(folder.model, read_json(folder.result), new)
+            _run(training, patches, folder, identity, say)
+        return Trained(folder.model, read_json(folder.result), training.score, new)
 
 
 def _run(
-    settings: TrainSettings,
+    training: Training,
     patches: PatchSet,
-    start: Start,
     folder: RunFolder,
     identity: Mapping[str, Any],
     say: Say,
 ) -> None:
+    settings, start = training.settings, training.start
     seed_everything(settings.seed, verbose=False)
-    spec = _credited(settings, patches, start, say)
-    side = settings.side or spec.tile
-    table = label_table(spec, patches)
-    read = PatchReader(patches, table, side, settings.augmentation, settings.seed)
-    data = PatchData(settings, read)
-    task = SegmentationTask(start.model, settings, data.steps_per_epoch)
-    trainer = _trainer(settings, folder, data, say)
+    _credit(training, say)
+    data = PatchData(settings, training.reader())
+    task = training.task(data.steps_per_epoch)
+    trainer = _trainer(settings, folder, data, task.score, say)
     device = trainer.strategy.root_device
     for line in opening_lines(settings, patches, start, data.steps_per_epoch, str(device)):
         say(line)
-    if settings.cache_features:
-        data.keep_features(task, device, folder.root / "features", say)
+    training.cache(data, task, device, folder.root / "features", say)
     resumed = folder.last if folder.last.is_file() else None
     if resumed is not None:
         epoch = load_state(resumed)["epoch"] + 1
         say(f"{folder.root}: resumes after epoch {epoch}")
     _fit(trainer, task, data, resumed)
     if trainer.is_global_zero:
-        _finish(settings, start, task, trainer, folder, identity)
+        _finish(training, task, trainer, folder, identity)
     trainer.strategy.barrier()
 
 
-def _credited(settings: TrainSettings, patches: PatchSet, start: Start, say: Say) -> ModelSpec:
-    """Say what is doubtful about the scale, on the screen and in what the model says of itself."""
-    spec = start.model.spec
-    doubt = scale_doubt(settings, patches, spec)
-    if doubt is not None:
+def _credit(training: Training, say: Say) -> None:
+    """Say what is doubtful, on the screen and in what the model says of itself."""
+    model = training.start.model
+    for doubt in training.doubts():
         say(doubt.line)
-        spec = spec.model_copy(update={"training_data": f"{spec.training_data}; {doubt.credit}"})
-        start.model.spec = spec
-    return spec
+        credit = f"{model.spec.training_data}; {doubt.credit}"
+        model.spec = model.spec.model_copy(update={"training_data": credit})
 
 
 def _silent(_line: str) -> None:
     """Print nothing: one process speaks for all."""
 
 
-def _fit(trainer: Trainer, task: SegmentationTask, data: PatchData, resumed: Path | None) -> None:
+def _fit(trainer: Trainer, task: Task, data: PatchData, resumed: Path | None) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resumed)
@@ -176,45 +173,46 @@ def _fit(trainer: Trainer, task: SegmentationTask, data: PatchData, resumed: Pat
 
 
 def _finish(
-    settings: TrainSettings,
-    start: Start,
-    task: SegmentationTask,
+    training: Training,
+    task: Task,
     trainer: Trainer,
     folder: RunFolder,
     identity: Mapping[str, Any],
 ) -> None:
-    best = best_keeper(trainer)
+    settings, start, best = training.settings, training.start, best_keeper(trainer)
     chosen = folder.last if best is None else Path(best.best_model_path)
     state = load_state(chosen)
     task.on_load_checkpoint(state)
     task.load_state_dict(state["state_dict"])
     score = None if best is None else best.best_model_score
     result: dict[str, Any] = {
-        "kept": "last epoch" if best is None else "best validation macro Dice",
+        "kept": "last epoch" if best is None else f"best {task.score.title}",
         "epoch": state["epoch"] + 1,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "validation_macro_dice": None if score is None else float(score),
+        task.score.stored: None if score is None else float(score),
         "training": dict(identity),
     }
     if start.steps is not None:
         result[STEPS] = start.steps + trainer.global_step
     if settings.description is None:
-        _describe(task.model, f"; epoch {result['epoch']} of {settings.epochs}")
+        _describe(start.model, f"; epoch {result['epoch']} of {settings.epochs}")
     dtype = DTYPES[settings.store]
     save_checkpoint(
-        task.model, folder.model, dtype=dtype, provenance=json.dumps(result, ensure_ascii=False)
+        start.model, folder.model, dtype=dtype, provenance=json.dumps(result, ensure_ascii=False)
     )
     write_json(folder.result, {**result, "weights_sha256": file_sha256(folder.model)})
 
 
-def _describe(model: SamPath, more: str) -> None:
+def _describe(model: SamPath | PathoSam, more: str) -> None:
     """Add to what a model says of itself."""
     description = f"{model.spec.description[: MAX_TEXT - len(more)]}{more}"
     model.spec = model.spec.model_copy(update={"description": description})
 
 
-def _trainer(settings: TrainSettings, folder: RunFolder, data: PatchData, say: Say) -> Trainer:
+def _trainer(
+    settings: RunSettings, folder: RunFolder, data: PatchData, score: Score, say: Say
+) -> Trainer:
     accelerator, devices = accelerator_of(settings)
     terminal = sys.stderr.isatty()
     return Trainer(
@@ -224,7 +222,7 @@ def _trainer(settings: TrainSettings, folder: RunFolder, data: PatchData, say: S
         precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=settings.optimiser.gradient_clip,
+        gradient_clip_val=settings.gradient_clip,
         # At least once: without any score there would be no best epoch.
         check_val_every_n_epoch=min(settings.validate_every, settings.epochs),
         num_sanity_val_steps=0,
@@ -232,7 +230,7 @@ def _trainer(settings: TrainSettings, folder: RunFolder, data: PatchData, say: S
         use_distributed_sampler=False,
         deterministic=settings.deterministic,
         plugins=[WholeFiles()],
-        callbacks=_callbacks(settings, folder, data, say, terminal=terminal),
+        callbacks=_callbacks(settings, folder, data, score, say, terminal=terminal),
         logger=TensorBoardLogger(folder.root, name="tensorboard", version=""),
         log_every_n_steps=1,
         enable_progress_bar=terminal,
@@ -242,7 +240,13 @@ def _trainer(settings: TrainSettings, folder: RunFolder, data: PatchData, say: S
 
 
 def _callbacks(
-    settings: TrainSettings, folder: RunFolder, data: PatchData, say: Say, *, terminal: bool
+    settings: RunSettings,
+    folder: RunFolder,
+    data: PatchData,
+    score: Score,
+    say: Say,
+    *,
+    terminal: bool,
 ) -> list[Callback]:
     validation = data.validation
     shown = spread_out(validation, settings.pictures) if validation else []
@@ -254,9 +258,9 @@ def _callbacks(
     if terminal:
         found.append(RichProgressBar())
     if settings.patience is not None and validation:
-        found.append(Patience(settings.patience))
+        found.append(Patience(settings.patience, score))
     if validation and not settings.keeps_last:
-        found.append(keeper(folder, "best", SCORE))
+        found.append(keeper(folder, "best", score))
     found.append(keeper(folder, "last", None))
     return found
 

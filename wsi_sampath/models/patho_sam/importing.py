@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import build_model, load_weights, shapes_of
@@ -55,7 +58,7 @@ def import_patho_sam(
             raise WsiError("bad-model", f"{message} --class-decoder FILE'", subject=str(path))
         classes = read_kind(class_decoder, Kind.PATHO_SAM_DECODER).state
         state |= prefixed("class_decoder.", classes)
-    _check_skips(state, spec, str(path))
+    check_skips(state, spec, str(path))
     model = build_model(spec, fitting=shapes_of(state), subject=str(path))
     load_weights(model, state, subject=str(path))
     return model
@@ -76,7 +79,8 @@ def _with_decoder(path: str | Path, decoder: str | Path | None) -> State:
     return prefixed("sam.", sam) | prefixed("decoder.", nuclei)
 
 
-def _check_skips(state: State, spec: PathoSamSpec, subject: str) -> None:
+def check_skips(state: Mapping[str, Tensor], spec: PathoSamSpec, subject: str) -> None:
+    """Refuse a decoder whose skips are of the other kind, and say which setting it needs."""
     first = state.get(f"decoder.{_FIRST_SKIP}")
     whole, double = spec.decoder.widths[1], spec.decoder.widths[0]
     cropped = spec.compat.cropped_skips

@@ -17,7 +17,7 @@ Shapes = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Outlines:
-    """Outlines along the sides of pixels, in plane pixels.
+    """Outlines in plane pixels; exact ones run along the sides of pixels.
 
     The pixel in row r, column c covers (c, r) to (c + 1, r + 1). A nucleus has one part, or several
     where its pixels touch by corners only; a part has one shell, counter-clockwise (y taken as
@@ -42,6 +42,13 @@ class Outlines:
 
     def __len__(self) -> int:
         return len(self.nuclei) - 1
+
+    def follow_pixels(self) -> bool:
+        """Return whether all run along the sides of pixels, as they do until simplified."""
+        crooked = (np.diff(self.points, axis=0) != 0).all(axis=1)
+        # from the end of a ring the next one may begin anywhere
+        crooked[self.rings[1:-1] - 1] = False
+        return not crooked.any()
 
     def take(self, chosen: Ints) -> Outlines:
         """Return the outlines of some nuclei, by index, in the order chosen."""

@@ -61,10 +61,14 @@ def place(found: FoundNuclei, transform: PlaneToSlide) -> PlacedNuclei:
     centers = np.stack([found.x, found.y], axis=1) * scale + offset
     outlines = found.outlines
     shapes = as_shapes(transform.points_to_slide(outlines.points), outlines)
-    sound = shapely.is_valid(shapes) & (shapely.area(shapes) >= LEAST_AREA_PX)
-    for index in np.flatnonzero(~sound).tolist():
-        one = outlines.take(np.array([index]))
-        shapes[index : index + 1] = _mended(shapes[index], one, transform)
+    limit = np.array([transform.limit_x, transform.limit_y])
+    is_inside = bool((outlines.points * scale + offset <= limit).all())
+    # Sides of pixels keep their order on the slide unless some fall together at its edge.
+    if not (is_inside and outlines.follow_pixels()):
+        sound = shapely.is_valid(shapes) & (shapely.area(shapes) >= LEAST_AREA_PX)
+        for index in np.flatnonzero(~sound).tolist():
+            one = outlines.take(np.array([index]))
+            shapes[index : index + 1] = _mended(shapes[index], one, transform)
     return PlacedNuclei(found, centers, shapes)
 
 

@@ -112,10 +112,14 @@ def random_points(masks: Tensor, generator: torch.Generator) -> Tensor:
     masks
         bool (n, height, width), none of them empty.
     """
-    flat = masks.flatten(1).float().cpu()
-    places = torch.multinomial(flat, 1, generator=generator)[:, 0]
+    flat = masks.flatten(1)
+    order = flat.cumsum(dim=1, dtype=torch.int32)
+    share = torch.rand(len(masks), generator=generator).to(masks.device)
+    # The pixel that is reached first after so many of the mask's.
+    wanted = (share * order[:, -1]).int().clamp(max=order[:, -1] - 1) + 1
+    places = torch.searchsorted(order, wanted[:, None])[:, 0]
     width = masks.shape[-1]
-    return torch.stack([places % width, places // width], dim=1).float().to(masks.device)
+    return torch.stack([places % width, places // width], dim=1).float()
 
 
 def noisy_boxes(masks: Tensor, noise: float, generator: torch.Generator) -> Tensor:
