@@ -8,7 +8,7 @@ from stub_network import make_stub
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.plan import plan_tiling
-from wsi_sampath.inference.prompted.settings import GridSettings
+from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
@@ -101,8 +101,9 @@ def test_settings_of_a_mode_decide_where_it_is_used(slide, apg):
     changed = GridSettings(points_per_side=3)
     again = segment(slide, apg.path, mode="apg", grid=changed)
     assert again.reused
-    other = segment(slide, apg.path, mode="ais", force=True)
-    assert not other.reused
+    for values in ({"mode": "ais"}, {"own_prompts": OwnPromptSettings(min_area_px=90)}):
+        with pytest.raises(WsiError, match="mode was 'apg'|min_area_px was 25"):
+            segment(slide, apg.path, **{"mode": "apg", **values})
 
 
 def test_what_does_not_go_together_is_one_line(slide, tmp_path):
