@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_sampath.inference.stages import ahead
+from wsi_sampath.inference.stages import Background, ahead
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import build_model, save_checkpoint
 from wsi_sampath.models.parse import parse_spec
+from wsi_sampath.models.patho_sam.start import random_patho_sam
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.train import train
@@ -56,19 +57,22 @@ def built(values, seed=3):
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_weights(settings):
-    whole = train(settings("whole"), quiet)
+    whole = train(settings("whole", "store=fp32"), quiet)
 
     def stop(line):
         if line.startswith("epoch 2"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(settings("begun"), stop)
+        train(settings("begun", "store=fp32"), stop)
     said = []
-    resumed = train(settings("begun"), said.append)
+    resumed = train(settings("begun", "store=fp32"), said.append)
     assert said[2].endswith("resumes after epoch 1")
     one, other = weights(whole.model), weights(resumed.model)
     assert changed(one, other) == set()
+    names = changed(random_patho_sam(parse_spec(TINY), seed=0).state_dict(), one)
+    for part in ("sam.image_encoder", "sam.prompt_encoder", "sam.mask_decoder", "decoder"):
+        assert any(name.startswith(f"{part}.") for name in names), part
     assert whole.result == resumed.result
     # Three patches make two batches an epoch, and each two steps.
     assert whole.result["steps"] == 8
@@ -96,15 +100,6 @@ def test_the_decoder_alone(tmp_path, settings):
     assert again.warnings == ()
 
 
-def test_everything_that_learns_is_kept(tmp_path, settings):
-    before = save_checkpoint(built(TINY), tmp_path / "m.safetensors", dtype=torch.float32)
-    trained = train(settings("run", f"model={before}", "epochs=1", "store=fp32"), quiet)
-    names = changed(weights(before), weights(trained.model))
-    for part in ("image_encoder", "prompt_encoder", "mask_decoder"):
-        assert any(name.startswith(f"sam.{part}") for name in names), part
-    assert any(name.startswith("decoder.") for name in names)
-
-
 @pytest.mark.parametrize("how", ["random", "nuclei"])
 def test_classes_beside_a_trained_decoder(tmp_path, settings, how):
     before = save_checkpoint(built(TINY), tmp_path / "m.safetensors", dtype=torch.float32)
@@ -124,7 +119,7 @@ def test_classes_beside_a_trained_decoder(tmp_path, settings, how):
 
 
 def test_classes_are_learned(settings):
-    more = (*CLASSES, "epochs=4", "optimiser.learning_rate=1e-2", "batch_size=1")
+    more = (*CLASSES, "epochs=3", "optimiser.learning_rate=1e-2", "batch_size=1")
     found = rows(train(settings("run", *more, model=TYPED), quiet))
     losses = [float(row["train_classes"]) for row in found]
     assert losses[-1] < losses[0] - 0.05
@@ -155,7 +150,7 @@ def test_from_published_files(tmp_path, settings):
 
 
 def test_the_rate_falls_where_validation_does_not_improve(settings):
-    still = ("optimiser.learning_rate=1e-12", "optimiser.patience=1", "epochs=4", *DECODER)
+    still = ("optimiser.learning_rate=1e-12", "optimiser.patience=1", "epochs=3", *DECODER)
     trained = train(settings("run", *still, keep="last"), quiet)
     rates = [float(row["learning_rate"]) for row in rows(trained)]
     assert rates[0] == pytest.approx(1e-12)
@@ -171,7 +166,6 @@ def test_what_does_not_go_together(tmp_path, settings, data):
         (masks / path.name).write_bytes(path.read_bytes())
     for path in (data / "img").iterdir():
         (masks / "img" / path.name).write_bytes(path.read_bytes())
-    (data / "type").exists()
     (masks / "mask").mkdir()
     for path in (data / "type").iterdir():
         (masks / "mask" / path.name).write_bytes(path.read_bytes())
