@@ -40,4 +40,5 @@ def classical_nuclei(image: Rgb) -> NDArray[np.int32]:
     peaks = peak_local_max(depth, min_distance=_APART_PX, labels=ndimage.label(mask)[0])
     seeds = np.zeros(mask.shape, np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    return watershed(-depth, seeds, mask=mask).astype(np.int32)
+    labels: NDArray[np.int32] = watershed(-depth, seeds, mask=mask).astype(np.int32)
+    return labels

@@ -50,7 +50,7 @@ def of_part(fields: Sequence[Field], part: str, source: str | None = None) -> li
 
 def quick_scores(model: PathoSam, fields: Sequence[Field]) -> dict[str, float]:
     """Return how good a network is on validation patients, during training."""
-    scores = {}
+    scores: dict[str, float] = {}
     for source in JUDGED:
         some = of_part(fields, "validation", source)
         found = judge(by_network(loaded(model)), some)
