@@ -69,7 +69,9 @@ class DiscNetwork(DiscPrompts):
     """The same with maps of all discs."""
 
     def nucleus_maps(self, embedding, side):
-        (image,) = embedding
+        return self.maps(embedding[0], side)
+
+    def maps(self, image: Tensor, side: int) -> Tensor:
         assert image.shape[-1] == side
         disc = (image.sum(1, keepdim=True) < 3 * 255).float()
         # Deep inside: whatever is three pixels from another colour.

@@ -45,7 +45,7 @@ class Plan:
     batch: int = 4
     peak: float = 2e-3
     warm_up: int = 60
-    falling: float = 0.4
+    falling: float = 0.5
     averaged: int = 60
     prompting: Prompting = Prompting(objects=3, rounds=2)
     seed: int = 0

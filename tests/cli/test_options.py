@@ -19,17 +19,27 @@ from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, offered, with_options
 from wsi_sampath.cli.segment import Request
 from wsi_sampath.evaluation.settings import PatchScoring
+from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.prompted.settings import AskingSettings, GridSettings
 from wsi_sampath.inference.settings import NetworkSettings, SegmentSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
 
-# Of a batch, what no command line says: how often to look, and what workers do otherwise.
-UNSAID = {BatchOptions: {"poll_s", "wait", "pages"}}
+# What no command line says: of a batch, how often to look, and what workers do otherwise; of nuclei
+# that are asked for, all that is seldom changed.
+UNSAID = {
+    SegmentSettings: {"nuclei", "grid", "own_prompts"},
+    BatchOptions: {"poll_s", "wait", "pages"},
+    GridSettings: {*AskingSettings.model_fields, "max_box_overlap", "drop_background", "overlaps"},
+}
 SETTINGS = {
-    "segment": (SegmentSettings, BatchOptions, Request),
+    "segment": (SegmentSettings, NucleusSettings, GridSettings, BatchOptions, Request),
     "evaluate": (PatchScoring,),
 }
 HEADINGS = {
-    "segment": ["Input and resolution", "Network", "Tissue and region", "Output", "Batch"],
+    "segment": [
+        *("Input and resolution", "Network", "Tissue and region", "Nuclei (patho_sam models)"),
+        *("Output", "Batch"),
+    ],
     "evaluate": ["Labelled patches", "Result of a slide", "Network", "Scores"],
 }
 

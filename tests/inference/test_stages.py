@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_sampath.inference.stages import ahead
+from wsi_sampath.inference.stages import Background, ahead
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
@@ -71,3 +71,14 @@ def test_it_really_works_while_the_caller_does():
     next(items)
     assert started.wait(10)
     assert list(items) == [2]
+
+
+def test_background_counts_what_it_held_its_feeder_back():
+    go_on = threading.Event()
+    with Background(lambda _: go_on.wait(10), depth=1) as later:
+        later.put(1)
+        later.put(2)
+        assert later.waited < 5
+        threading.Timer(0.2, go_on.set).start()
+        later.put(3)
+    assert 0.05 < later.waited < 10

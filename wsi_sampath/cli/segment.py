@@ -16,6 +16,7 @@ from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
@@ -59,7 +60,11 @@ class Request(Frozen):
 
 @app.command(cls=Command)
 @with_options(
-    settings=SegmentSettings, nuclei=NucleusSettings, options=BatchOptions, request=Request
+    settings=SegmentSettings,
+    nuclei=NucleusSettings,
+    grid=GridSettings,
+    options=BatchOptions,
+    request=Request,
 )
 def segment(
     inputs: Annotated[
@@ -76,6 +81,7 @@ def segment(
     ],
     settings: SegmentSettings,
     nuclei: NucleusSettings,
+    grid: GridSettings,
     options: BatchOptions,
     request: Request,
 ) -> None:
@@ -85,7 +91,7 @@ def segment(
 
     if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
-    settings = settings.model_copy(update={"nuclei": nuclei})
+    settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)

@@ -27,6 +27,7 @@ from wsi_sampath.inference.instances.source import NucleusSource
 from wsi_sampath.inference.instances.stream import NucleusStream
 from wsi_sampath.inference.nucleus_files import NucleusFiles, open_nucleus_files
 from wsi_sampath.inference.plan import Run, RunPlan
+from wsi_sampath.inference.prompted.source import asked_nuclei
 from wsi_sampath.inference.stains import stain_densities
 from wsi_sampath.inference.stored_maps import (
     CLASS_MAP,
@@ -273,6 +274,9 @@ def _source(run: Run, n_classes: int, last: Strip | None) -> NucleusSource:
         outlines = to_plane(run.plan.existing, plane_to_slide(run))
         existing = ExistingNuclei(outlines, window.height, window.width, channels=channels)
         return existing if last is None else existing.resumed(last.notes["source"], arrays)
+    if run.settings.mode != "ais":
+        asked = asked_nuclei(run, channels=channels)
+        return asked if last is None else asked.resumed(last.notes["source"], arrays)
     if last is not None:
         return NucleusStream.from_state(run.settings.nuclei, last.notes["source"], arrays)
     return NucleusStream(run.settings.nuclei, window.width, channels=channels)

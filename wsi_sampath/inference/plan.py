@@ -25,6 +25,7 @@ from wsi_sampath.inference.targets import (
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
 from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.regions.find import find_tissue
@@ -261,7 +262,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    warnings = (*tissue.warnings, *_enlarged(slide, sampling))
+    warnings = (*tissue.warnings, *_enlarged(slide, sampling), *_slow(grid, settings))
     existing = None if settings.existing is None else read_outlines(Path(settings.existing))
     return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
 
@@ -277,6 +278,15 @@ def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
     )
 
 
+def _slow(grid: TileGrid, settings: SegmentSettings) -> tuple[str, ...]:
+    if settings.mode != "amg" or settings.region is not None:
+        return ()
+    return (
+        f"--mode amg asks the network {settings.grid.points_per_side**2:,} times for each of about "
+        f"{plural(grid.n_tiles, 'tile')}; --region looks at a part",
+    )
+
+
 def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:
     """Resolve tile, overlap and output stride, in model pixels.
 
@@ -289,6 +299,8 @@ def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, i
         raise UsageError(
             f"--nuclei needs a patho_sam model, and {spec.name} is a {spec.architecture}"
         )
+    if settings.mode != "ais":
+        _check_asking(spec, settings)
     tile = settings.tile or spec.tile
     overlap = tile // 4 if settings.overlap is None else settings.overlap
     if overlap >= tile:
@@ -298,7 +310,23 @@ def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, i
         stride = _output_stride(settings.output_mpp / (settings.mpp or spec.mpp), tile)
     if tile % stride:
         raise UsageError(f"a tile of {tile} px is not a multiple of the output stride {stride}")
+    if settings.mode != "ais" and stride != 1:
+        raise UsageError(
+            f"--mode {settings.mode} finds nuclei in the pixels that the network sees; the maps "
+            f"must have them too, by --output-mpp {settings.mpp or spec.mpp:g}"
+        )
     return tile, overlap, stride
+
+
+def _check_asking(spec: ModelSpec, settings: SegmentSettings) -> None:
+    mode = settings.mode
+    if spec.architecture != "patho_sam":
+        raise UsageError(
+            f"--mode {mode} needs a model that answers prompts, a patho_sam, and {spec.name} is a "
+            f"{spec.architecture}"
+        )
+    if settings.existing is not None:
+        raise UsageError(f"--nuclei measures what was found before; leave out --mode {mode}")
 
 
 def _output_stride(ratio: float, tile: int) -> int:

@@ -104,7 +104,7 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
         sink = StripSink(run.plan, blender, layer, work.ledger, tally)
         if last is not None:
             sink.restore(last)
-        network = _predict_all(stream, predictor, sink, progress)
+        network, waited = _predict_all(stream, predictor, sink, progress)
         _check_bad_tiles(tally, run.plan, run.settings.max_bad_tiles)
         return Analysed(
             run,
@@ -113,7 +113,7 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
             predictor,
             writing.pop_all(),
             started,
-            {"plan": planned, "network": network},
+            {"plan": planned, "network": network, "waiting for files": waited},
             None if last is None else last.row,
         )
 
@@ -180,8 +180,14 @@ def _stream(run: Run, batch_size: int, last: Strip | None) -> TileStream:
 
 def _predict_all(
     stream: TileStream, predictor: Predictor, sink: StripSink, progress: Progress
-) -> float:
-    """Put the whole stream through the network and into the sink; return the network's seconds."""
+) -> tuple[float, float]:
+    """Put the whole stream through the network and into the sink.
+
+    Returns
+    -------
+    tuple of float
+        Seconds of the network, and those that it was held back by what follows.
+    """
     network = Stopwatch(predictor.device)
     progress.begin(stream.slide.path.name, stream.n_tiles)
     batches = ahead(_uploaded(stream, predictor))
@@ -202,7 +208,7 @@ def _predict_all(
     finally:
         wait_for_all(predictor.device)
         progress.end()
-    return network.seconds()
+    return network.seconds(), later.waited
 
 
 def _uploaded(stream: TileStream, predictor: Predictor) -> Generator[tuple[TileBatch, Handover]]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Neutral, Panel, Reads
 
 Device = str
@@ -189,8 +190,18 @@ class SegmentSettings(NetworkSettings):
         *(Neutral, Panel.NUCLEI, Flags("--nuclei", metavar="FILE"), Reads(_path)),
         Help("Measure and classify the nuclei of this .geojson or .parquet, and find no others."),
     ] = None
-    # Its options are a block of their own; see `with_options`.
+    mode: Annotated[
+        Literal["ais", "apg", "amg"],
+        *(Panel.NUCLEI, Flags(metavar="ais|apg|amg")),
+        Help(
+            "How nuclei are found: ais, by a watershed of the network's maps; apg, by asking the "
+            "network at points that its maps suggest; amg, at every point of a grid (slow)."
+        ),
+    ] = "ais"
+    # The options of these are blocks of their own; see `with_options`.
     nuclei: NucleusSettings = NucleusSettings()
+    grid: GridSettings = GridSettings()
+    own_prompts: OwnPromptSettings = OwnPromptSettings()
     zarr_format: Annotated[
         Literal[2, 3],
         Panel.OUTPUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -95,6 +96,11 @@ class Background(Generic[Item]):
         Items that may wait.
     prepare
         Called once in that thread, before the first item.
+
+    Attributes
+    ----------
+    waited
+        Seconds that `put` has waited so far.
     """
 
     def __init__(
@@ -108,12 +114,15 @@ class Background(Generic[Item]):
         self._prepare = prepare
         self._queue: queue.Queue[Item | None] = queue.Queue(depth)
         self._error: BaseException | None = None
+        self.waited = 0.0
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
 
     def put(self, item: Item) -> None:
         """Queue an item."""
         self._raise()
+        start = time.perf_counter()
         self._queue.put(item)
+        self.waited += time.perf_counter() - start
 
     def _run(self) -> None:
         if self._prepare is not None:

@@ -18,6 +18,8 @@ from stub_network import make_stub
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.durable.identity import check_same, identity, is_replaced_slide, is_same
+from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.slides.slide import Slide
@@ -54,6 +56,12 @@ DECIDES_NOTHING = {
     # What was read and by whom is of the open slide, whatever was asked for.
     "slide_mpp": [None, (0.5, 0.5)],
     "reader": ["auto", "tiff"],
+    # How nuclei are found, with a model that finds none.
+    "existing": [None],
+    "mode": ["ais", "apg", "amg"],
+    "nuclei": [NucleusSettings(), NucleusSettings(min_size_px=9)],
+    "grid": [GridSettings(), GridSettings(min_stability=0.6)],
+    "own_prompts": [OwnPromptSettings(), OwnPromptSettings(refine_by_box=True)],
 }
 PLAIN = {name: values[0] for name, values in {**DECIDES, **DECIDES_NOTHING}.items()}
 N_MASKS, N_SLIDES = 2, 2

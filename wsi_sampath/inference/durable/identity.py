@@ -67,8 +67,21 @@ def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dic
 def _deciding(settings: SegmentSettings, spec: ModelSpec) -> dict[str, Any]:
     """Return the settings that decide; how nuclei are found does so where there are any."""
     values = deciding(settings)
-    nuclei = values.pop("nuclei")
-    return values | (nuclei if spec.architecture == "patho_sam" else {})
+    for block in ("mode", "nuclei", "grid", "own_prompts"):
+        del values[block]
+    if spec.architecture != "patho_sam":
+        return values
+    return values | deciding(settings.nuclei) | _of_mode(settings)
+
+
+def _of_mode(settings: SegmentSettings) -> dict[str, Any]:
+    match settings.mode:
+        case "ais":
+            return {}
+        case "amg":
+            return {"mode": "amg", **deciding(settings.grid)}
+        case "apg":
+            return {"mode": "apg", **deciding(settings.own_prompts)}
 
 
 def _of_nuclei(settings: SegmentSettings) -> dict[str, str]:

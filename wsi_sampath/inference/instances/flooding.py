@@ -41,16 +41,22 @@ def flood(codes: Codes) -> Labels:
     answer for one of them is the same wherever, and with whatever others, it stands. The
     interpreter is free for other threads meanwhile.
     """
-    mask = codes > 0
-    seeds, n_seeds = ndimage.label(codes & SEED, EIGHT, output=np.int32)
-    if n_seeds == 0:
-        return np.zeros(codes.shape, np.int32)
-    if n_seeds == 1 and ndimage.label(mask)[1] == 1:
-        return mask.astype(np.int32)
-    # The watershed has 65,536 levels of its own, between the lowest and the highest that it is
-    # given: ours stay apart. Pixels of one level are flooded first come, first served.
-    heights = (codes & TOP_LEVEL).astype(np.float32)
-    labels: Labels = watershed(heights, seeds, mask=mask)
+    seeds, _ = ndimage.label(codes & SEED, EIGHT, output=np.int32)
+    parts, n_parts = ndimage.label(codes, output=np.int32)
+    at = np.flatnonzero(seeds)
+    part, seed = parts.flat[at], seeds.flat[at]
+    # A part has the seed that is in it, or is fought for by several.
+    owner = np.zeros(n_parts + 1, np.int32)
+    owner[part] = seed
+    is_contested = np.zeros(n_parts + 1, bool)
+    is_contested[part[owner[part] != seed]] = True
+    labels: Labels = owner[parts]
+    if is_contested.any():
+        mask = is_contested[parts]
+        # The watershed has 65,536 levels of its own, between the lowest and the highest that it is
+        # given: ours stay apart. Pixels of one level are flooded first come, first served.
+        heights = (codes & TOP_LEVEL).astype(np.float32)
+        np.copyto(labels, watershed(heights, seeds, mask=mask), where=mask)
     return labels
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wsi_sampath.settings import Frozen, Help, Neutral
+from wsi_sampath.settings import Frozen, Help, Neutral, Panel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Batch = Annotated[int, Field(ge=1, le=4096)]
@@ -60,6 +60,7 @@ class GridSettings(AskingSettings):
 
     points_per_side: Annotated[
         Annotated[int, Field(ge=1, le=512)],
+        Panel.NUCLEI,
         Help(
             "Points along a side of a tile that mode amg asks for; objects smaller than their "
             "distance may be missed."
@@ -67,6 +68,7 @@ class GridSettings(AskingSettings):
     ] = 32
     min_predicted_iou: Annotated[
         Share,
+        Panel.NUCLEI,
         Help(
             "Leave out masks of mode amg of which the network itself thinks less. The default is "
             "for SAM as published; networks trained further, as PathoSAM, need 0.6 to 0.8."
@@ -74,6 +76,7 @@ class GridSettings(AskingSettings):
     ] = 0.88
     min_stability: Annotated[
         Share,
+        Panel.NUCLEI,
         Help(
             "Leave out masks of mode amg that change more with their threshold. The default is "
             "for SAM as published; networks trained further, as PathoSAM, need 0.6 to 0.9."

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from wsi_sampath.inference.durable.ledger import Arrays
 from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.plan import Run
 from wsi_sampath.inference.prompted.amg import grid_objects
 from wsi_sampath.inference.prompted.apg import prompted_objects
-from wsi_sampath.inference.prompted.fields import Fields
+from wsi_sampath.inference.prompted.fields import Fields, plan_fields
 from wsi_sampath.inference.prompted.masks import Edges, Mask
 from wsi_sampath.inference.prompted.network import FieldNetwork
 from wsi_sampath.inference.prompted.seams import Seams
@@ -72,6 +73,36 @@ def finder(
                 return prompted_objects(field, field.nucleus_maps(), settings, thresholds, edges)
 
     return found
+
+
+def asked_nuclei(run: Run, *, channels: int) -> AskedNuclei:
+    """Return what finds the nuclei of a run by asking its network.
+
+    Parameters
+    ----------
+    run
+        The run; its settings say how.
+    channels
+        Of the values.
+
+    Raises
+    ------
+    UsageError
+        For a model that cannot be asked.
+    """
+    settings, plan, spec = run.settings, run.plan, run.model.spec
+    how = settings.grid if settings.mode == "amg" else settings.own_prompts
+    least = max(how.min_area_px, settings.nuclei.min_size_px)
+    how = how.model_copy(update={"min_area_px": least})
+    network = FieldNetwork(run.model, device=settings.device, precision=settings.precision)
+    window = plan.grid.window
+    fields = plan_fields(plan.sampling, tile=spec.tile, window=window, tissue=plan.tissue)
+    find = finder(network, how, settings.nuclei)
+    return AskedNuclei(
+        *(run.slide, plan.sampling, fields, find, how),
+        channels=channels,
+        workers=settings.workers,
+    )
 
 
 class AskedNuclei:
