@@ -1,5 +1,7 @@
 """Settings, crops and prompts of the training of nuclei."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,13 +10,16 @@ from PIL import Image
 
 from wsi_sampath.data.patches import Nuclei, open_patches
 from wsi_sampath.errors import UsageError
-from wsi_sampath.models.parse import parse_spec
+from wsi_sampath.models.parse import parse_spec, spec_from_yaml
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.nuclei.reader import UNKNOWN, NucleusReader, resampled
+from wsi_sampath.training.nuclei.settings import FLIPS, NucleiSettings, Plateau, PromptSettings
 from wsi_sampath.training.nuclei.validation import PROMPT_KINDS, prompts_of
 from wsi_sampath.training.settings import TrainSettings
 
 GIVEN = ("data=d", "out=o")
+ROOT = Path(__file__).parents[3]
+CONFIGS = sorted((ROOT / "configs" / "train").glob("*nuclei*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,33 @@ def test_wrong_settings_are_one_line(tmp_path, words, said):
         read_settings(write_config(tmp_path), [*GIVEN, *words])
     assert said in caught.value.line()
     assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_is_valid(path):
+    read = read_settings(path, GIVEN)
+    spec = spec_from_yaml(read.model)
+    assert isinstance(read, NucleiSettings)
+    assert spec.class_decoder == (read.objective == "classes")
+
+
+def test_the_published_numbers():
+    joint, classes = (
+        read_settings(ROOT / f"configs/train/{name}.yaml", GIVEN)
+        for name in ("nuclei", "nuclei-classes")
+    )
+    assert (joint.batch_size, joint.trainable, joint.augmentation) == (2, "all", FLIPS)
+    assert joint.optimiser == Plateau()
+    assert (joint.optimiser.learning_rate, joint.optimiser.patience) == (1e-5, 10)
+    assert joint.prompting == PromptSettings()
+    assert (joint.prompting.objects, joint.prompting.rounds) == (40, 8)
+    assert (joint.min_nuclei, joint.min_size_px, joint.weights.given) == (
+        3,
+        10,
+        {"sam": "sam-vit-b"},
+    )
+    assert (classes.batch_size, classes.trainable, classes.prompting) == (8, "decoder", None)
+    assert (classes.optimiser.learning_rate, classes.optimiser.patience) == (1e-4, 5)
 
 
 def test_without_objective_they_are_those_of_sam_path(tmp_path):
