@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,17 +53,6 @@ class Pixels:
             self.piece[chosen],
             self.values[chosen],
         )
-
-    def groups(self, keys: Ints) -> Iterator[Pixels]:
-        """Yield the pixels of each key, in the order of the keys' first pixels."""
-        _, first, places = np.unique(keys, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        rank = rank[places]
-        order = np.argsort(rank, kind="stable")
-        ends = np.cumsum(np.bincount(rank)).tolist()
-        for begin, end in zip([0, *ends[:-1]], ends, strict=True):
-            yield self.take(order[begin:end])
 
 
 @dataclass(frozen=True)

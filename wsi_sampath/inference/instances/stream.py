@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.inference.durable.ledger import Arrays
-from wsi_sampath.inference.instances.flooding import flood, numbered
+from wsi_sampath.inference.instances.closed import ClosedPieces
+from wsi_sampath.inference.instances.flooding import flood
 from wsi_sampath.inference.instances.pieces import Ints, OpenPieces, Pixels, Values
 from wsi_sampath.inference.instances.settings import NucleusSettings
-from wsi_sampath.inference.instances.terrain import SEED, Codes, Maps, TerrainStream
+from wsi_sampath.inference.instances.terrain import Codes, Maps, TerrainStream
 from wsi_sampath.outputs.nuclei.patch import NucleusPatch
 
 BAND_ROWS = 256
@@ -156,13 +157,10 @@ class NucleusStream:
         is_final = ~is_open[pixels.piece]
         is_final |= pieces.giant[pixels.piece] & (self._cell_ends(pixels.y) <= self._y)
         final = pixels.take(is_final)
-        keys = self._keys(final, pieces.giant[final.piece])
+        in_giant = pieces.giant[final.piece]
+        closed = ClosedPieces.of(final, self._keys(final, in_giant), alone=in_giant)
         self._open = pieces.keep(~is_final, is_open)
-        if len(final):
-            for group in final.groups(keys):
-                # Specks of noise have no seed, and are many.
-                if (group.code & SEED).any():
-                    yield from self._flooded(group)
+        yield from self._flooded(closed)
 
     def _cell_ends(self, y: Ints) -> Ints:
         side = self._settings.largest_px
@@ -176,16 +174,48 @@ class NucleusStream:
         cell = np.where(in_giant, pixels.y // side * across + pixels.x // side, 0)
         return pixels.piece * (across * down) + cell
 
-    def _flooded(self, pixels: Pixels) -> Iterator[NucleusPatch]:
-        y, x = int(pixels.y.min()), int(pixels.x.min())
-        box = (int(pixels.y.max()) - y + 1, int(pixels.x.max()) - x + 1)
-        codes = np.zeros(box, np.uint32)
-        codes[pixels.y - y, pixels.x - x] = pixels.code
-        labels, count = numbered(flood(codes), self._settings.min_size_px)
-        if count:
-            found = labels[pixels.y - y, pixels.x - x] > 0
-            values = np.zeros((pixels.values.shape[1], *box), np.uint8)
-            values[:, pixels.y[found] - y, pixels.x[found] - x] = pixels.values[found].T
-            ids = np.where(labels > 0, labels + np.int64(self.count), 0)
-            self.count += count
-            yield NucleusPatch(y, x, ids.astype(np.uint32), values)
+    def _flooded(self, pieces: ClosedPieces) -> list[NucleusPatch]:
+        """Return the nuclei of closed pieces, numbered on."""
+        pixels = pieces.pixels
+        labels, n_labels = np.zeros(len(pixels), np.int64), 0
+        groups = list(pieces.groups())
+        for group in groups:
+            found = flood(group.canvas(pixels.code))[group.rows, group.columns]
+            labels[group.index] = np.where(found > 0, found + n_labels, 0)
+            n_labels += int(found.max(initial=0))
+        numbers, count = _numbers(labels, pieces.first, n_labels, self._settings.min_size_px)
+        ids = np.where(numbers > 0, numbers + self.count, 0)[labels].astype(np.uint32)
+        self.count += count
+        return [
+            NucleusPatch(group.y, group.x, group.canvas(ids), group.canvas_of(pixels.values, ids))
+            for group in groups
+            if ids[group.index].any()
+        ]
+
+
+def _numbers(labels: Ints, piece_first: Ints, n_labels: int, min_size_px: int) -> tuple[Ints, int]:
+    """Return numbers of nuclei by first pixels, of their pieces and then of themselves.
+
+    Parameters
+    ----------
+    labels
+        (n,) 1..n_labels for each pixel, or 0; pixels are in the order of the rows.
+    piece_first
+        (n,) index of the first pixel of each pixel's piece.
+    n_labels, min_size_px
+        Highest label, and the fewest pixels of a nucleus.
+
+    Returns
+    -------
+    (n_labels + 1,) numbers 1..count, 0 for none; and count.
+    """
+    sizes = np.bincount(labels, minlength=n_labels + 1)
+    first = np.zeros(n_labels + 1, np.int64)
+    # Of several pixels that are assigned, the last one counts.
+    first[labels[::-1]] = np.arange(len(labels))[::-1]
+    sizes[0] = 0
+    kept = np.flatnonzero((sizes > 0) & (sizes >= min_size_px))
+    order = kept[np.lexsort((first[kept], piece_first[first[kept]]))]
+    numbers = np.zeros(n_labels + 1, np.int64)
+    numbers[order] = np.arange(1, len(order) + 1)
+    return numbers, len(order)
