@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.durable.work import WorkFolder
 from wsi_sampath.inference.existing_outlines import Outlines, read_outlines
+from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
     refuse_foreign_nuclei,
@@ -262,7 +263,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    warnings = (*tissue.warnings, *_enlarged(slide, sampling), *_slow(grid, settings))
+    warnings = (*tissue.warnings, *_enlarged(slide, sampling), *_of_grid(grid, settings))
     existing = None if settings.existing is None else read_outlines(Path(settings.existing))
     return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
 
@@ -278,13 +279,23 @@ def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:
     )
 
 
-def _slow(grid: TileGrid, settings: SegmentSettings) -> tuple[str, ...]:
-    if settings.mode != "amg" or settings.region is not None:
+def _of_grid(grid: TileGrid, settings: SegmentSettings) -> tuple[str, ...]:
+    """Say what surprises in mode amg: how long it takes, and how little it finds."""
+    if settings.mode != "amg":
         return ()
-    return (
-        f"--mode amg asks the network {settings.grid.points_per_side**2:,} times for each of about "
-        f"{plural(grid.n_tiles, 'tile')}; --region looks at a part",
-    )
+    how, usual = settings.grid, GridSettings()
+    warnings = []
+    if settings.region is None:
+        warnings.append(
+            f"--mode amg asks the network {how.points_per_side**2:,} times for each of about "
+            f"{plural(grid.n_tiles, 'tile')}; --region looks at a part"
+        )
+    if (how.min_predicted_iou, how.min_stability) == (usual.min_predicted_iou, usual.min_stability):
+        warnings.append(
+            "--mode amg has the thresholds of SAM as published, with which a PathoSAM finds next "
+            "to nothing: lower --min-predicted-iou and --min-stability"
+        )
+    return tuple(warnings)
 
 
 def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, int]:

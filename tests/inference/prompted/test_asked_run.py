@@ -132,6 +132,9 @@ def test_a_network_that_answers_no_prompts_is_one_line(slide, tmp_path):
 def test_a_grid_over_all_of_a_slide_is_warned_of(slide, tmp_path):
     few = GridSettings(points_per_side=1)
     result = segment(slide, tmp_path / "a.zarr", mode="amg", region=None, grid=few)
-    assert any(
-        "--mode amg asks the network 1 times" in one for one in result.attributes["warnings"]
-    )
+    slow, strict = (one for one in result.attributes["warnings"] if "--mode" in one)
+    assert slow.startswith("--mode amg asks the network 1 times for each of about")
+    assert "lower --min-predicted-iou and --min-stability" in strict
+    lower = GridSettings(points_per_side=1, min_predicted_iou=0.5)
+    result = segment(slide, tmp_path / "b.zarr", mode="amg", grid=lower)
+    assert not any("--mode" in one for one in result.attributes["warnings"])

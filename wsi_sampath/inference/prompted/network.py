@@ -81,7 +81,7 @@ class FieldNetwork:
         image
             uint8 (side, side, 3), RGB.
         """
-        tiles = torch.from_numpy(np.ascontiguousarray(image[None])).to(self.device)
+        tiles = torch.tensor(image[None]).to(self.device)
         with self.running():
             embedding = self.module.embed([self._tiles.preprocess(tiles)])
             is_finite = all(bool(torch.isfinite(part).all()) for part in embedding)
