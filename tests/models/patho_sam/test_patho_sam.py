@@ -9,8 +9,6 @@ from command_line import ended
 from wsi_sampath.cli.models import main
 from wsi_sampath.errors import WsiError
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
-from wsi_sampath.inference.segmenter import segment_slide
-from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_checkpoint
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.patho_sam.importing import import_patho_sam
@@ -210,18 +208,6 @@ def test_what_does_not_fit(put):
     assert "no decoder of classes" in line
     wider = parse_spec(SMALL | {"sam": SMALL["sam"] | {"embed_dim": 32}})
     assert "wants 32 channels" in refusal(import_patho_sam, sam, wider, decoder=whole)
-
-
-def test_a_whole_slide_is_refused_and_makes_no_result(painted, tmp_path):
-    path = save_checkpoint(built(SMALL), tmp_path / "small.safetensors")
-    settings = SegmentSettings.build({"device": "cpu", "workers": 1, "tissue": "none"})
-    out = tmp_path / "out"
-    out.mkdir()
-    line = refusal(
-        segment_slide, painted.path, out / "a.zarr", settings=settings, model=load_model(path)
-    )
-    assert "a patho_sam network is not run over whole slides" in line
-    assert [one.name for one in out.iterdir() if one.suffix != ".partial"] == []
 
 
 def test_patches_get_no_class(tmp_path):
