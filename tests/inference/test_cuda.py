@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from nucleus_stub import map_picture, nucleus_model, write_picture
 from stub_network import make_stub
 
 from wsi_sampath.inference.predictor import Predictor
@@ -75,3 +76,28 @@ def test_streams_change_nothing(painted, tmp_path):
     first = labels(painted, tmp_path / "a", "cuda", **values)
     for again in range(3):
         assert np.array_equal(first, labels(painted, tmp_path / str(again), "cuda", **values))
+
+
+def test_nuclei_are_the_same_from_the_gpu(tmp_path):
+    slide = write_picture(tmp_path / "maps.tif", map_picture(1100, 700, 500))
+    found = {}
+    for device in ("cpu", "cuda"):
+        settings = SegmentSettings(device=device, precision="fp32", tissue="none", report=False)
+        made = segment_slide(
+            slide, tmp_path / f"{device}.zarr", settings=settings, model=nucleus_model(3)
+        )
+        found[device] = made.window("nuclei", 0, (0, 0, 700, 1100)), made.nuclei()
+    assert np.array_equal(found["cpu"][0], found["cuda"][0])
+    assert found["cpu"][1].select(["id", "class"]).equals(found["cuda"][1].select(["id", "class"]))
+
+
+def test_half_precision_finds_the_nuclei_of_full(painted):
+    with Slide.open(painted.path) as slide:
+        tile = slide.read(x0=500, y0=400, width=256, height=256, mpp=0.5)
+    full, half = (
+        Predictor(
+            load_model("nuclei-mini"), tile_px=256, output_px=256, device="cuda", precision=one
+        )(tile[None])
+        for one in ("fp32", "fp16")
+    )
+    assert ((full > 0.5) == (half > 0.5)).float().mean() >= 0.995
