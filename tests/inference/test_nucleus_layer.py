@@ -122,6 +122,23 @@ def test_class_of_a_nucleus_is_one_for_all_its_pixels(slide, tmp_path):
     assert result.attributes["nuclei"] == counts
 
 
+def test_classes_of_nuclei_far_apart_are_those_of_the_table(tmp_path):
+    """Wide enough for several canvases, with the first nucleus not in the leftmost of them."""
+    picture = map_picture(90, 4500, 0)
+    for seed, x in enumerate((4300, 2400, 300, 4000, 2200, 1200)):
+        part = map_picture(30, 60, 4, seed=seed)
+        y = 5 + 9 * seed
+        picture[y : y + 30, x : x + 60] = part
+    slide = write_picture(tmp_path / "wide.tif", picture)
+    result = segment(slide, tmp_path / "a.zarr", model=nucleus_model(3))
+    nuclei, classes = whole("nuclei", result), whole("classes", result)
+    table = result.nuclei()
+    named = dict(zip(table["id"].to_pylist(), table["class"].to_pylist(), strict=True))
+    pairs = np.unique(np.stack([nuclei[nuclei > 0], classes[nuclei > 0]]), axis=1)
+    assert {int(i): f"kind {c}" for i, c in pairs.T} == named
+    assert len(set(named.values())) > 1
+
+
 class Stopping(MapNetwork):
     def __init__(self, after):
         super().__init__()
@@ -256,6 +273,39 @@ def test_unusable_nuclei_are_one_clear_line(slide, tmp_path, name, content):
     assert caught.value.reason == "bad-input"
     assert "\n" not in caught.value.line()
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_detections_are_taken_and_annotations_left_out_with_a_word(result, slide, tmp_path):
+    drawn = json.loads(result.geojson.read_text())
+    ring = [[0, 0], [400, 0], [400, 1200], [0, 1200], [0, 0]]
+    tissue = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"objectType": "annotation", "classification": {"name": "Tissue"}},
+    }
+    drawn["features"].insert(0, tissue)
+    file = tmp_path / "qupath.geojson"
+    file.write_text(json.dumps(drawn))
+    again = segment(slide, tmp_path / "a.zarr", existing=str(file))
+    assert again.attributes["nuclei"] == result.attributes["nuclei"]
+    assert any("1 annotation left out" in one for one in again.attributes["warnings"])
+
+
+def test_nuclei_beside_what_was_analysed_are_left_out_with_a_word(result, slide, tmp_path):
+    values = {"existing": str(result.nuclei_table), "region": (0, 0, 400, 300)}
+    again = segment(slide, tmp_path / "a.zarr", **values)
+    n = again.attributes["nuclei"]["nucleus"]
+    assert 0 < n == int((result.nuclei()["y_px"].to_numpy() < 300).sum())
+    total = result.nuclei().num_rows
+    assert any(f"{total - n} of {total} given" in one for one in again.attributes["warnings"])
+
+
+def test_the_nuclei_that_are_read_are_not_replaced(result, slide, tmp_path):
+    mine = tmp_path / "a.geojson"
+    mine.write_bytes(result.geojson.read_bytes())
+    with pytest.raises(WsiError, match="--nuclei names"):
+        segment(slide, tmp_path / "a.zarr", existing=str(mine))
+    assert mine.read_bytes() == result.geojson.read_bytes()
 
 
 def test_nuclei_to_measure_need_a_model_that_knows_nuclei(stub):

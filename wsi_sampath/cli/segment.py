@@ -126,6 +126,8 @@ def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[s
         raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
     if settings.geojson is not None and len(plan.jobs) > 1:
         raise UsageError("--geojson FILE goes with one slide; leave it out for several")
+    if settings.existing is not None and len(plan.jobs) > 1:
+        raise UsageError("--nuclei FILE goes with one slide, whose nuclei it holds")
     if settings.tissue not in ("otsu", "none") and not Path(settings.tissue).is_file():
         raise UsageError("--tissue is neither otsu, none nor a file", subject=settings.tissue)
     return devices

@@ -152,7 +152,8 @@ class NucleusLayer:
         self._kept = {"maps": maps} if maps.any() else {}
         self._store(rows.y, maps, 0)
         start = self._spend("write", start)
-        patches = self.source.append(*_of_source(maps, rows.planes["values"], analysed))
+        shares, values = _of_source(maps, rows.planes["values"], analysed)
+        patches = self.source.append(shares, values, analysed)
         start = self._spend("nuclei", start)
         self._take(patches)
         start = self._spend("vectorise", start)
@@ -207,7 +208,13 @@ class NucleusLayer:
 
     def warnings(self) -> tuple[str, ...]:
         """See `Layer`."""
-        return self.objects.warnings()
+        given = self.plan.existing
+        n_given = 0 if given is None else len(given)
+        left_out = n_given - int(self.objects.counts.nuclei.sum())
+        if given is None or not left_out:
+            return self.objects.warnings()
+        note = f"{left_out:,} of {n_given:,} given nuclei are left out: nothing was analysed there"
+        return note, *self.objects.warnings()
 
     def publish(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """See `Layer`."""
@@ -217,10 +224,10 @@ class NucleusLayer:
         """Write final nuclei, and keep them until their rows are final."""
         if patches:
             classes = self.objects.write(patches)
-            first = int(patches[0].labels[patches[0].labels > 0].min())
-            for patch in patches:
-                ids = patch.labels[patch.labels > 0]
-                low, high = int(ids.min()), int(ids.max())
+            # Patches come by where they lie, ids by the rows: the lowest may be in any of them.
+            spans = [_span(patch.labels) for patch in patches]
+            first = min(low for low, _ in spans)
+            for patch, (low, high) in zip(patches, spans, strict=True):
                 of_patch = classes[low - first : high + 1 - first]
                 self._pending.add(PlacedIds(patch.y, patch.x, patch.labels, low, of_patch))
 
@@ -290,6 +297,12 @@ def _of_source(
     # Nothing analysed is not the middle of a nucleus: both distances are those outside of any.
     np.copyto(shares[1:], 1, where=analysed == 0)
     return shares, np.concatenate([maps[:1], values])
+
+
+def _span(labels: NDArray[np.uint32]) -> tuple[int, int]:
+    """Return the lowest and the highest id of a patch."""
+    ids = labels[labels > 0]
+    return int(ids.min()), int(ids.max())
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

@@ -21,6 +21,7 @@ from wsi_sampath.inference.targets import (
     refuse_foreign_polygons,
     refuse_foreign_report,
     refuse_foreign_zarr,
+    refuse_own_nuclei,
     refuse_polygons_of_others,
 )
 from wsi_sampath.models.network import LoadedModel
@@ -87,8 +88,8 @@ class RunFiles:
         """Return whether nothing is left of a run that was killed, or is still going on."""
         return not (self.work.path.exists() or self.claim.exists())
 
-    def check(self, *, tissue: str, run_id: str) -> None:
-        """Make sure that nothing will be replaced that is not ours.
+    def check(self, settings: SegmentSettings, *, run_id: str) -> None:
+        """Make sure that nothing will be replaced that is not ours, or that the run reads.
 
         Raises
         ------
@@ -96,8 +97,11 @@ class RunFiles:
             ``bad-input``, naming what lies there and how to go round it.
         """
         refuse_foreign_zarr(self.zarr)
+        for target in (self.geojson, self.nuclei):
+            if target is not None and settings.existing is not None:
+                refuse_own_nuclei(target, Path(settings.existing))
         if self.geojson is not None:
-            refuse_foreign_polygons(self.geojson, mask=Path(tissue))
+            refuse_foreign_polygons(self.geojson, mask=Path(settings.tissue))
             refuse_polygons_of_others(self.geojson, self.zarr, run_id)
         if self.nuclei is not None:
             refuse_foreign_nuclei(self.nuclei)
@@ -263,8 +267,15 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
-    warnings = (*tissue.warnings, *_enlarged(slide, sampling), *_of_grid(grid, settings))
-    existing = None if settings.existing is None else read_outlines(Path(settings.existing))
+    warnings: tuple[str, ...] = (
+        *tissue.warnings,
+        *_enlarged(slide, sampling),
+        *_of_grid(grid, settings),
+    )
+    existing = None
+    if settings.existing is not None:
+        existing, notes = read_outlines(Path(settings.existing), slide.path.name)
+        warnings += notes
     return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
 
 

@@ -154,7 +154,7 @@ def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:
         progress.warn(warning)
     attributes = layer.publish(_attributes(analysed))
     # Once more: something may have come while the slide ran.
-    files.check(tissue=run.settings.tissue, run_id=run.identity["run_id"])
+    files.check(run.settings, run_id=run.identity["run_id"])
     if files.report is not None:
         report_slide(run.slide, files.work.maps, files.report, zarr_name=files.zarr.name)
     files.work.publish(files.zarr)

@@ -195,7 +195,7 @@ class Segmenter:
             who = self.identity(opened)
             plan = None
             if find_finished(files, who, force=settings.force).attributes is None:
-                files.check(tissue=settings.tissue, run_id=who["run_id"])
+                files.check(settings, run_id=who["run_id"])
                 plan = plan_run(opened, self.model.spec, settings)
             on_error.pop_all()
         return PreparedSlide(opened, files, who, plan, time.perf_counter() - started)
@@ -231,7 +231,7 @@ class Segmenter:
             if made is not None:
                 files.work.tidy()
                 return partial(_as_it_is, made)
-            files.check(tissue=settings.tissue, run_id=prepared.identity["run_id"])
+            files.check(settings, run_id=prepared.identity["run_id"])
             if note:
                 progress.warn(note)
             plan = prepared.plan or plan_run(slide, self.model.spec, settings)

@@ -86,6 +86,19 @@ def refuse_foreign_nuclei(path: Path) -> None:
         raise WsiError("bad-input", f"{message} choose another --out", subject=str(path))
 
 
+def refuse_own_nuclei(path: Path, existing: Path) -> None:
+    """Make sure that a file that a run writes is not the one that it reads nuclei from.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where it is.
+    """
+    if path.exists() and existing.exists() and path.samefile(existing):
+        message = "the result would replace the nuclei that --nuclei names; choose another --out"
+        raise WsiError("bad-input", message, subject=str(path))
+
+
 def refuse_foreign_report(path: Path) -> None:
     """Make sure that a report may be written to a path.
 

@@ -27,7 +27,7 @@ def passed(outlines, heights, values):
         height = heights[turn % len(heights)]
         settled = source.settled
         part = values[:, y : y + height]
-        new = source.append(part[:0], part)
+        new = source.append(part[:0], part, np.ones_like(part[0]))
         assert all(one.y >= settled for one in new)
         patches += new
         y, turn = y + height, turn + 1
@@ -51,6 +51,9 @@ def test_pixels_are_those_inside_of_each_outline(seed, n, heights):
     assert sorted(found) == list(range(1, len(patches) + 1))
     wanted = []
     for outline in outlines:
+        middle = outline.centroid
+        if not (0 <= middle.x < WIDTH and 0 <= middle.y < HEIGHT):
+            continue
         mask = np.zeros((HEIGHT, WIDTH), bool)
         place, inside = fill(edges(shapely.get_parts(outline))[0], Box(0, 0, WIDTH, HEIGHT))
         mask[place] = inside
@@ -78,7 +81,7 @@ def test_a_stop_changes_nothing():
     patches = []
     for y in range(0, HEIGHT, 11):
         part = values[:, y : y + 11]
-        patches += source.append(part[:0], part)
+        patches += source.append(part[:0], part, np.ones_like(part[0]))
         state = source.state()
         source = ExistingNuclei(outlines, HEIGHT, WIDTH, channels=3).resumed(*state)
     assert len(patches) == len(whole)
@@ -92,3 +95,20 @@ def test_a_stop_changes_nothing():
 def test_what_lies_beside_the_plane_is_left_out(where):
     outlines = shapely.buffer(shapely.points([where]), 2)
     assert ExistingNuclei(outlines, HEIGHT, WIDTH, channels=1).count == 0
+
+
+def test_what_was_not_analysed_is_left_out():
+    values = np.full((1, HEIGHT, WIDTH), 9, np.uint8)
+    outlines = shapely.buffer(shapely.points([(10, 20), (30, 20), (40, 50)]), 4)
+    analysed = np.zeros((HEIGHT, WIDTH), np.uint8)
+    analysed[:, :12] = analysed[50:, :] = 1
+    source = ExistingNuclei(outlines, HEIGHT, WIDTH, channels=1)
+    patches = source.append(values[:0], values, analysed)
+    assert [(one.y, one.labels.max()) for one in patches] == [(16, 1), (46, 2)]
+
+
+def test_what_is_too_large_for_a_nucleus_is_left_out():
+    outlines = np.array([shapely.box(0, 0, 3, 5000), shapely.box(3, 3, 6, 9)])
+    source = ExistingNuclei(outlines, 6000, WIDTH, channels=1)
+    values = np.ones((1, 6000, WIDTH), np.uint8)
+    assert len(source.append(values, values, values[0])) == 1

@@ -9,23 +9,27 @@ import shapely
 from numpy.typing import NDArray
 
 from wsi_sampath.inference.durable.ledger import Arrays
-from wsi_sampath.inference.instances.pieces import Ints, Values
+from wsi_sampath.inference.instances.pieces import Flags, Ints, Values
 from wsi_sampath.inference.instances.terrain import Maps
 from wsi_sampath.outputs.nuclei.patch import NucleusPatch
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.regions.rasterise import Segments, edges, fill_each
+
+LARGEST_PX = 4096
 
 
 class ExistingNuclei:
     """Given outlines in place of found ones, with ids by their lowest row.
 
     The pixels of a nucleus are those with their centres inside of the outline, or the one that
-    holds its middle. Held in memory are the rows from the highest nucleus that is still open.
+    holds its middle. Those of which nothing was analysed are left out. Held in memory are the rows
+    from the highest nucleus that is still open.
 
     Parameters
     ----------
     outlines
-        Polygons or MultiPolygons, in pixels of the plane; those beside it are left out.
+        Polygons or MultiPolygons, in pixels of the plane. Those whose centroids lie beside it, or
+        that are wider or higher than `LARGEST_PX`, are left out.
     height, width
         Size of the plane.
     channels
@@ -38,7 +42,8 @@ class ExistingNuclei:
         polygons, outline = shapely.get_parts(outlines, return_index=True)
         segments, polygon = edges(polygons)
         owner = outline[polygon]
-        tops, bottoms, kept = _extents(segments, owner, len(outlines), (height, width))
+        tops, bottoms, is_small = _extents(segments, owner, len(outlines), height)
+        kept = np.flatnonzero(is_small & _are_on(outlines, height, width))
         order = kept[np.lexsort((kept, bottoms[kept]))]
         rank = np.full(len(outlines), -1)
         rank[order] = np.arange(len(order))
@@ -50,20 +55,18 @@ class ExistingNuclei:
         self._tops = np.minimum.accumulate(np.append(tops[order], height)[::-1])[::-1]
         self._width = width
         self._y = self._done = 0
-        self._values = np.zeros((channels, 0, width), np.uint8)
-
-    @property
-    def count(self) -> int:
-        """Number of nuclei on the plane."""
-        return len(self._bottoms)
+        # The last one says what was analysed.
+        self._values = np.zeros((channels + 1, 0, width), np.uint8)
+        self.count = 0
 
     @property
     def settled(self) -> int:
         """See `NucleusSource`."""
         return min(self._y, int(self._tops[self._done]))
 
-    def append(self, maps: Maps, values: Values) -> list[NucleusPatch]:  # noqa: ARG002
-        """See `NucleusSource`."""
+    def append(self, maps: Maps, values: Values, analysed: Values) -> list[NucleusPatch]:
+        """See `NucleusSource`; the maps are not looked at."""
+        values = np.concatenate([values, analysed[None]])
         self._values = np.concatenate([self._values, values], axis=1)
         self._y += values.shape[1]
         last = int(np.searchsorted(self._bottoms, self._y, side="right"))
@@ -78,11 +81,13 @@ class ExistingNuclei:
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See `NucleusSource`."""
-        return {"y": self._y, "done": self._done}, {"values": self._values}
+        notes = {"y": self._y, "done": self._done, "count": self.count}
+        return notes, {"values": self._values}
 
     def resumed(self, notes: dict[str, Any], arrays: Arrays) -> Self:
         """Go on where `state` was taken, of the same outlines."""
         self._y, self._done, self._values = notes["y"], notes["done"], arrays["values"]
+        self.count = notes["count"]
         return self
 
     def _patches(self, first: int, last: int) -> list[NucleusPatch]:
@@ -98,17 +103,19 @@ class ExistingNuclei:
         y, x = np.divmod(pixels, self._width)
         y, x, inside = self._with_specks(y, x, inside, first, last, top)
         ends = np.searchsorted(inside, np.arange(last - first + 1))
-        return [
-            self._patch(y[one], x[one], first + number + 1, top)
-            for number, one in enumerate(map(slice, ends[:-1].tolist(), ends[1:].tolist()))
-        ]
+        patches = []
+        for one in map(slice, ends[:-1].tolist(), ends[1:].tolist()):
+            if self._values[-1, y[one], x[one]].any():
+                self.count += 1
+                patches.append(self._patch(y[one], x[one], self.count, top))
+        return patches
 
     def _patch(self, y: Ints, x: Ints, number: int, top: int) -> NucleusPatch:
         row, column = int(y.min()), int(x.min())
         labels = np.zeros((int(y.max()) - row + 1, int(x.max()) - column + 1), np.uint32)
         labels[y - row, x - column] = number
-        values = np.zeros((len(self._values), *labels.shape), np.uint8)
-        values[:, y - row, x - column] = self._values[:, y, x]
+        values = np.zeros((len(self._values) - 1, *labels.shape), np.uint8)
+        values[:, y - row, x - column] = self._values[:-1, y, x]
         return NucleusPatch(row + top, column, labels, values)
 
     def _with_specks(
@@ -132,16 +139,19 @@ class ExistingNuclei:
         )
 
 
-def _extents(
-    segments: Segments, owner: Ints, n: int, size: tuple[int, int]
-) -> tuple[Ints, Ints, Ints]:
-    """Return first row and row below of each outline on the plane, and which lie on it."""
-    height, width = size
+def _are_on(outlines: NDArray[np.object_], height: int, width: int) -> Flags:
+    """Return which outlines have their centroids on the plane."""
+    middles = shapely.get_coordinates(shapely.centroid(outlines))
+    on_plane: Flags = ((middles >= 0) & (middles < [width, height])).all(axis=1)
+    return on_plane
+
+
+def _extents(segments: Segments, owner: Ints, n: int, height: int) -> tuple[Ints, Ints, Flags]:
+    """Return first row and row below of each outline, and which are small enough for a nucleus."""
     low, high = np.full((2, n), np.inf), np.full((2, n), -np.inf)
     for axis in (0, 1):
         np.minimum.at(low[axis], owner, segments[:, axis])
         np.maximum.at(high[axis], owner, segments[:, axis])
-    is_on = (high > 0).all(axis=0) & (low[0] < width) & (low[1] < height)
-    tops = np.floor(np.where(is_on, low[1], 0)).clip(0, height - 1).astype(np.int64)
-    bottoms = np.ceil(np.where(is_on, high[1], 1)).clip(1, height).astype(np.int64)
-    return tops, np.maximum(bottoms, tops + 1), np.flatnonzero(is_on)
+    tops = np.floor(low[1]).clip(0, height - 1).astype(np.int64)
+    bottoms = np.ceil(high[1]).clip(1, height).astype(np.int64)
+    return tops, np.maximum(bottoms, tops + 1), (high - low).max(axis=0) <= LARGEST_PX

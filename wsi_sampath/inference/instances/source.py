@@ -18,7 +18,7 @@ class NucleusSource(Protocol):
         """Rows of the plane, from the top, in which no later patch paints."""
         ...
 
-    def append(self, maps: Maps, values: Values) -> list[NucleusPatch]:
+    def append(self, maps: Maps, values: Values, analysed: Values) -> list[NucleusPatch]:
         """Take the next rows, and return the nuclei that they complete.
 
         Parameters
@@ -28,6 +28,8 @@ class NucleusSource(Protocol):
             boundary.
         values
             uint8 (channels, rows, columns): what a patch has of every pixel.
+        analysed
+            uint8 (rows, columns): 1 where the network was asked, else 0.
         """
         ...
 

@@ -70,7 +70,9 @@ class NucleusStream:
         y = self._open.pixels.y
         return int(y[0]) if len(y) else self._y
 
-    def append(self, maps: Maps, values: Values | None = None) -> list[NucleusPatch]:
+    def append(
+        self, maps: Maps, values: Values | None = None, analysed: Values | None = None
+    ) -> list[NucleusPatch]:
         """Take the next rows, and return the nuclei that they complete.
 
         Parameters
@@ -80,6 +82,8 @@ class NucleusStream:
             to the boundary. Where nothing was analysed, the foreground is 0.
         values
             uint8 (channels, rows, columns); None where there are no channels.
+        analysed
+            Not needed: the foreground says it.
         """
         if values is not None:
             self._values = np.concatenate([self._values, values], axis=1)

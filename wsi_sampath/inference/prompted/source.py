@@ -157,12 +157,12 @@ class AskedNuclei:
         highest = min(tops, default=self._fields.grid.height) - self._fields.window.y
         return min(max(highest, 0), self._y)
 
-    def append(self, maps: object, values: Values) -> list[NucleusPatch]:  # noqa: ARG002
+    def append(self, maps: object, values: Values, analysed: object = None) -> list[NucleusPatch]:
         """Take the next rows of the window, and return the nuclei that they complete.
 
         Parameters
         ----------
-        maps
+        maps, analysed
             Not looked at.
         values
             uint8 (channels, rows, columns): what a patch has of every pixel.
