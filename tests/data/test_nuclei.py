@@ -10,7 +10,7 @@ from wsi_sampath.data.grouping import read_grouping
 from wsi_sampath.data.nuclei import Split, plan_nuclei
 from wsi_sampath.data.nucleus_labels import checked_instances
 from wsi_sampath.data.patches import check_patches, open_patches
-from wsi_sampath.data.prepare import prepare
+from wsi_sampath.data.prepare import check_mpp, prepare
 from wsi_sampath.errors import UsageError, WsiError
 
 SHAPE = (20, 30)
@@ -156,8 +156,9 @@ def test_pannuke(pannuke):
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("a.png", np.zeros((5, 5), np.uint16) + 1, "is 5 x 5 px, its image 30 x 20 px"),
+        ("a.png", np.eye(5, dtype=np.uint16), "is 5 x 5 px, its image 30 x 20 px"),
         ("a.png", (nuclei()[1] > 0).astype(np.uint8) * 255, "are not told apart"),
+        ("a.png", nuclei()[1] + np.uint16(1), "has the number 1 at all its edges"),
         ("a.png", np.zeros((*SHAPE, 3), np.uint8) + nuclei()[1][..., None].astype(np.uint8), "col"),
         ("a.jpg", nuclei()[1].astype(np.uint8), "losses"),
         ("a.npy", nuclei()[1] + 0.5, "fractions"),
@@ -207,6 +208,19 @@ def test_options_that_do_not_go_together(folders, pannuke, tmp_path):
         plan_nuclei([pannuke / "Fold 1", folders / "images"], [folders] * 2, tmp_path / "../o")
     with pytest.raises(WsiError, match="no types, but --classes"):
         prepared(plan(folders, grouping=read_grouping("pannuke")))
+
+
+def test_pannuke_from_0_to_1_is_refused(pannuke):
+    file = next(pannuke.rglob("images.npy"))
+    np.save(file, (np.load(file) / 255).astype(np.float32))
+    with pytest.raises(WsiError, match="multiply by 255"):
+        prepared(plan_nuclei([pannuke], [pannuke], pannuke / ".." / "out", split=None))
+
+
+@pytest.mark.parametrize("mpp", [250, 0.0003])
+def test_mpp_in_another_unit_is_refused(mpp):
+    with pytest.raises(UsageError, match="not plausible"):
+        check_mpp(mpp)
 
 
 def test_many_and_large_numbers(tmp_path):

@@ -135,7 +135,7 @@ def whole_numbers(values: NDArray[Any], what: str, path: Path) -> NDArray[np.int
         raise _bad(path, f"its {what} hold NaN or infinity")
     if values.dtype.kind == "f" and bool((values != np.rint(values)).any()):
         raise _bad(path, f"its {what} hold fractions, which are not numbers of anything")
-    if values.size and (values.min() < 0 or values.max() > np.iinfo(np.int64).max // 2):
+    if values.size and (values.min() < 0 or float(values.max()) > np.iinfo(np.int64).max // 2):
         raise _bad(path, f"its {what} hold negative or absurdly large numbers")
     return values.astype(np.int64)
 
@@ -189,10 +189,22 @@ def _doubts(instances: NDArray[np.uint16], path: Path) -> tuple[str, ...]:
             "every nucleus needs a number of its own"
         )
         raise _bad(path, message)
+    ground = _ground(instances)
+    if ground is not None:
+        raise _bad(path, f"has the number {ground} at all its edges; the background must be 0")
     several = sum(count > 1 for count in pieces)
     if several > _IN_PIECES * len(pieces):
         return ("many nuclei are in several pieces; do nuclei share their numbers?",)
     return ()
+
+
+def _ground(instances: NDArray[np.uint16]) -> int | None:
+    """Return the number that lies along all edges and fills most of the rest, as ground does."""
+    number = int(np.bincount(instances.ravel(), minlength=1).argmax())
+    edges = (instances[0], instances[-1], instances[:, 0], instances[:, -1])
+    if number == 0 or not all(bool((edge == number).any()) for edge in edges):
+        return None
+    return number if np.count_nonzero(instances == number) > instances.size / 2 else None
 
 
 def _of_picture(path: Path) -> NucleusLabels:

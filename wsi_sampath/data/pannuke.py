@@ -51,6 +51,9 @@ class Release:
         if not bool(((pixels >= 0) & (pixels <= _WHITE)).all()):
             message = f"image {number} holds pixels outside of 0..{_WHITE}"
             raise WsiError("bad-input", message, subject=str(self.images))
+        if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
+            message = f"image {number} holds 0 to 1 and not 0 to {_WHITE}; multiply by {_WHITE}"
+            raise WsiError("bad-input", message, subject=str(self.images))
         instances, types = nuclei_of(read_array(self.masks)[number], self.masks)
         return pixels.round().astype(np.uint8), instances, types
 

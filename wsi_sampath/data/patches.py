@@ -26,6 +26,7 @@ from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.data.class_tables import table_error
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.settings import Frozen
 from wsi_sampath.slides.pictures import picture_size, read_picture, rgb_of
 from wsi_sampath.yaml_files import read_yaml
@@ -62,7 +63,7 @@ class ClassList(Frozen):
     """``classes.yaml``: the classes, and the pixel size of the images where it is known (um)."""
 
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
-    mpp: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    mpp: Annotated[float, Field(ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])] | None = None
 
     @field_validator("classes")
     @classmethod

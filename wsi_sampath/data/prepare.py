@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from wsi_sampath.data.patches import (
     write_table,
 )
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.slides.pictures import Picture, read_picture, rgb_of
 from wsi_sampath.slides.regions.mask_image import Mask, read_mask
 
@@ -160,6 +160,8 @@ def labelled_pixels(
 
 def unseen_classes(plan: PatchPlan) -> list[str]:
     """Return the classes that have no pixel in any patch of a finished folder."""
+    if plan.layers[-1] == INSTANCES:  # Numbers of nuclei, which tell nothing of classes.
+        return []
     unseen = dict(enumerate((spec.name for spec in plan.grouping.plain_classes), start=1))
     for patch in plan.patches:
         if not unseen:
@@ -171,8 +173,9 @@ def unseen_classes(plan: PatchPlan) -> list[str]:
 
 def check_mpp(mpp: float | None) -> None:
     """Refuse a pixel size that cannot be one."""
-    if mpp is not None and not 0 < mpp < math.inf:
-        raise UsageError(f"--mpp {mpp} must be a number above 0")
+    low, high = PLAUSIBLE_MPP
+    if mpp is not None and not low <= mpp <= high:
+        raise UsageError(f"--mpp {mpp} is not plausible: um per pixel, {low:g} to {high:g}")
 
 
 def turned_notes(image: bool, mask: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wsi_sampath.inference.settings import NetworkSettings
+from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.settings import Help, Panel
 
 
@@ -17,7 +18,7 @@ class PatchScoring(NetworkSettings):
         str, Panel.PATCHES, Help("Patches to score: test, validation, train or all.")
     ] = "test"
     mpp: Annotated[
-        Annotated[float, Field(gt=0)] | None,
+        Annotated[float, Field(ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])] | None,
         Panel.PATCHES,
         Help("Microns per pixel of the patches [as in their classes.yaml]."),
     ] = None

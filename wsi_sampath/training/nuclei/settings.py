@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from wsi_sampath.settings import Frozen
 from wsi_sampath.training.settings import (
@@ -72,7 +72,7 @@ class Plateau(Frozen):
 
     learning_rate: PositiveFloat = 1e-5
     weight_decay: NotNegative = 1e-2
-    factor: Share = 0.9
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     patience: Positive = 10
 
 
