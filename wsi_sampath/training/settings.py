@@ -124,7 +124,7 @@ class RunSettings(Frozen):
         Um per pixel at the network's input, over what `model` says.
     tile
         Side of the network's input, px, over what `model` says; a trained model can only change it
-        if it has no absolute positions (as gland-mini).
+        if it is a SAM-Path without absolute positions (as gland-mini).
     batch_size, accumulate, epochs
         Patches a step of one device, steps a step of the optimiser, and passes over the data.
     augmentation
