@@ -75,7 +75,9 @@ def _going_on(spec: PathoSamSpec, settings: NucleiSettings) -> Start[PathoSam]:
     trained = load_model(settings.model)
     before = trained.spec
     if before.tile != spec.tile:
-        message = f"was trained on tiles of {before.tile} px, which a PathoSAM keeps; leave tile away"
+        message = (
+            f"was trained on tiles of {before.tile} px, which a PathoSAM keeps; leave tile away"
+        )
         raise UsageError(message, subject=settings.model)
     assert isinstance(trained.module, PathoSam)
     digests = {"model": trained.weights_sha256}
