@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from pipelines.cards import rewrite_card
 
 ROOT = Path(__file__).parents[2]
 CARD = ROOT / "docs" / "nuclei-mini.md"
 FIGURES = ROOT / "benchmarks" / "results" / "nuclei_mini.json"
-BEGIN, END = "<!-- figures -->\n", "<!-- end -->"
 
 SETS = {
     "tnbc_test": "TNBC, test",
@@ -49,10 +49,7 @@ def _names(patients: list[str]) -> str:
 
 def main() -> None:
     """Rewrite the card."""
-    text = CARD.read_text(encoding="utf-8")
-    wanted = BEGIN + tables(json.loads(FIGURES.read_text(encoding="utf-8"))) + END
-    card = re.sub(f"{BEGIN}.*{END}", lambda _: wanted, text, flags=re.DOTALL)
-    CARD.write_text(card, encoding="utf-8")
+    rewrite_card(CARD, tables(json.loads(FIGURES.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

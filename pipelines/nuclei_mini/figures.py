@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.nuclei_mini.baselines import classical_nuclei
-from pipelines.nuclei_mini.data import Field
+from pipelines.nuclei_mini.classical import classical_nuclei
+from pipelines.nuclei_mini.data import MPP, Field
 from wsi_sampath.evaluation.instance_scores import summarise_instances
 from wsi_sampath.evaluation.instances import tally
 from wsi_sampath.evaluation.nucleus_predictor import NucleusPredictor
@@ -44,7 +44,7 @@ def by_network(model: LoadedModel) -> Find:
 
 def by_classics(images: Sequence[Rgb]) -> list[Labels]:
     """Find nuclei without a network."""
-    return [classical_nuclei(image) for image in images]
+    return [classical_nuclei(image, MPP) for image in images]
 
 
 def judge(find: Find, fields: Sequence[Field]) -> Scores:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.nuclei_mini.baselines import classical_nuclei
 from pipelines.nuclei_mini.card import tables
+from pipelines.nuclei_mini.classical import classical_nuclei
 from pipelines.nuclei_mini.crops import Crops
-from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, Field
+from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, MPP, Field
 from pipelines.nuclei_mini.figures import judge, judge_clicks
 from pipelines.nuclei_mini.run import Plan, train_nuclei
 from wsi_sampath.models.build import build_network
@@ -124,8 +124,8 @@ def test_the_rate_falls_at_the_end():
 
 
 def test_classical_nuclei_of_a_painted_field(field):
-    found = classical_nuclei(field.image)
-    scores = judge(lambda images: [classical_nuclei(image) for image in images], [field])
+    found = classical_nuclei(field.image, MPP)
+    scores = judge(lambda images: [classical_nuclei(image, MPP) for image in images], [field])
     assert found.max() == 4
     assert scores["f1_50"] == 1
     assert scores["aji"] > 0.8

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_sampath.inference.blend import Plane, Rows, to_bytes
-from wsi_sampath.inference.durable.ledger import Arrays, Strip
+from wsi_sampath.inference.durable.ledger import Arrays, Strip, under
 from wsi_sampath.inference.existing_outlines import to_plane
 from wsi_sampath.inference.instances.existing import ExistingNuclei
 from wsi_sampath.inference.instances.pending import PendingNuclei, PlacedIds
@@ -33,8 +33,8 @@ from wsi_sampath.inference.stored_maps import (
     CLASS_MAP,
     NUCLEI,
     count_labels,
+    open_pyramid,
     plane_to_slide,
-    pyramid_spec,
     widened,
 )
 from wsi_sampath.outputs.nuclei.channels import NUCLEUS_CHANNELS
@@ -194,7 +194,7 @@ class NucleusLayer:
                 self._store(strip.notes["y"], strip.arrays["maps"], flushed)
         self._analysed_px, self._painted = last.notes["analysed_px"], last.notes["painted"]
         self._pending = PendingNuclei.from_state(
-            self.plan.grid.window.width, _under(_PENDING, last.arrays)
+            self.plan.grid.window.width, under(_PENDING, last.arrays)
         )
 
     def results(self) -> dict[str, Any]:
@@ -267,8 +267,7 @@ def open_nucleus_layer(run: Run, last: Strip | None) -> Iterator[NucleusLayer]:
     last
         The strip after which it resumes; None for a new run.
     """
-    spec, maps = pyramid_spec(run), run.files.work.maps
-    pyramid = PyramidWriter(maps, spec, resume_at=None if last is None else last.notes["flushed"])
+    pyramid = open_pyramid(run, last)
     names = tuple(one.name for one in run.model.spec.classes)
     with open_nucleus_files(run, None if last is None else last.notes) as objects:
         yield NucleusLayer(run.plan, names, pyramid, _source(run, len(names), last), objects)
@@ -276,7 +275,7 @@ def open_nucleus_layer(run: Run, last: Strip | None) -> Iterator[NucleusLayer]:
 
 def _source(run: Run, n_classes: int, last: Strip | None) -> NucleusSource:
     channels, window = channels_of(n_classes), run.plan.grid.window
-    arrays = {} if last is None else _under(_SOURCE, last.arrays)
+    arrays = {} if last is None else under(_SOURCE, last.arrays)
     if run.plan.existing is not None:
         outlines = to_plane(run.plan.existing, plane_to_slide(run))
         existing = ExistingNuclei(outlines, window.height, window.width, channels=channels)
@@ -303,11 +302,3 @@ def _span(labels: NDArray[np.uint32]) -> tuple[int, int]:
     """Return the lowest and the highest id of a patch."""
     ids = labels[labels > 0]
     return int(ids.min()), int(ids.max())
-
-
-def _under(prefix: str, arrays: Arrays) -> Arrays:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from wsi_sampath.inference.blend import Plane, Rows, to_bytes
-from wsi_sampath.inference.durable.ledger import Arrays, Strip
+from wsi_sampath.inference.durable.ledger import Arrays, Strip, under
 from wsi_sampath.inference.measurements import MEASUREMENTS
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.inference.stored_maps import (
     CLASS_MAP,
     count_labels,
+    open_pyramid,
     plane_to_slide,
-    pyramid_spec,
     widened,
 )
 from wsi_sampath.outputs.omezarr.images import ROOT
@@ -164,13 +164,7 @@ class ClassLayer:
                 self._store(strip.notes["y"], strip.arrays, flushed)
         self._pixels[:] = last.notes["pixels"]
         if self.tracer is not None:
-            self.tracer = PolygonTracer.from_state(
-                {
-                    name.removeprefix(_TRACER): array
-                    for name, array in last.arrays.items()
-                    if name.startswith(_TRACER)
-                }
-            )
+            self.tracer = PolygonTracer.from_state(under(_TRACER, last.arrays))
 
     def areas_mm2(self) -> dict[str, float]:
         """Return the area of every class so far."""
@@ -230,8 +224,7 @@ def open_class_layer(run: Run, last: Strip | None) -> Iterator[ClassLayer]:
     last
         The strip after which it resumes; None for a new run.
     """
-    spec, maps = pyramid_spec(run), run.files.work.maps
-    pyramid = PyramidWriter(maps, spec, resume_at=None if last is None else last.notes["flushed"])
+    pyramid = open_pyramid(run, last)
     names = tuple(one.name for one in run.model.spec.classes)
     with _polygons(run, last) as geojson:
         tracer = _tracer(run, len(names)) if geojson is not None else None

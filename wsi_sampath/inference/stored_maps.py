@@ -12,7 +12,7 @@ from wsi_sampath.outputs.nuclei.channels import NUCLEUS_CHANNELS
 from wsi_sampath.outputs.omezarr.downsample import Unsigned
 from wsi_sampath.outputs.omezarr.images import ROOT, ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
-from wsi_sampath.outputs.omezarr.pyramid import stored_rows
+from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter, stored_rows
 from wsi_sampath.outputs.qupath.geojson import PlaneToSlide
 
 CLASS_MAP = "labels/classes"
@@ -30,6 +30,20 @@ def pyramid_spec(run: Run) -> PyramidSpec:
         images=images_of(run.model.spec, probabilities=run.settings.probabilities),
         zarr_format=run.settings.zarr_format,
     )
+
+
+def open_pyramid(run: Run, last: Strip | None) -> PyramidWriter:
+    """Open the growing zarr of a run.
+
+    Parameters
+    ----------
+    run
+        The run.
+    last
+        The strip after which it resumes; None for a new run.
+    """
+    resume_at = None if last is None else last.notes["flushed"]
+    return PyramidWriter(run.files.work.maps, pyramid_spec(run), resume_at=resume_at)
 
 
 def images_of(spec: ModelSpec, *, probabilities: bool) -> tuple[ImageSpec, ...]:

@@ -50,6 +50,15 @@ class Strip:
     arrays: Arrays
 
 
+def under(prefix: str, arrays: Arrays) -> Arrays:
+    """Return the arrays whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 class Ledger:
     """The strips of one run that are safe on disk.
 

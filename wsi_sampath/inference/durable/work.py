@@ -17,7 +17,7 @@ from wsi_sampath.inference.durable.identity import check_same, is_replaced_slide
 from wsi_sampath.inference.durable.ledger import Ledger, Strip
 from wsi_sampath.inference.targets import refuse_foreign_nuclei, refuse_foreign_polygons
 from wsi_sampath.outputs.attributes import read_attributes
-from wsi_sampath.outputs.qupath.geojson import is_intact
+from wsi_sampath.outputs.growing import is_intact
 from wsi_sampath.outputs.qupath.packing import BROKEN_PACKING, unpack
 
 _POLYGONS = "polygons"

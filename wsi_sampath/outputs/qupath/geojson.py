@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.errors import WsiError
-from wsi_sampath.outputs.growing import GrowingFile, disk_full_named, is_intact
+from wsi_sampath.outputs.growing import GrowingFile, disk_full_named
 from wsi_sampath.outputs.qupath.packing import SUFFIXES, TAIL, head, pack, unpack
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
-__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide", "SlideObjects", "is_intact"]
+__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide", "SlideObjects"]
 
 AREA = "Area µm^2"
 MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
