@@ -37,7 +37,10 @@ def refuse_unable(model: LoadedModel, mode: Mode) -> None:
     UsageError
         Naming what the model lacks.
     """
-    if not isinstance(model.module, PromptNetwork) or model.spec.views != (1.0,):
+    if model.spec.views != (1.0,):
+        message = f"a {model.spec.architecture} network looks twice, which mode {mode} does not"
+        raise UsageError(f"{message}; use a PathoSAM", subject=model.source)
+    if not isinstance(model.module, PromptNetwork):
         message = f"a {model.spec.architecture} network answers no prompts, which mode {mode} needs"
         raise UsageError(f"{message}; use a PathoSAM", subject=model.source)
     if mode == "apg" and not isinstance(model.module, NucleusDecoder):
@@ -64,7 +67,9 @@ class FieldNetwork:
     def __init__(
         self, model: LoadedModel, *, device: str = "auto", precision: Precision = "auto"
     ) -> None:
-        refuse_unable(model, "amg")
+        if not isinstance(model.module, PromptNetwork):
+            message = f"a {model.spec.architecture} network answers no prompts"
+            raise UsageError(f"{message}; use a SAM, PathoSAM or WSI-SAM", subject=model.source)
         self.device = resolve_device(device)
         self._n_threads = torch.get_num_threads()
         self._precision = resolve_precision(precision, self.device)
@@ -73,17 +78,17 @@ class FieldNetwork:
         self.side = model.spec.tile
         self.scale = model.spec.frame / model.spec.tile
 
-    def look(self, image: NDArray[np.uint8]) -> Field | None:
+    def look(self, *views: NDArray[np.uint8]) -> Field | None:
         """Look at a square; None if what the network makes of it is not finite.
 
         Parameters
         ----------
-        image
-            uint8 (side, side, 3), RGB.
+        views
+            uint8 (side, side, 3), RGB: one for each of the specification's `views`.
         """
-        tiles = torch.tensor(image[None]).to(self.device)
+        tiles = [torch.tensor(view[None]).to(self.device) for view in views]
         with self.running():
-            embedding = self.module.embed([self._tiles.preprocess(tiles)])
+            embedding = self.module.embed([self._tiles.preprocess(one) for one in tiles])
             is_finite = all(bool(torch.isfinite(part).all()) for part in embedding)
         return Field(self, embedding) if is_finite else None
 
