@@ -56,6 +56,9 @@ class ModelSpec(Frozen):
     labels_pixels: ClassVar[bool] = True
     """Whether the maps are probabilities of the classes, of which every pixel has one."""
 
+    makes_maps: ClassVar[bool] = True
+    """Whether the network makes maps of tiles; without, it answers prompts alone."""
+
     name: Name
     architecture: Name
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
