@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsi_sampath.data.objects import wanted_labels
-from wsi_sampath.data.patches import PatchSet, open_patches
+from wsi_sampath.data.patches import Patch, PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.evaluation.drawn_prompts import scattered_points, shaken_boxes
 from wsi_sampath.evaluation.intervals import Floats
@@ -95,19 +95,30 @@ def score_prompts(
     opened = open_patches(data)
     chosen = chosen_patches(opened, settings.split)
     models = _loaded([settings.model, *against], settings)
+    return score_models(opened, chosen, models, settings, objects)
+
+
+def score_models(
+    opened: PatchSet,
+    chosen: Sequence[Patch],
+    models: Sequence[LoadedModel],
+    settings: PromptScoring,
+    objects: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Score models that are loaded, of different sources; see `score_prompts`."""
     rows = [row for model in models for row in _rows(model, opened, settings)]
     squares = _squares(opened, settings, objects, models[0])
-    clicks = _protocol(opened, settings) == "clicks"
+    protocol = _protocol(opened, settings)
     read = counted(iter(chosen), "patches", len(chosen))
     shown = (square for patch in read for square in squares.of(patch))
-    ious, cases = _asked_all(rows, shown, settings.seed, clicks=clicks)
+    ious, cases = _asked_all(rows, shown, settings.seed, clicks=protocol == "clicks")
     if not cases:
-        raise UsageError("the split holds no object to ask for", subject=str(data))
+        raise UsageError("the split holds no object to ask for", subject=str(opened.root))
     scores = summarise_prompts(ious, cases, draws=settings.bootstrap, seed=settings.seed)
     return {
-        "data": data.resolve().name,
+        "data": opened.root.resolve().name,
         "split": settings.split,
-        "protocol": _protocol(opened, settings),
+        "protocol": protocol,
         "object": "all of a patch together" if settings.paper_compatible else "each by itself",
         "square_px": squares.side if not opened.has_context else "the patch",
         "models": {
@@ -118,7 +129,7 @@ def score_prompts(
         "objects": len(cases),
         "cases": len(set(cases)),
         **scores,
-        **({} if clicks else {"paper": PAPER}),
+        **({} if protocol == "clicks" else {"paper": PAPER}),
     }
 
 
