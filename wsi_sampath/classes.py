@@ -71,6 +71,17 @@ def drawn_class_name(name: str) -> str:
     return ": ".join(parts)
 
 
+def is_ignored_class(name: str) -> bool:
+    """Return whether QuPath treats a class as none: names such as ``Ignore*``, ``Region*``."""
+    return name.strip().endswith("*") or is_cut_out_class(name)
+
+
+def is_cut_out_class(name: str) -> bool:
+    """Return whether a class marks what to leave out: ``Ignore*`` does, ``Region*`` does not."""
+    parts = (part.strip().casefold() for part in name.split(":"))
+    return any(part.startswith("ignore") and part.endswith("*") for part in parts)
+
+
 ClassName = Annotated[str, Field(min_length=1), AfterValidator(class_name)]
 """A field of a pydantic model: a name in the form of `class_name`."""
 
