@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+
 from wsi_sampath.inference.prompting.embeddings import (
     SUFFIX,
     EmbeddingCache,

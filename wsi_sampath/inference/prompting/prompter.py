@@ -28,10 +28,16 @@ from wsi_sampath.inference.prompting.lattice import (
     concentric,
     plan_lattice,
 )
-from wsi_sampath.inference.prompting.questions import Pointing, Unanswerable, in_frame, place
+from wsi_sampath.inference.prompting.questions import (
+    Unanswerable,
+    in_frame,
+    is_single_point,
+    place,
+)
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.models.network import Embedding, LoadedModel
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide
+from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
@@ -40,12 +46,12 @@ Views = tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Segmented:
     """One object, as a network sees it.
 
     Attributes
     ----------
-    pointing
+    prompt
         What was asked.
     square
         Where the network looked.
@@ -63,7 +69,7 @@ class Answer:
         float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
     """
 
-    pointing: Pointing
+    prompt: Prompt
     square: Square
     mask: Mask
     quality: float
@@ -71,14 +77,6 @@ class Answer:
     transform: PlaneToSlide
     is_cut: bool
     logits: Tensor
-
-
-@dataclass(frozen=True)
-class Unanswered:
-    """A prompt without an answer, and why."""
-
-    pointing: Pointing
-    reason: str
 
 
 class Prompter:
@@ -108,8 +106,8 @@ class Prompter:
     Examples
     --------
     >>> with Prompter("slide.svs") as prompter:                            # doctest: +SKIP
-    ...     answer = prompter.ask(Pointing(points=[[5120, 3300]], labels=[1]))
-    ...     better = prompter.correct(answer, points=[[5140, 3300]], labels=[0])
+    ...     found = prompter.ask(click(5120, 3300))
+    ...     better = prompter.correct(found, points=[[5140, 3300]], labels=[0])
     """
 
     def __init__(
@@ -146,7 +144,7 @@ class Prompter:
         if self._owns_slide:
             self.slide.close()
 
-    def place(self, pointing: Pointing) -> Square:
+    def place(self, prompt: Prompt) -> Square:
         """Return where a prompt is answered.
 
         Raises
@@ -154,9 +152,9 @@ class Prompter:
         Unanswerable
             For a prompt outside of the slide, of no area, or of nothing but points beside.
         """
-        return place(pointing, self.slide.size, self.lattices)
+        return place(prompt, self.slide.size, self.lattices)
 
-    def ask(self, pointing: Pointing) -> Answer:
+    def ask(self, prompt: Prompt) -> Segmented:
         """Answer one prompt.
 
         Raises
@@ -164,12 +162,12 @@ class Prompter:
         Unanswerable
             With the reason, where there is no answer.
         """
-        square = self.place(pointing)
-        return self._answer(pointing, square, self._field(square), None)
+        square = self.place(prompt)
+        return self._answer(prompt, square, self._field(square), None)
 
     def correct(
-        self, answer: Answer, points: NDArray[np.float64], labels: NDArray[np.int64]
-    ) -> Answer:
+        self, answer: Segmented, points: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> Segmented:
         """Answer the same prompt with more points, going on from an earlier answer.
 
         Parameters
@@ -184,16 +182,15 @@ class Prompter:
         Unanswerable
             As in `ask`.
         """
-        before = answer.pointing
-        more = Pointing(
-            np.concatenate([before.points, np.reshape(points, (-1, 2))]),
-            np.concatenate([before.labels, np.ravel(labels)]),
-            before.box,
-            before.outline,
+        before = answer.prompt
+        more = replace(
+            before,
+            points=np.concatenate([before.points, np.reshape(points, (-1, 2))]),
+            labels=np.concatenate([before.labels, np.ravel(labels)]),
         )
         return self._answer(more, answer.square, self._field(answer.square), answer.logits)
 
-    def answers(self, pointings: Sequence[Pointing]) -> Iterator[tuple[int, Answer | Unanswered]]:
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Segmented | Unanswerable]]:
         """Answer many prompts, square by square.
 
         Yields
@@ -203,14 +200,14 @@ class Prompter:
             those of one square follow each other.
         """
         wanted: dict[Square, list[int]] = {}
-        for index, pointing in enumerate(pointings):
+        for index, prompt in enumerate(prompts):
             try:
-                wanted.setdefault(self.place(pointing), []).append(index)
+                wanted.setdefault(self.place(prompt), []).append(index)
             except Unanswerable as error:
-                yield index, Unanswered(pointing, str(error))
+                yield index, error
         for square, field in self._fields(sorted(wanted)):
             for index in wanted[square]:
-                yield index, self._answered(pointings[index], square, field)
+                yield index, self._answered(prompts[index], square, field)
 
     def squares_of(self, region: tuple[float, float, float, float] | None) -> list[Square]:
         """Return the squares at the model's mpp that answer for a region.
@@ -275,35 +272,35 @@ class Prompter:
         return tuple(views)
 
     def _answered(
-        self, pointing: Pointing, square: Square, field: Field | Unanswerable
-    ) -> Answer | Unanswered:
+        self, prompt: Prompt, square: Square, field: Field | Unanswerable
+    ) -> Segmented | Unanswerable:
         try:
             if isinstance(field, Unanswerable):
                 raise field
-            return self._answer(pointing, square, field, None)
+            return self._answer(prompt, square, field, None)
         except Unanswerable as error:
-            return Unanswered(pointing, str(error))
+            return error
 
     def _answer(
-        self, pointing: Pointing, square: Square, field: Field, before: Tensor | None
-    ) -> Answer:
+        self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
+    ) -> Segmented:
         lattice = self._lattice(square)
-        prompts = in_frame(pointing, square, lattice, self.model.spec.frame)
+        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
         if before is not None:
-            prompts = replace(prompts, masks=before)
-        several = pointing.is_single_point or self.settings.pick != "best"
-        logits, quality = field.ask_in_frame(prompts, multimask=several and before is None)
+            asked = replace(asked, masks=before)
+        several = is_single_point(prompt) or self.settings.pick != "best"
+        logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
         index = chosen(logits[0], quality[0], self.settings.pick)
         pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
-        on, beside = (self._pixels(pointing, label, square) for label in (1, 0))
+        on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
         pixels = without_specks(pixels, on, beside, self.settings.smallest_part)
         if not pixels.any():
             raise Unanswerable("the network sees nothing there")
         found = cut_out(pixels)
         top, bottom, left, right = lattice.cut_edges(square)
         edges = Edges(top=top, bottom=bottom, left=left, right=right)
-        return Answer(
-            pointing=pointing,
+        return Segmented(
+            prompt=prompt,
             square=square,
             mask=found.moved(square.y, square.x),
             quality=float(quality[0, index]),
@@ -313,9 +310,9 @@ class Prompter:
             logits=logits[:, index : index + 1].float().cpu(),
         )
 
-    def _pixels(self, pointing: Pointing, label: int, square: Square) -> NDArray[np.int64]:
+    def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
         """Return row and column, in the square, of the points of a label that lie in it."""
-        points = self._lattice(square).to_plane(pointing.points[pointing.labels == label])
+        points = self._lattice(square).to_plane(prompt.points[prompt.labels == label])
         pixels = np.floor(points - [square.x, square.y]).astype(np.int64)[:, ::-1]
         inside: NDArray[np.int64] = pixels[
             ((pixels >= 0) & (pixels < self._network.side)).all(axis=1)
