@@ -17,7 +17,7 @@ from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.prompt_files.prompt import Prompt
 
 SIDE = 96
-CPU = PromptSettings(device="cpu", smallest_part=0.0)
+CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_square_is_looked_at_once(prompter, network, discs):
 
 
 def test_a_folder_serves_another_run(slide, discs, tmp_path):
-    settings = CPU.model_copy(update={"cache": tmp_path, "memory_gib": 0.0})
+    settings = CPU.model_copy(update={"cache": tmp_path, "cache_gib": 1.0, "memory_gib": 0.0})
     prompts = [click_on(discs, number) for number in visible(discs)[:20]]
     first, second = DiscNetwork(), DiscNetwork()
     found = []
@@ -120,7 +120,7 @@ def test_a_folder_serves_another_run(slide, discs, tmp_path):
 
 
 def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
-    settings = CPU.model_copy(update={"cache": tmp_path / "cache"})
+    settings = CPU.model_copy(update={"cache": tmp_path / "cache", "cache_gib": 1.0})
     other = write_discs(tmp_path / "other.tiff", np.roll(discs, 13, axis=1))
     for path, picture in ((slide, discs), (other, np.roll(discs, 13, axis=1))):
         with Prompter(path, disc_model(SIDE), settings=settings) as prompter:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from wsi_sampath.cache import cache_folder
 from wsi_sampath.inference.prompting.answers import Pick
 from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache
 from wsi_sampath.inference.segmenter import load_from_settings
@@ -53,11 +54,13 @@ class PromptSettings(ModelSettings):
     cache: Annotated[
         Path | None,
         *(Neutral, Panel.PROMPTS, Flags(metavar="FOLDER")),
-        Help("Keep what the network has seen in this folder, for later runs."),
+        Help("Keep what the network has seen here for later runs [embeddings/ of the cache]."),
     ] = None
     cache_gib: Annotated[
-        GiB, Neutral, Panel.PROMPTS, Help("Most that this folder may take, GiB.")
-    ] = 8.0
+        GiB,
+        *(Neutral, Panel.PROMPTS),
+        Help("Most that this folder may take, GiB; 0 to keep nothing on disk."),
+    ] = 4.0
     memory_gib: Annotated[
         GiB, Neutral, Panel.PROMPTS, Help("Most that is kept in memory, GiB.")
     ] = 1.0
@@ -70,10 +73,15 @@ class PromptSettings(ModelSettings):
         """Open a slide; see `Slide.open`."""
         return Slide.open(slide, slide_mpp=self.slide_mpp, reader=self.reader)
 
+    @property
+    def folder(self) -> Path:
+        """Where embeddings are kept."""
+        return self.cache or cache_folder() / "embeddings"
+
     def cache_of(self) -> EmbeddingCache:
         """Return an empty cache of these limits, or one with what its folder holds."""
         return EmbeddingCache(
             memory_bytes=int(self.memory_gib * GIB),
-            folder=self.cache,
+            folder=self.folder if self.cache_gib else None,
             disk_bytes=int(self.cache_gib * GIB),
         )
