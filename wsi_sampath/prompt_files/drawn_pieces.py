@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from wsi_sampath.prompt_files.pieces import Piece, no_xy, points_of_line, with_sign
+from wsi_sampath.prompt_files.pieces import Piece, no_xy, points_of_line, sign_of
 from wsi_sampath.prompt_files.prompt import Points, Refused
 from wsi_sampath.slides.regions.geojson import (
     LEFT_OUT_KINDS,
@@ -77,26 +77,36 @@ def read_drawn_pieces(
 def _pieces(
     number: int, thing: DrawnObject, offset: Points, *, each_point: bool
 ) -> Iterator[Piece | Refused]:
-    blank = Piece(
+    where, sign = f"object {number + 1}", sign_of(thing.name, thing.class_name)
+    if thing.area is None and not thing.marks:
+        lack = next(iter(thing.lacks), Lack.EMPTY)
+        yield Refused(where, _REASONS.get(lack, "it holds nothing"), id=thing.id, name=thing.name)
+        return
+    piece = Piece(
         number,
-        f"object {number + 1}",
+        where,
         id=thing.id,
         name=thing.name,
         class_name=thing.class_name,
         class_color=thing.color,
         color=thing.own_color,
+        xy=_xy(thing) + offset,
+        area=None if thing.area is None else _moved(thing.area, offset),
+        is_background=sign.is_background,
+        group=sign.group,
+        must_group=sign.must_group,
         parent=thing.parent,
     )
+    is_split = each_point and not any(one.is_line for one in thing.marks)
+    yield from _each(piece) if is_split and not piece.is_background else [piece]
+
+
+def _xy(thing: DrawnObject) -> Points:
     if thing.area is not None:
-        yield with_sign(replace(blank, area=_moved(thing.area, offset)))
-    elif thing.marks:
-        lines = [points_of_line(one.xy) if one.is_line else one.xy for one in thing.marks]
-        piece = with_sign(replace(blank, xy=np.concatenate([no_xy(), *lines]) + offset))
-        is_split = each_point and not any(one.is_line for one in thing.marks)
-        yield from _each(piece) if is_split and not piece.is_background else [piece]
-    else:
-        lack = next(iter(thing.lacks), Lack.EMPTY)
-        yield blank.refused(_REASONS.get(lack, "it holds nothing"))
+        # As in QuPath, points and lines beside areas do not count.
+        return no_xy()
+    found = [points_of_line(one.xy) if one.is_line else one.xy for one in thing.marks]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _each(piece: Piece) -> Iterator[Piece]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.prompt_files.pieces import Piece, with_sign
+from wsi_sampath.prompt_files.pieces import Piece, sign_of
 from wsi_sampath.prompt_files.prompt import Points, Refused
 from wsi_sampath.slides.csv_tables import Row, read_table
 from wsi_sampath.slides.lengths import read_number
@@ -55,20 +53,21 @@ def read_listed_pieces(
     except UsageError as error:
         raise _bad(path, error.message) from None
     x, y, scale = _places(path, table.columns, mpp)
-    by_id = "id" in table.columns
-    key = "id" if by_id else "object"
+    key = "id" if "id" in table.columns else "object"
+    per_px, shift = np.array(scale), np.array(offset)
     found: list[Piece | Refused] = []
     for number, row in enumerate(table.rows):
-        xy = [read_number(row.cells[x]), read_number(row.cells[y])]
-        blank = _blank(number, row, key, by_id=by_id)
+        place = read_number(row.cells[x]), read_number(row.cells[y])
         label = _LABELS.get(row.cells.get("label", "").lower())
-        if None in xy:
-            found.append(blank.refused(f"'{row.cells[x]}, {row.cells[y]}' are not two numbers"))
+        if None in place:
+            why = f"'{row.cells[x]}' and '{row.cells[y]}' are not two numbers"
+            found.append(Refused(f"line {row.line}", why))
         elif label is None:
-            found.append(blank.refused(f"its label '{row.cells['label']}' is neither 1 nor 0"))
+            why = f"its label '{row.cells['label']}' is neither 1 nor 0"
+            found.append(Refused(f"line {row.line}", why))
         else:
-            places = np.array([xy], np.float64) / scale + np.array(offset)
-            found.append(_signed(blank, row, key, places, is_negative=not label))
+            xy = np.array([place], np.float64) / per_px + shift
+            found.append(_piece(number, row, key, xy, is_negative=not label))
     return found
 
 
@@ -86,22 +85,24 @@ def _places(
     raise _bad(path, f"has no columns x and y, or x_um and y_um (its columns: {shown})")
 
 
-def _blank(number: int, row: Row, key: str, *, by_id: bool) -> Piece:
-    cells: Mapping[str, str] = row.cells
+def _piece(number: int, row: Row, key: str, xy: Points, *, is_negative: bool) -> Piece:
+    cells = row.cells
     given = cells.get(key, "")
+    # An id that is no UUID does not survive in QuPath; a name does.
+    name = cells.get("name", "") or given
+    class_name = next((cells[one] for one in _CLASS if one in cells), "")
+    sign = sign_of(name, class_name, group=given, is_negative=is_negative)
     return Piece(
         number,
         f"line {row.line}",
-        id=given if by_id else "",
-        # An id that is no UUID does not survive in QuPath; a name does.
-        name=cells.get("name", "") or given,
-        class_name=next((cells[one] for one in _CLASS if one in cells), ""),
+        id=given if key == "id" else "",
+        name=name,
+        class_name=class_name,
+        xy=xy,
+        is_background=sign.is_background,
+        group=sign.group,
+        must_group=sign.must_group,
     )
-
-
-def _signed(blank: Piece, row: Row, key: str, xy: Points, *, is_negative: bool) -> Piece:
-    piece = replace(blank, xy=xy, group=row.cells.get(key, ""))
-    return with_sign(piece, is_negative=is_negative)
 
 
 def _bad(path: Path, why: str) -> WsiError:

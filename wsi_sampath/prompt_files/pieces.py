@@ -43,7 +43,7 @@ class Piece:
     group
         What pieces of one object share, beside their parent; empty where it is by itself.
     must_group
-        Whether it is of no use without others of its group.
+        Whether it is of no use without an object of its group.
     parent
         The `number` of the piece within which it was drawn, or None.
     """
@@ -67,30 +67,43 @@ class Piece:
         return Refused(self.where, reason, id=self.id, name=self.name)
 
 
-def with_sign(piece: Piece, *, is_negative: bool = False) -> Piece:
-    """Return a piece with its group, and whether it is background.
+@dataclass(frozen=True)
+class Sign:
+    """On which side of the object's border a piece lies, and whose piece it is.
+
+    Attributes
+    ----------
+    is_background, group, must_group
+        As `Piece` has them.
+    """
+
+    is_background: bool
+    group: str
+    must_group: bool
+
+
+def sign_of(name: str, class_name: str, *, group: str = "", is_negative: bool = False) -> Sign:
+    """Return the sign of a piece, and its group.
 
     Background is what has an ignored class, such as ``Ignore*``, or a name that begins with
     ``neg``; what follows there may name the object that it belongs to.
 
     Parameters
     ----------
-    piece
-        Its `group` may be set already; else it is its name.
+    name, class_name
+        Of the piece.
+    group
+        What its file says of its group; empty where the name is all there is.
     is_negative
-        Whether the file says so beside class and name.
+        Whether its file says that it is background, beside class and name.
     """
-    said = is_negative or is_ignored_class(piece.class_name)
-    by_name = piece.name.casefold().startswith("neg")
-    group = piece.group or piece.name
-    if by_name and group == piece.name:
+    is_named_so = name.casefold().startswith("neg")
+    if is_named_so and group in ("", name):
         # A negative point may be numbered, or named after an object that is not there.
-        rest = _NEGATIVE.sub("", piece.name, count=1).strip()
-        return replace(piece, is_background=True, group=rest)
-    is_background = said or by_name
-    return replace(
-        piece, is_background=is_background, group=group, must_group=is_background and bool(group)
-    )
+        return Sign(True, _NEGATIVE.sub("", name, count=1).strip(), must_group=False)
+    is_background = is_named_so or is_negative or is_ignored_class(class_name)
+    whose = group or name
+    return Sign(is_background, whose, must_group=is_background and bool(whose))
 
 
 def checked(piece: Piece, size: tuple[int, int]) -> Piece | Refused:
@@ -112,22 +125,23 @@ def checked(piece: Piece, size: tuple[int, int]) -> Piece | Refused:
         name = drawn_class_name(piece.class_name) if piece.class_name.strip() else ""
     except ValueError as error:
         return piece.refused(str(error))
-    piece = replace(piece, class_name=name)
+    if name != piece.class_name:
+        piece = replace(piece, class_name=name)
     return _checked_points(piece, size) if piece.area is None else _checked_area(piece, size)
 
 
 def _checked_points(piece: Piece, size: tuple[int, int]) -> Piece | Refused:
     if len(piece.xy) == 0:
         return piece.refused("it has no points")
+    if (piece.xy >= 0).all() and (piece.xy < size).all():
+        return piece
     if not np.isfinite(piece.xy).all():
         return piece.refused("it has NaN, infinite or null coordinates")
-    outside = ((piece.xy < 0) | (piece.xy >= np.array(size))).any(axis=1)
+    outside = ((piece.xy < 0) | (piece.xy >= size)).any(axis=1)
     if outside.all():
         return piece.refused(f"it lies outside {_slide(size)}")
-    if outside.any():
-        several = f"{outside.sum():,} of its {len(piece.xy):,} points lie"
-        return piece.refused(f"{several} outside {_slide(size)}")
-    return piece
+    several = f"{outside.sum():,} of its {len(piece.xy):,} points lie"
+    return piece.refused(f"{several} outside {_slide(size)}")
 
 
 def _checked_area(piece: Piece, size: tuple[int, int]) -> Piece | Refused:

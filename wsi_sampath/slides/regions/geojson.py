@@ -257,33 +257,43 @@ def _objects(features: Iterable[_Found]) -> Iterator[DrawnObject]:
         elif parts and area is None:
             yield replace(thing, lacks=thing.lacks + Counter([Lack.EMPTY]))
         else:
-            yield replace(thing, area=area)
+            yield thing if area is None else replace(thing, area=area)
 
 
 def _object(feature: Mapping[str, Any] | None, parent: int | None) -> tuple[DrawnObject, list[Any]]:
     """Return an object without its area, and the coordinates of the polygons in that."""
     if feature is None:
         return DrawnObject("annotation", lacks=Counter([Lack.NO_FEATURE]), parent=parent), []
-    properties = mapping(feature.get("properties"))
+    properties, kind = mapping(feature.get("properties")), kind_of(feature)
+    parts, lacks, marks = _geometry(feature, properties, kind)
     thing = DrawnObject(
-        kind_of(feature),
+        kind,
         class_of(properties),
         class_color_of(properties),
+        lacks=lacks,
+        marks=marks,
         id=id_of(feature),
         name=name_of(properties),
         own_color=own_color_of(properties),
         parent=parent,
     )
+    return thing, parts
+
+
+_Geometry = tuple[list[Any], Counter[Lack], tuple[Marks, ...]]
+
+
+def _geometry(feature: Mapping[str, Any], properties: Mapping[str, Any], kind: Kind) -> _Geometry:
+    """Return the coordinates of an object's polygons, what else there is, and its marks."""
+    if kind == "root":
+        return [], Counter(), ()
     geometry = feature.get("geometry")
-    if thing.kind == "cell":
+    if kind == "cell":
         # Of a cell, what others would call the object is its nucleus.
         geometry = feature.get("nucleusGeometry") or geometry
-    if thing.kind == "root":
-        return thing, []
     if _is_elsewhere(geometry) or _is_elsewhere(properties):
-        return replace(thing, lacks=Counter([Lack.OTHER_PLANE])), []
-    parts, lacks, marks = _parts(geometry)
-    return replace(thing, lacks=lacks, marks=marks), parts
+        return [], Counter([Lack.OTHER_PLANE]), ()
+    return _parts(geometry)
 
 
 def _is_elsewhere(holder: object) -> bool:
@@ -293,7 +303,7 @@ def _is_elsewhere(holder: object) -> bool:
     )
 
 
-def _parts(geometry: object) -> tuple[list[Any], Counter[Lack], tuple[Marks, ...]]:
+def _parts(geometry: object) -> _Geometry:
     parts: list[Any] = []
     lacks: Counter[Lack] = Counter()
     marks: list[Marks] = []
