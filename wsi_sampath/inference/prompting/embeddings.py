@@ -31,7 +31,7 @@ class Seen:
     Attributes
     ----------
     slide
-        Fingerprint of the slide, and its um per pixel.
+        Fingerprint of the slide, and how its pixels become those of the finest plane.
     model
         Digests of weights and specification.
     precision

@@ -126,7 +126,8 @@ class Prompter:
         self._owns_slide = not isinstance(slide, Slide)
         self.slide = slide if isinstance(slide, Slide) else self.settings.open(slide)
         self.cache = cache or self.settings.cache_of()
-        self.lattices = _lattices(self.slide, self.model)
+        mpp = self.settings.mpp or self.model.spec.mpp
+        self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
 
     def __enter__(self) -> Self:
         return self
@@ -327,28 +328,29 @@ class Prompter:
 
     @cached_property
     def _seen(self) -> Seen:
-        slide, network = self.slide, self._network
+        slide, network, plane = self.slide, self._network, self.lattices[0].plane
+        zoom_x, zoom_y = plane.zoom_x, plane.zoom_y
         return Seen(
-            slide=f"{slide.fingerprint()} {slide.reader.name} {slide.mpp.x} {slide.mpp.y}",
+            slide=f"{slide.fingerprint()} {slide.reader.name} {zoom_x} {zoom_y}",
             model=f"{self.model.weights_sha256} {specification_digest(self.model.spec)}",
             precision=f"{network.precision} {network.device.type} {torch.__version__}",
         )
 
 
-def _lattices(slide: Slide, model: LoadedModel) -> tuple[Lattice, ...]:
-    """Return squares of 1, 2, 4... times the model's mpp, up to where one holds the slide."""
+def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
+    """Return squares of 1, 2, 4... times the network's mpp, up to where one holds the slide."""
     lattices: list[Lattice] = []
     factor = 1
     while factor <= LARGEST_FACTOR:
         lattice = plan_lattice(
             slide.levels,
             (slide.mpp.x, slide.mpp.y),
-            model_mpp=model.spec.mpp,
-            side=model.spec.tile,
+            model_mpp=mpp,
+            side=side,
             factor=factor,
         )
         lattices.append(lattice)
-        if max(lattice.plane.width, lattice.plane.height) <= model.spec.tile / 2:
+        if max(lattice.plane.width, lattice.plane.height) <= side / 2:
             break
         factor *= 2
     return tuple(lattices)

@@ -12,7 +12,7 @@ from wsi_sampath.cache import cache_folder
 from wsi_sampath.inference.prompting.answers import Pick
 from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache
 from wsi_sampath.inference.segmenter import load_from_settings
-from wsi_sampath.inference.settings import ModelSettings, Positive, Share, read_mpp
+from wsi_sampath.inference.settings import ModelMpp, ModelSettings, Positive, Share, read_mpp
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import Flags, Help, Neutral, Panel, Reads
 from wsi_sampath.slides.slide import Slide
@@ -32,6 +32,11 @@ class PromptSettings(ModelSettings):
         tuple[Positive, Positive] | None,
         *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
         Help("True microns per level-0 pixel, over what the file says."),
+    ] = None
+    mpp: Annotated[
+        ModelMpp | None,
+        Panel.INPUT,
+        Help("Microns per pixel that the network sees [the model's own]."),
     ] = None
     reader: Annotated[
         str,
