@@ -72,6 +72,14 @@ def test_many_prompts_at_once_are_answered_as_one_by_one(encoder):
             torch.testing.assert_close(alone[0], logits[i], rtol=1e-4, atol=1e-5)
 
 
+@both
+@torch.no_grad()
+def test_what_is_kept_of_a_place_takes_its_own_memory_and_is_laid_out_plainly(encoder):
+    for part in small_model("wsi_sam", encoder).embed(looks()):
+        assert part.is_contiguous()
+        assert part.untyped_storage().nbytes() == part.nbytes
+
+
 @torch.no_grad()
 def test_places_in_one_batch(model):
     together = model.look(looks(3))

@@ -37,15 +37,26 @@ def refuse_unable(model: LoadedModel, mode: Mode) -> None:
     UsageError
         Naming what the model lacks.
     """
-    if model.spec.views != (1.0,):
-        message = f"a {model.spec.architecture} network looks twice, which mode {mode} does not"
-        raise UsageError(f"{message}; use a PathoSAM", subject=model.source)
-    if not isinstance(model.module, PromptNetwork):
+    if not isinstance(model.module, PromptNetwork) or model.spec.views != (1.0,):
         message = f"a {model.spec.architecture} network answers no prompts, which mode {mode} needs"
         raise UsageError(f"{message}; use a PathoSAM", subject=model.source)
     if mode == "apg" and not isinstance(model.module, NucleusDecoder):
         message = f"a {model.spec.architecture} network makes no maps of nuclei, which mode apg"
         raise UsageError(f"{message} needs; use mode amg or a PathoSAM", subject=model.source)
+
+
+def refuse_promptless(model: LoadedModel) -> None:
+    """Make sure that a model answers prompts.
+
+    Raises
+    ------
+    UsageError
+        For one that does not.
+    """
+    if not isinstance(model.module, PromptNetwork):
+        message = f"a {model.spec.architecture} network answers no prompts"
+        advice = "use a SAM, a PathoSAM such as nuclei-mini, or a WSI-SAM"
+        raise UsageError(f"{message}; {advice}", subject=model.source)
 
 
 class FieldNetwork:
@@ -67,12 +78,10 @@ class FieldNetwork:
     def __init__(
         self, model: LoadedModel, *, device: str = "auto", precision: Precision = "auto"
     ) -> None:
-        if not isinstance(model.module, PromptNetwork):
-            message = f"a {model.spec.architecture} network answers no prompts"
-            raise UsageError(f"{message}; use a SAM, PathoSAM or WSI-SAM", subject=model.source)
+        refuse_promptless(model)
         self.device = resolve_device(device)
         self._n_threads = torch.get_num_threads()
-        self._precision = resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device)
         self._tiles = model.module.to(self.device).eval()
         self.module = cast(PromptNetwork, self._tiles)
         self.side = model.spec.tile
@@ -84,7 +93,7 @@ class FieldNetwork:
         Parameters
         ----------
         views
-            uint8 (side, side, 3), RGB: one for each of the specification's `views`.
+            uint8 (side, side, 3), RGB: one for each of the spec's views.
         """
         tiles = [torch.tensor(view[None]).to(self.device) for view in views]
         with self.running():
@@ -103,7 +112,7 @@ class FieldNetwork:
         WsiError
             ``out-of-memory``.
         """
-        dtype = DTYPES[self._precision]
+        dtype = DTYPES[self.precision]
         half = dtype != torch.float32
         autocast = torch.autocast(self.device.type, dtype=dtype) if half else nullcontext()
         before = torch.get_num_threads()
@@ -145,10 +154,14 @@ class Field:
 
     def ask(self, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """See `MaskSource`; the logits are (p, c, side / 4 in the frame, the same)."""
-        in_frame = prompts.scaled(self.network.scale).to(self.network.device)
+        return self.ask_in_frame(prompts.scaled(self.network.scale), multimask=multimask)
+
+    def ask_in_frame(self, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
+        """Ask as in `ask`, with prompts in px of the network's frame."""
+        prompts = prompts.to(self.network.device)
         with self.network.running():
             logits, quality = self.network.module.masks(
-                self.embedding, in_frame, multimask=multimask
+                self.embedding, prompts, multimask=multimask
             )
             return logits.float(), quality.float()
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.models.limits import MAX_GRID
 from wsi_sampath.models.parts.specs import DecoderSpec, EncoderSpec
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.spec import Classes, ModelSpec
 
 _ANYTHING = (ClassSpec(name="object", color="#c83232"),)
 
@@ -32,7 +32,7 @@ class PromptableSpec(ModelSpec):
     labels_pixels: ClassVar[bool] = False
     makes_maps: ClassVar[bool] = False
 
-    classes: tuple[ClassSpec, ...] = _ANYTHING
+    classes: Classes = _ANYTHING
     output_stride: Literal[4] = 4
     sam: EncoderSpec
     prompts: DecoderSpec = DecoderSpec()

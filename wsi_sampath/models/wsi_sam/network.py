@@ -153,7 +153,9 @@ class WsiSam(nn.Module):
             (1, dim / 8, 4 grid, 4 grid).
         """
         high, low = self.look(views)
-        return high.features, low.features, self.high.fused(high)
+        parts = (high.features, low.features, self.high.fused(high))
+        # As in `Sam.embed`; and none keeps the memory of another.
+        return tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
 
     def masks(
         self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True
