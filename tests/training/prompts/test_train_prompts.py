@@ -156,7 +156,8 @@ def test_both_views_are_changed_alike(begun, version):
 def test_low_prompts_are_those_of_the_high_resolution(begun, kind):
     task, sample = begun()
     draw = torch.Generator().manual_seed(0)
-    masks = some_objects(sample.objects[0], 9, draw)
+    masks, images = some_objects(sample.objects, 9, draw)
+    assert images.tolist() == [0, 0, 0]
     high, low = in_both(task.model, masks, kind, task.settings, draw)
     if kind == "points":
         assert torch.equal(low.points, high.points / 2 + SIDE / 4)
@@ -181,7 +182,7 @@ def test_as_published_all_of_the_context_is_the_target(begun):
     # The disc in the corner touches nothing of the patch.
     assert abs(int(outside) - int((labels.context_labels == 2).sum())) < 20
     draw = torch.Generator().manual_seed(0)
-    masks = some_objects(sample.objects[0], 9, draw)
+    masks, _ = some_objects(sample.objects, 9, draw)
     high, low = in_both(task.model, masks, "points", task.settings, draw)
     assert not torch.equal(low.points, high.points / 2 + SIDE / 4)
     x, y = low.points.long().unbind(-1)
@@ -190,7 +191,7 @@ def test_as_published_all_of_the_context_is_the_target(begun):
 
 def test_the_loss_is_dice_and_cross_entropy_of_both(begun):
     task, sample = begun()
-    masks = some_objects(sample.objects[0], 9, torch.Generator().manual_seed(0))
+    masks, _ = some_objects(sample.objects, 9, torch.Generator().manual_seed(0))
     logits = torch.randn(2, 3, 1, SIDE // 4, SIDE // 4)
 
     class Fixed:

@@ -1,6 +1,9 @@
-"""One image asked for its objects: prompts of both resolutions, and what the answers cost."""
+"""Images asked for their objects: prompts of both resolutions, and what the answers cost."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,24 +18,43 @@ from wsi_sampath.training.nuclei.losses import soft_dice_loss
 from wsi_sampath.training.prompts.settings import Kind, PromptTrainSettings
 
 
-def some_objects(objects: Tensor, most: int, generator: torch.Generator) -> Tensor | None:
-    """Return masks of at most `most` objects in both views, or None where there is no object.
+class Asked(NamedTuple):
+    """Objects that are asked for.
+
+    Attributes
+    ----------
+    masks
+        bool (2, n, side, side): in the high and the low resolution; each has a pixel in the former.
+    images
+        int64 (n,): the image of the batch in which each is.
+    """
+
+    masks: Tensor
+    images: Tensor
+
+    def among(self, looks: tuple[Look, Look]) -> tuple[Look, Look]:
+        """Return what is said of the image of each object."""
+        high, low = (Look(*(part[self.images] for part in look)) for look in looks)
+        return high, low
+
+
+def some_objects(objects: Tensor, most: int, generator: torch.Generator) -> Asked | None:
+    """Choose at most `most` objects of each image; None where none of them has any.
 
     Parameters
     ----------
     objects
-        int32 (2, side, side), of one sample.
-
-    Returns
-    -------
-    Tensor or None
-        bool (2, n, side, side); each object has a pixel in the patch.
+        int32 (batch, 2, side, side), of `PromptSample`.
     """
-    near = chosen_objects(objects[0], most, generator)
-    if not len(near):
+    found, images = [], []
+    for number, (high, low) in enumerate(objects):
+        near = chosen_objects(high, most, generator)
+        ids = high.expand_as(near).masked_fill(~near, 0).flatten(1).amax(dim=1)
+        found.append(torch.stack([near, low[None] == ids[:, None, None]]))
+        images += [number] * len(near)
+    if not images:
         return None
-    ids = objects[0].expand_as(near).masked_fill(~near, 0).flatten(1).amax(dim=1)
-    return torch.stack([near, objects[1][None] == ids[:, None, None]])
+    return Asked(torch.cat(found, dim=1), torch.tensor(images, device=objects.device))
 
 
 def drawn_prompts(
@@ -48,6 +70,14 @@ def drawn_prompts(
             return Prompts(points, torch.ones(points.shape[:2], device=points.device))
         case "mask":
             return Prompts(masks=degraded_masks(masks, masks.shape[-1] // 4, generator))
+
+
+def each(prompts: Prompts) -> Iterator[Prompts]:
+    """Yield the prompt of one object after the other."""
+    parts = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+    count = next(len(part) for part in parts if part is not None)
+    for at in range(count):
+        yield Prompts(*(None if part is None else part[at : at + 1] for part in parts))
 
 
 def in_both(
@@ -84,7 +114,7 @@ def answer_loss(
     model
         In training mode.
     looks
-        Of one image, from `WsiSam.look`.
+        Of the image of each object, from `WsiSam.look`.
     masks
         bool (2, n, side, side), what is true.
     prompts
@@ -93,11 +123,20 @@ def answer_loss(
         Of the high resolution.
     """
     answers = model.paired_logits(looks, *prompts)
-    high, low = (_loss(one, true) for one, true in zip(answers, masks, strict=True))
+    high, low = (mask_loss(one, true) for one, true in zip(answers, masks, strict=True))
     return share * high + (1 - share) * low
 
 
-def _loss(logits: Tensor, truth: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return Dice, mean over the objects, and cross entropy, mean over the pixels.
+
+    Parameters
+    ----------
+    logits
+        (n, 1, height, width); enlarged to the truth.
+    truth
+        bool (n, side, side).
+    """
     at_size = resized(logits.float(), truth.shape[-1])[:, 0]
     target = truth.float()
     dice = soft_dice_loss(at_size.sigmoid(), target).mean()

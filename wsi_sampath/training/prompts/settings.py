@@ -68,7 +68,7 @@ class PromptTrainSettings(RunSettings):
     objects_per_patch
         How many of a patch are asked for at once, at most; published is 1.
     kinds
-        Of prompts, of which each patch gets one by chance.
+        Of prompts, of which each batch gets one by chance.
     points
         How many are in a prompt of points.
     box_shift, box_resize

@@ -17,7 +17,13 @@ from wsi_sampath.models.wsi_sam.network import Look, WsiSam
 from wsi_sampath.training.augment import version_seed
 from wsi_sampath.training.base_task import Picture, Score, Task
 from wsi_sampath.training.loader import Sample, Unusable, usable
-from wsi_sampath.training.prompts.asking import answer_loss, drawn_prompts, in_both, some_objects
+from wsi_sampath.training.prompts.asking import (
+    answer_loss,
+    drawn_prompts,
+    each,
+    in_both,
+    some_objects,
+)
 from wsi_sampath.training.prompts.reader import PromptSample
 from wsi_sampath.training.prompts.settings import PromptTrainSettings
 
@@ -66,7 +72,9 @@ class PromptTask(Task):
         return self
 
     def loss(self, sample: PromptSample, index: int) -> Tensor | None:
-        """Return the mean loss of the images of a batch; None where none of them has an object.
+        """Return the mean loss of the objects of a batch; None where there is none.
+
+        All are asked for at once, by one kind of prompt.
 
         Parameters
         ----------
@@ -75,19 +83,14 @@ class PromptTask(Task):
         index
             Its number in the epoch.
         """
-        generator = self._generator(self.current_epoch, index)
-        looks = self._looks(sample)
-        losses = []
-        for number, objects in enumerate(sample.objects):
-            masks = some_objects(objects, self.settings.objects_per_patch, generator)
-            if masks is not None:
-                kinds = self.settings.kinds
-                kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
-                prompts = in_both(self.model, masks, kind, self.settings, generator)
-                both = looks[0].of(number), looks[1].of(number)
-                share = self.settings.high_share
-                losses.append(answer_loss(self.model, both, masks, prompts, share))
-        return torch.stack(losses).mean() if losses else None
+        settings, generator = self.settings, self._generator(self.current_epoch, index)
+        asked = some_objects(sample.objects, settings.objects_per_patch, generator)
+        if asked is None:
+            return None
+        kind = settings.kinds[int(torch.randint(len(settings.kinds), (), generator=generator))]
+        prompts = in_both(self.model, asked.masks, kind, settings, generator)
+        looks = asked.among(self._looks(sample))
+        return answer_loss(self.model, looks, asked.masks, prompts, settings.high_share)
 
     def training_step(self, batch: Sample | Unusable, index: int) -> None:
         """Take a step, and log the loss."""
@@ -109,18 +112,14 @@ class PromptTask(Task):
         self._asked = False
 
     def validation_step(self, batch: Sample | Unusable, index: int) -> None:
-        """Ask for the objects of every image by one kind of prompt, the next by the next."""
+        """Ask for the objects of a batch by one kind of prompt, of the next one by the next."""
         sample = PromptSample(*usable(batch))
-        looks = self._looks(sample)
-        for number, objects in enumerate(sample.objects):
-            place = index * self.settings.batch_size + number
-            generator = self._generator(-1, place)
-            masks = some_objects(objects, self.settings.objects_per_patch, generator)
-            if masks is not None:
-                kind = self.settings.kinds[place % len(self.settings.kinds)]
-                prompts = drawn_prompts(masks[0], kind, self.settings, generator)
-                both = looks[0].of(number), looks[1].of(number)
-                self._count(both, prompts, masks[0])
+        generator = self._generator(-1, index)
+        asked = some_objects(sample.objects, self.settings.objects_per_patch, generator)
+        if asked is not None:
+            kind = self.settings.kinds[index % len(self.settings.kinds)]
+            prompts = drawn_prompts(asked.masks[0], kind, self.settings, generator)
+            self._count(asked.among(self._looks(sample)), prompts, asked.masks[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice of the answers, and of those of the frozen SAM to the same prompts."""
@@ -145,12 +144,12 @@ class PromptTask(Task):
         picture = one.views[0, 0].cpu().numpy()
         truth = (one.objects[0, 0] > 0).to(torch.uint8).cpu().numpy()
         generator = self._generator(-1, 0)
-        masks = some_objects(one.objects[0], self.settings.objects_per_patch, generator)
-        if masks is None:
+        asked = some_objects(one.objects, self.settings.objects_per_patch, generator)
+        if asked is None:
             return picture, truth, truth
-        looks = self._looks(one)
-        prompts = drawn_prompts(masks[0], "box", self.settings, generator)
-        found = self._answered(self._embedding(looks), prompts, masks[0]).any(dim=0)
+        looks = asked.among(self._looks(one))
+        prompts = drawn_prompts(asked.masks[0], "box", self.settings, generator)
+        found = self._answered(self._embedding(looks), prompts, asked.masks[0]).any(dim=0)
         return picture, truth, found.to(torch.uint8).cpu().numpy()
 
     def _check_asked(self) -> None:
@@ -178,8 +177,12 @@ class PromptTask(Task):
 
     def _count(self, looks: tuple[Look, Look], prompts: Prompts, truth: Tensor) -> None:
         found = self._answered(self._embedding(looks), prompts, truth)
-        logits, _ = self.model.sam.masks((looks[0].features,), prompts, multimask=False)
-        frozen = resized(logits.float(), truth.shape[-1])[:, 0] > 0
+        # SAM's own decoder takes one image at a time.
+        answers = [
+            self.model.sam.masks((features[None],), prompt, multimask=False)[0]
+            for features, prompt in zip(looks[0].features, each(prompts), strict=True)
+        ]
+        frozen = resized(torch.cat(answers).float(), truth.shape[-1])[:, 0] > 0
         for name, masks in ((PROMPT_DICE.logged, found), ("val_dice_frozen", frozen)):
             common = (masks & truth).sum(dim=(1, 2))
             dice = 2 * common / (masks.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)))
