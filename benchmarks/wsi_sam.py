@@ -275,6 +275,24 @@ def asked(root: Path, models: dict[str, str]) -> dict[str, Any]:
     return score_models(opened, opened.split("test")[:TESTED], loaded, settings, ("gland",))
 
 
+def table(result: dict[str, Any]) -> list[str]:
+    """Return the scores of the first seed as rows of a table, Dice with intervals by patient."""
+    test = result["test"]["seed 0"]
+    scores, change = test["scores"], test["differences"]["context - blind"]
+    rows = ["| prompt | frozen SAM | no context | context | context - no context |"]
+    rows += ["|---|---|---|---|---|"]
+    for kind in scores["context"]:
+        names = ("context, frozen SAM", "blind", "context")
+        cells = [_cell(scores[name][kind], "") for name in names]
+        rows.append(f"| {kind} | {' | '.join([*cells, _cell(change[kind], '+')])} |")
+    return rows
+
+
+def _cell(score: dict[str, Any], sign: str) -> str:
+    low, high = score["dice_ci"]
+    return f"{score['dice']:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
 def main() -> None:
     """Cut, train, ask, and store the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -310,6 +328,7 @@ def main() -> None:
             name: scores[name] for name in ("objects", "cases", "scores", "differences")
         }
         options.json.write_text(json.dumps(result, indent=1) + "\n")
+        print("\n".join(table(result)))
 
 
 if __name__ == "__main__":

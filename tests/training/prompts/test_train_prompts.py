@@ -19,7 +19,6 @@ from wsi_sampath.data.patches import Patch, open_patches, write_classes, write_t
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import save_checkpoint
 from wsi_sampath.models.network import Prompts
-from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.kinds import training_of
 from wsi_sampath.training.prompts.asking import answer_loss, in_both, some_objects
@@ -71,7 +70,7 @@ def settings(tmp_path, data):
             "epochs": 2,
             "workers": 0,
             "device": "cpu",
-            "pictures": 1,
+            "pictures": 0,
             "store": "fp32",
         }
         path = tmp_path / "train.yaml"
@@ -121,10 +120,8 @@ def test_stopped_and_resumed_it_learns_what_is_to_be_learned(settings, tmp_path)
     assert all(torch.equal(one[name], other[name]) for name in one)
     # One step for each patch that has an object, in every epoch.
     assert whole.result["steps"] == 2 * 2
-    model = load_model(whole.model)
     start = training_of(settings(), open_patches(settings().data)).start.model.state_dict()
-    changed = {name for name, tensor in model.module.state_dict().items() if name in start}
-    changed = {name for name in changed if not torch.equal(one[name], start[name])}
+    changed = {name for name in one if not torch.equal(one[name], start[name])}
     assert {name.split(".")[0] for name in changed} == {"high", "low"}
     # It goes on from what it has become.
     more = training_of(settings(f"model={whole.model}"), open_patches(settings().data)).start
@@ -132,7 +129,7 @@ def test_stopped_and_resumed_it_learns_what_is_to_be_learned(settings, tmp_path)
     assert all(torch.equal(more.model.state_dict()[name], one[name]) for name in one)
 
 
-@pytest.mark.parametrize("version", [-1, *range(5)])
+@pytest.mark.parametrize("version", [-1, *range(3)])
 def test_both_views_are_changed_alike(begun, version):
     change = "{crop_scale: [1, 1], crop_ratio: [1, 1], rotate: 1, colour: 0.2, hue: 0.1}"
     _, sample = begun(f"augmentation={change}", version=version)
@@ -238,21 +235,21 @@ def test_a_patch_without_objects_is_left_out_and_nothing_else_refused(begun, set
 
 def test_it_starts_beside_a_sam_of_any_trained_model(settings, data, tmp_path):
     sam, own = small_model("sam", tile=SIDE, seed=1), small_model("wsi_sam", tile=SIDE, seed=2)
-    for name, model in (("sam", sam), ("own", own)):
-        save_checkpoint(model, tmp_path / f"{name}.safetensors", dtype=torch.float32)
-        path = tmp_path / f"{name}.safetensors"
-        start = training_of(settings(weights={"sam": str(path)}), open_patches(data)).start
-        of = sam if name == "sam" else own.sam
-        state = start.model.sam.state_dict()
-        assert all(torch.equal(state[key], tensor) for key, tensor in of.state_dict().items())
-        assert (list(start.digests), start.steps) == (["sam"], 0)
-    again = training_of(settings(weights=str(path)), open_patches(data)).start.model
-    assert all(
-        torch.equal(again.state_dict()[key], own.state_dict()[key]) for key in again.state_dict()
-    )
+    paths = [tmp_path / f"{name}.safetensors" for name in ("sam", "own")]
+    for model, path in zip((sam, own), paths, strict=True):
+        save_checkpoint(model, path, dtype=torch.float32)
+    start = training_of(settings(weights={"sam": str(paths[0])}), open_patches(data)).start
+    state = start.model.sam.state_dict()
+    assert all(torch.equal(state[key], tensor) for key, tensor in sam.state_dict().items())
+    assert (list(start.digests), start.steps) == (["sam"], 0)
+    state = training_of(
+        settings(weights=str(paths[1])), open_patches(data)
+    ).start.model.state_dict()
+    assert all(torch.equal(state[key], tensor) for key, tensor in own.state_dict().items())
+    # The SAM of a model of another size, under its prefix.
     wrong = small_values("wsi_sam", tile=SIDE, prompts=SPEC["prompts"] | {"dim": 32})
     with pytest.raises(WsiError, match="bad-model"):
-        training_of(settings(weights={"sam": str(path)}, spec=wrong), open_patches(data))
+        training_of(settings(weights={"sam": str(paths[1])}, spec=wrong), open_patches(data))
 
 
 @pytest.mark.parametrize(
