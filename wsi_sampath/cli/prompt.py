@@ -151,11 +151,13 @@ def precompute(
     """Look at a slide, or a part of it, beforehand: prompts there are then answered at once."""
     from wsi_sampath.explained import explained
     from wsi_sampath.inference.prompting.prompter import Prompter
+    from wsi_sampath.inference.segmenter import load_from_settings
     from wsi_sampath.progress import counted
 
     if not settings.cache_gib:
         raise UsageError("--cache-gib 0 keeps nothing; give it the GiB that may be kept")
-    with explained(str(slide)), Prompter(slide, settings=settings) as prompter:
+    model = load_from_settings(settings)
+    with explained(str(slide)), Prompter(slide, model, settings=settings) as prompter:
         _warn(prompter.slide.warnings)
         squares = prompter.squares_of(request.region)
         if not squares:

@@ -130,7 +130,7 @@ def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
 
 
 def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, discs):
-    answer = prompter.ask(Prompt(id="", box=(40, 30, 140, 130)))
+    answer = prompter.ask(Prompt(id="", box=(40, 30, 100, 90)))
     assert answer.square.factor == 2
     assert answer.mpp == (0.5, 0.5)
     assert answer.zoom == (2, 2)

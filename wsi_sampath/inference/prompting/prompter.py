@@ -218,7 +218,7 @@ class Prompter:
                 yield index, self._answered(prompts[index], square, field)
 
     def squares_of(self, region: tuple[float, float, float, float] | None) -> list[Square]:
-        """Return the squares at the model's mpp that answer for a region.
+        """Return the squares at the model's mpp that answer for a region; none beside the slide.
 
         Parameters
         ----------
@@ -227,8 +227,10 @@ class Prompter:
         """
         finest = self.lattices[0]
         x, y, width, height = region or (0, 0, *self.slide.size)
-        corners = finest.to_plane(np.array([[x, y], [x + width, y + height]], float))
-        (left, top), (right, bottom) = corners.astype(int).tolist()
+        corners = np.array([[x, y], [x + width, y + height]], float).clip(0, self.slide.size)
+        if not (corners[0] < corners[1]).all():
+            return []
+        (left, top), (right, bottom) = finest.to_plane(corners).astype(int).tolist()
         return list(finest.covering(Box(left, top, right - left, bottom - top)))
 
     def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
