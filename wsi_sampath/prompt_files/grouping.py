@@ -19,10 +19,14 @@ from scipy.spatial import cKDTree
 from wsi_sampath.prompt_files.pieces import Piece, no_xy
 from wsi_sampath.prompt_files.prompt import Points, Prompt, Refused
 
+MOST_POINTS = 100
+"""Points of one prompt, beyond which several objects must have been meant."""
 MOST_NEARBY = 16
 """Background points of no group that count for one prompt, the nearest."""
 _MADE = uuid.UUID("6f0f3b06-6a3e-5b0f-9d3a-0d6b6a2f7c11")
 _ALONE = "only background points have this name; name an object so, or remove the name"
+
+_CROWDED = "it has {:,} points for one object; --each-point asks for an object with each"
 
 
 @dataclass
@@ -32,6 +36,9 @@ class _Group:
     first: Piece
     points: list[Piece] = field(default_factory=list)
     background: list[Piece] = field(default_factory=list)
+
+    def size(self) -> int:
+        return sum(len(one.xy) for one in (*self.points, *self.background))
 
     def shape(self) -> shapely.Geometry:
         if self.first.area is not None:
@@ -52,7 +59,8 @@ def grouped(pieces: Sequence[Piece], reach_px: float) -> tuple[list[Prompt], lis
     Returns
     -------
     prompts, refused
-        In the order of their first pieces; and background of a name that no object has.
+        In the order of their first pieces; background of a name that no object has, and what has
+        too many points for one object.
     """
     areas = [_Group(one) for one in pieces if one.area is not None]
     points = [one for one in pieces if one.area is None and not one.is_background]
