@@ -25,7 +25,6 @@ MOST_NEARBY = 16
 """Background points of no group that count for one prompt, the nearest."""
 _MADE = uuid.UUID("6f0f3b06-6a3e-5b0f-9d3a-0d6b6a2f7c11")
 _ALONE = "only background points have this name; name an object so, or remove the name"
-
 _CROWDED = "it has {:,} points for one object; --each-point asks for an object with each"
 
 
@@ -70,10 +69,11 @@ def grouped(pieces: Sequence[Piece], reach_px: float) -> tuple[list[Prompt], lis
     groups.sort(key=lambda one: one.first.number)
     background = [one for one in pieces if one.area is None and one.is_background]
     free, refused = _background_given(background, groups)
-    made = [
-        _prompt(group, near)
-        for group, near in zip(groups, _nearby(groups, free, reach_px), strict=True)
-    ]
+    crowded = [one for one in groups if one.size() > MOST_POINTS]
+    refused += [one.first.refused(_CROWDED.format(one.size())) for one in crowded]
+    groups = [one for one in groups if one.size() <= MOST_POINTS]
+    nearby = _nearby(groups, free, reach_px)
+    made = [_prompt(group, near) for group, near in zip(groups, nearby, strict=True)]
     return made, refused
 
 
