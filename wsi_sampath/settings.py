@@ -102,6 +102,7 @@ class Panel(Enum):
     NETWORK = "Network"
     TISSUE = "Tissue and region"
     NUCLEI = "Nuclei (patho_sam models)"
+    PROMPTS = "Prompts"
     SCORES = "Scores"
     OUTPUT = "Output"
     BATCH = "Batch"

@@ -19,7 +19,7 @@ from wsi_sampath.inference.plan import Run, RunFiles, RunPlan, plan_files, plan_
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.reporting import report_slide
 from wsi_sampath.inference.run import Analysed, analyse, finish
-from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.settings import ModelSettings, SegmentSettings
 from wsi_sampath.inference.targets import refuse_foreign_report
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.belonging import report_state
@@ -81,7 +81,7 @@ def segment_slide(
     return replace(opened, geojson=made.geojson, report=made.report, reused=made.reused)
 
 
-def load_from_settings(settings: SegmentSettings) -> LoadedModel:
+def load_from_settings(settings: ModelSettings) -> LoadedModel:
     """Load the model that the settings name.
 
     Raises

@@ -31,7 +31,8 @@ def _auto_or_number(word: str) -> int | str:
         raise UsageError(f"--batch-size {word!r} is neither auto nor a whole number") from None
 
 
-def _mpp(word: str) -> tuple[float, float]:
+def read_mpp(word: str) -> tuple[float, float]:
+    """Read the microns per pixel of a slide, ``VALUE`` or ``X,Y``."""
     # Imported here, since help need not wait for what reads slides and tables.
     from wsi_sampath.slides.mpp import parse_mpp
 
@@ -42,7 +43,7 @@ def _path(word: str) -> str:
     return str(Path(word))
 
 
-class NetworkSettings(Frozen):
+class ModelSettings(Frozen):
     """Which network, and where and how it runs; every command that runs one has these options."""
 
     # What is marked Neutral may differ between two runs that give the same bytes. Of files, as
@@ -63,12 +64,6 @@ class NetworkSettings(Frozen):
         *(Neutral, Panel.NETWORK),
         Help("Run a .yaml model without weights, for tests and timing."),
     ] = False
-    batch_size: Annotated[
-        Annotated[int, Field(ge=1, le=4096)] | Literal["auto"],
-        *(Neutral, Panel.NETWORK, Flags("--batch-size", "-b", metavar="auto|N")),
-        Reads(_auto_or_number),
-        Help("Tiles per forward pass."),
-    ] = "auto"
     device: Annotated[
         Device,
         *(Neutral, Panel.NETWORK),
@@ -78,6 +73,17 @@ class NetworkSettings(Frozen):
         Precision,
         Panel.NETWORK,
         Help("Precision of the network: auto, fp16, bf16 or fp32."),
+    ] = "auto"
+
+
+class NetworkSettings(ModelSettings):
+    """The same of commands that show a network tiles."""
+
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | Literal["auto"],
+        *(Neutral, Panel.NETWORK, Flags("--batch-size", "-b", metavar="auto|N")),
+        Reads(_auto_or_number),
+        Help("Tiles per forward pass."),
     ] = "auto"
 
 
@@ -94,7 +100,7 @@ class SegmentSettings(NetworkSettings):
     ] = None
     slide_mpp: Annotated[
         tuple[Positive, Positive] | None,
-        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(_mpp)),
+        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
         Help("True microns per level-0 pixel, over what the file says."),
     ] = None
     tile: Annotated[

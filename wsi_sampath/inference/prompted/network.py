@@ -45,6 +45,20 @@ def refuse_unable(model: LoadedModel, mode: Mode) -> None:
         raise UsageError(f"{message} needs; use mode amg or a PathoSAM", subject=model.source)
 
 
+def refuse_promptless(model: LoadedModel) -> None:
+    """Make sure that a model answers prompts.
+
+    Raises
+    ------
+    UsageError
+        For one that does not.
+    """
+    if not isinstance(model.module, PromptNetwork):
+        message = f"a {model.spec.architecture} network answers no prompts"
+        advice = "use a SAM, a PathoSAM such as nuclei-mini, or a WSI-SAM"
+        raise UsageError(f"{message}; {advice}", subject=model.source)
+
+
 class FieldNetwork:
     """A network that looks at squares of tissue, and is then asked about them.
 
@@ -64,26 +78,26 @@ class FieldNetwork:
     def __init__(
         self, model: LoadedModel, *, device: str = "auto", precision: Precision = "auto"
     ) -> None:
-        refuse_unable(model, "amg")
+        refuse_promptless(model)
         self.device = resolve_device(device)
         self._n_threads = torch.get_num_threads()
-        self._precision = resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device)
         self._tiles = model.module.to(self.device).eval()
         self.module = cast(PromptNetwork, self._tiles)
         self.side = model.spec.tile
         self.scale = model.spec.frame / model.spec.tile
 
-    def look(self, image: NDArray[np.uint8]) -> Field | None:
+    def look(self, *views: NDArray[np.uint8]) -> Field | None:
         """Look at a square; None if what the network makes of it is not finite.
 
         Parameters
         ----------
-        image
-            uint8 (side, side, 3), RGB.
+        views
+            uint8 (side, side, 3), RGB: one for each of the spec's views.
         """
-        tiles = torch.tensor(image[None]).to(self.device)
+        tiles = [torch.tensor(view[None]).to(self.device) for view in views]
         with self.running():
-            embedding = self.module.embed([self._tiles.preprocess(tiles)])
+            embedding = self.module.embed([self._tiles.preprocess(one) for one in tiles])
             is_finite = all(bool(torch.isfinite(part).all()) for part in embedding)
         return Field(self, embedding) if is_finite else None
 
@@ -98,7 +112,7 @@ class FieldNetwork:
         WsiError
             ``out-of-memory``.
         """
-        dtype = DTYPES[self._precision]
+        dtype = DTYPES[self.precision]
         half = dtype != torch.float32
         autocast = torch.autocast(self.device.type, dtype=dtype) if half else nullcontext()
         before = torch.get_num_threads()
@@ -140,10 +154,14 @@ class Field:
 
     def ask(self, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """See `MaskSource`; the logits are (p, c, side / 4 in the frame, the same)."""
-        in_frame = prompts.scaled(self.network.scale).to(self.network.device)
+        return self.ask_in_frame(prompts.scaled(self.network.scale), multimask=multimask)
+
+    def ask_in_frame(self, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
+        """Ask as in `ask`, with prompts in px of the network's frame."""
+        prompts = prompts.to(self.network.device)
         with self.network.running():
             logits, quality = self.network.module.masks(
-                self.embedding, in_frame, multimask=multimask
+                self.embedding, prompts, multimask=multimask
             )
             return logits.float(), quality.float()
 

@@ -16,7 +16,7 @@ from wsi_sampath.inference.prompted.amg import grid_objects
 from wsi_sampath.inference.prompted.apg import prompted_objects
 from wsi_sampath.inference.prompted.fields import Fields, plan_fields
 from wsi_sampath.inference.prompted.masks import Edges, Mask
-from wsi_sampath.inference.prompted.network import FieldNetwork
+from wsi_sampath.inference.prompted.network import FieldNetwork, refuse_unable
 from wsi_sampath.inference.prompted.seams import Seams
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
 from wsi_sampath.outputs.nuclei.patch import NucleusPatch
@@ -94,6 +94,7 @@ def asked_nuclei(run: Run, *, channels: int) -> AskedNuclei:
     how = settings.grid if settings.mode == "amg" else settings.own_prompts
     least = max(how.min_area_px, settings.nuclei.min_size_px)
     how = how.model_copy(update={"min_area_px": least})
+    refuse_unable(run.model, "amg" if settings.mode == "amg" else "apg")
     network = FieldNetwork(run.model, device=settings.device, precision=settings.precision)
     window = plan.grid.window
     fields = plan_fields(plan.sampling, tile=spec.tile, window=window, tissue=plan.tissue)

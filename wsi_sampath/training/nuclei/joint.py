@@ -32,11 +32,15 @@ def map_loss(model: PathoSam, embedding: Tensor, targets: Tensor) -> Tensor:
     targets
         (batch, 3, height, width) of `nucleus_targets`, at the size of the tile.
     """
+    return nucleus_map_loss(decoded_maps(model, embedding, targets.shape[-1]), targets)
+
+
+def decoded_maps(model: PathoSam, embedding: Tensor, side: int) -> Tensor:
+    """Return what the nucleus decoder says, with gradients, float32 (batch, 3, side, side)."""
     logits = model.decoder(embedding)[:, : len(NUCLEUS_MAPS)]
-    maps = functional.interpolate(
-        logits.float().sigmoid(), size=targets.shape[-2:], mode="bilinear", align_corners=False
+    return functional.interpolate(
+        logits.float().sigmoid(), size=(side, side), mode="bilinear", align_corners=False
     )
-    return nucleus_map_loss(maps, targets)
 
 
 def interactive_loss(

@@ -1,0 +1,225 @@
+"""Point at discs of a slide, and get these discs."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import shapely
+from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
+
+from wsi_sampath.errors import UsageError
+from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
+from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.questions import Unanswerable, click
+from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.prompt_files.prompt import Prompt
+
+SIDE = 96
+CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
+
+
+@pytest.fixture(scope="module")
+def discs():
+    return disc_picture(200, 300)
+
+
+@pytest.fixture(scope="module")
+def slide(discs, tmp_path_factory):
+    return write_discs(tmp_path_factory.mktemp("discs") / "discs.tiff", discs)
+
+
+@pytest.fixture
+def network():
+    return DiscNetwork()
+
+
+@pytest.fixture
+def prompter(slide, network):
+    with Prompter(slide, disc_model(SIDE, network=network), settings=CPU) as prompter:
+        yield prompter
+
+
+def click_on(discs, number):
+    y, x = (round(places.mean()) for places in np.nonzero(discs == number))
+    return click(x + 0.5, y + 0.5)
+
+
+def disc_of(answer, discs):
+    found = np.zeros(discs.shape, bool)
+    found[answer.mask.box] = answer.mask.pixels
+    return found
+
+
+def visible(discs):
+    counts = np.bincount(discs.ravel())
+    whole = [
+        number
+        for number in range(1, len(counts))
+        if counts[number] > 60 and discs[tuple(map(round, middle(discs, number)))] == number
+    ]
+    return whole[::2]
+
+
+def middle(discs, number):
+    return tuple(places.mean() for places in np.nonzero(discs == number))
+
+
+def test_every_disc_is_found_by_a_click(prompter, discs):
+    for number in visible(discs):
+        answer = prompter.ask(click_on(discs, number))
+        assert np.array_equal(disc_of(answer, discs), discs == number)
+        assert answer.quality == pytest.approx(0.95)
+        assert answer.mpp == (0.25, 0.25)
+        assert not answer.is_cut
+
+
+def test_answers_do_not_depend_on_their_company(slide, discs):
+    """Any order, any number at once, whatever is kept: the same masks."""
+    numbers = visible(discs)
+    alone = {}
+    for number in numbers[::4]:
+        with Prompter(slide, disc_model(SIDE), settings=CPU) as fresh:
+            alone[number] = fresh.ask(click_on(discs, number))
+    for seed in range(2):
+        order = random.Random(seed).sample(numbers, len(numbers))
+        cache = EmbeddingCache(memory_bytes=seed * 120_000)
+        with Prompter(slide, disc_model(SIDE), settings=CPU, cache=cache) as shared:
+            together = {
+                order[index]: answer
+                for index, answer in shared.answers([click_on(discs, one) for one in order])
+            }
+        assert set(together) == set(numbers)
+        for number, answer in alone.items():
+            assert np.array_equal(together[number].mask.pixels, answer.mask.pixels)
+            assert together[number].square == answer.square
+            assert together[number].logits.equal(answer.logits)
+
+
+def test_a_square_is_looked_at_once(prompter, network, discs):
+    prompts = [click_on(discs, number) for number in visible(discs)]
+    squares = {prompter.place(prompt) for prompt in prompts}
+    answers = list(prompter.answers(prompts))
+    assert len(answers) == len(prompts)
+    assert network.looks == len(squares) == prompter.cache.made
+    list(prompter.answers(prompts))
+    assert network.looks == len(squares)
+
+
+def test_a_folder_serves_another_run(slide, discs, tmp_path):
+    settings = CPU.model_copy(update={"cache": tmp_path, "cache_gib": 1.0, "memory_gib": 0.0})
+    prompts = [click_on(discs, number) for number in visible(discs)[:20]]
+    first, second = DiscNetwork(), DiscNetwork()
+    found = []
+    for network in (first, second):
+        with Prompter(slide, disc_model(SIDE, network=network), settings=settings) as prompter:
+            found.append([answer.logits for _, answer in prompter.answers(prompts)])
+    assert first.looks > 0 == second.looks
+    assert all(one.equal(other) for one, other in zip(*found, strict=True))
+
+
+def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
+    settings = CPU.model_copy(update={"cache": tmp_path / "cache", "cache_gib": 1.0})
+    other = write_discs(tmp_path / "other.tiff", np.roll(discs, 13, axis=1))
+    for path, picture in ((slide, discs), (other, np.roll(discs, 13, axis=1))):
+        with Prompter(path, disc_model(SIDE), settings=settings) as prompter:
+            number = visible(picture)[20]
+            answer = prompter.ask(click_on(picture, number))
+        assert np.array_equal(disc_of(answer, picture), picture == number)
+
+
+def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, discs):
+    answer = prompter.ask(Prompt(id="", box=(40, 30, 140, 130)))
+    assert answer.square.factor == 2
+    assert answer.mpp == (0.5, 0.5)
+    assert answer.zoom == (2, 2)
+
+
+def test_corrections_go_on_in_the_same_square(prompter, network, discs):
+    network.given = []
+    answer_masks = network.masks
+
+    def masks(embedding, prompts, *, multimask=True):
+        network.given.append((prompts, multimask))
+        return answer_masks(embedding, prompts, multimask=multimask)
+
+    network.masks = masks
+    answer = prompter.ask(click_on(discs, visible(discs)[15]))
+    place = answer.prompt.points[0]
+    better = prompter.correct(answer, place + [2, 0], [0])
+    (first, several), (second, one) = network.given
+    assert (several, one) == (True, False)
+    assert first.masks is None
+    assert second.masks.equal(answer.logits)
+    assert second.labels.tolist() == [[1, 0]]
+    assert (second.points[0, 1] - second.points[0, 0]).tolist() == [2, 0]
+    assert better.square == answer.square
+
+
+@pytest.mark.parametrize(("pick", "share"), [("largest", 8), ("smallest", 0.9)])
+def test_candidates_are_picked(slide, discs, pick, share):
+    settings = CPU.model_copy(update={"pick": pick})
+    number = visible(discs)[15]
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        area = prompter.ask(click_on(discs, number)).mask.area
+    whole = (discs == number).sum()
+    assert area > share * whole if pick == "largest" else area < share * whole
+
+
+def test_masks_that_a_square_cuts_say_so(slide, discs):
+    settings = CPU.model_copy(update={"pick": "largest"})
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        assert prompter.ask(click_on(discs, visible(discs)[20])).is_cut
+
+
+def test_failures_stay_with_their_prompts(prompter, discs):
+    outside = click(5000, 5)
+    good = click_on(discs, visible(discs)[3])
+    found = dict(prompter.answers([outside, good, outside]))
+    assert isinstance(found[1], Segmented)
+    for index in (0, 2):
+        assert isinstance(found[index], Unanswerable)
+        assert "outside of the slide of 300 x 200 px" in str(found[index])
+    with pytest.raises(Unanswerable, match="outside"):
+        prompter.ask(outside)
+
+
+def test_an_empty_mask_is_no_answer(prompter):
+    prompter.settings = prompter.settings.model_copy(update={"pick": "best"})
+    outline = shapely.box(10, 10, 60, 60)
+
+    def nothing(embedding, prompts, *, multimask=True):
+        logits, quality = DiscNetwork().masks(embedding, prompts, multimask=multimask)
+        return logits * 0 - 1, quality
+
+    prompter.model.module.masks = nothing
+    with pytest.raises(Unanswerable, match="sees nothing there"):
+        prompter.ask(Prompt(id="", outline=outline))
+
+
+def test_regions_are_looked_at_beforehand(prompter, network, discs):
+    squares = prompter.squares_of((100, 60, 150, 120))
+    assert all(prompter.precompute(squares))
+    looks = network.looks
+    assert looks == len(squares)
+    for number in visible(discs):
+        y, x = middle(discs, number)
+        if 100 < x < 250 and 60 < y < 180:
+            prompter.ask(click_on(discs, number))
+    assert network.looks == looks
+    assert len(prompter.squares_of(None)) > len(squares)
+
+
+def test_models_without_prompts_are_refused(slide, stub):
+    with pytest.raises(UsageError, match="answers no prompts; use a SAM"):
+        Prompter(slide, stub, settings=CPU)
+
+
+def test_outlines_are_in_pixels_of_the_slide(prompter, discs):
+    number = visible(discs)[16]
+    outline = prompter.ask(click_on(discs, number)).outline()
+    y, x = middle(discs, number)
+    assert outline.is_valid
+    assert outline.area == (discs == number).sum()
+    assert outline.centroid.distance(shapely.Point(x + 0.5, y + 0.5)) < 1e-9

@@ -1,0 +1,377 @@
+"""The `Prompter`: point at things on a slide, and get their masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import shapely
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsi_sampath.inference.durable.identity import specification_digest
+from wsi_sampath.inference.prompted.masks import Edges, Mask, cut_out
+from wsi_sampath.inference.prompted.network import Field, FieldNetwork
+from wsi_sampath.inference.prompting.answers import chosen, without_specks
+from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
+from wsi_sampath.inference.prompting.lattice import (
+    LARGEST_FACTOR,
+    Lattice,
+    Square,
+    coarser,
+    concentric,
+    plan_lattice,
+)
+from wsi_sampath.inference.prompting.questions import (
+    Unanswerable,
+    in_frame,
+    is_single_point,
+    place,
+)
+from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.inference.segmenter import load_from_settings
+from wsi_sampath.models.network import Embedding, LoadedModel
+from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
+from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.slides.grid import Box
+from wsi_sampath.slides.readers.base import TileError
+from wsi_sampath.slides.slide import Slide
+
+Views = tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """One object, as a network sees it.
+
+    Attributes
+    ----------
+    prompt
+        What was asked.
+    square
+        Where the network looked.
+    mask
+        The object, in px of the plane of the square.
+    quality
+        The IoU that the network predicts, about 0 to 1.
+    mpp
+        (x, y) um per px of this plane: several times the model's for what is larger than a square.
+    zoom
+        (x, y) level-0 px per px of this plane.
+    is_cut
+        Whether the mask reaches an edge of the square beyond which the slide goes on.
+    logits
+        float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
+    """
+
+    prompt: Prompt
+    square: Square
+    mask: Mask
+    quality: float
+    mpp: tuple[float, float]
+    zoom: tuple[float, float]
+    is_cut: bool
+    logits: Tensor
+
+    def outline(self) -> shapely.Geometry:
+        """Return the outline of the mask, valid, in level-0 px."""
+        origin = self.mask.x * self.zoom[0], self.mask.y * self.zoom[1]
+        return outline_of_mask(self.mask.pixels, origin=origin, scale=self.zoom)
+
+
+class Prompter:
+    """A slide and a network that looks at it where someone points.
+
+    What is answered depends on the prompt, the slide and the model: not on other prompts, their
+    order, or what was looked at before. Each prompt is asked by itself, for a network's last digits
+    may depend on what shares a batch.
+
+    Parameters
+    ----------
+    slide
+        An open slide, which stays open, or the path of one, with the mpp and reader of `settings`.
+    model
+        A loaded model that answers prompts; None loads the one that `settings` name.
+    settings
+        How; the defaults if None.
+    cache
+        Where embeddings are kept; one of its own, as the settings have it, if None.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` or wrong usage for a model that answers no prompts, and what opening a slide
+        raises.
+
+    Examples
+    --------
+    >>> with Prompter("slide.svs") as prompter:                            # doctest: +SKIP
+    ...     found = prompter.ask(click(5120, 3300))
+    ...     better = prompter.correct(found, points=[[5140, 3300]], labels=[0])
+    """
+
+    def __init__(
+        self,
+        slide: Slide | str | os.PathLike[str],
+        model: LoadedModel | None = None,
+        *,
+        settings: PromptSettings | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.settings = settings or PromptSettings()
+        self.model = model or load_from_settings(self.settings)
+        self._network = FieldNetwork(
+            self.model, device=self.settings.device, precision=self.settings.precision
+        )
+        self._owns_slide = not isinstance(slide, Slide)
+        self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
+        self.cache = cache or _cache_of(self.settings)
+        mpp = self.settings.mpp or self.model.spec.mpp
+        self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the slide, if it was opened here."""
+        if self._owns_slide:
+            self.slide.close()
+
+    def place(self, prompt: Prompt) -> Square:
+        """Return where a prompt is answered.
+
+        Raises
+        ------
+        Unanswerable
+            For a prompt outside of the slide, of no area, or of nothing but points beside.
+        """
+        return place(prompt, self.slide.size, self.lattices)
+
+    def ask(self, prompt: Prompt) -> Segmented:
+        """Answer one prompt.
+
+        Raises
+        ------
+        Unanswerable
+            With the reason, where there is no answer.
+        """
+        square = self.place(prompt)
+        return self._answer(prompt, square, self._field(square), None)
+
+    def correct(
+        self, answer: Segmented, points: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> Segmented:
+        """Answer the same prompt with more points, going on from an earlier answer.
+
+        Parameters
+        ----------
+        answer
+            The earlier answer.
+        points, labels
+            (n, 2) in level-0 px and (n,): 1 for what was missed, 0 for what was too much.
+
+        Raises
+        ------
+        Unanswerable
+            As in `ask`.
+        """
+        before = answer.prompt
+        more = replace(
+            before,
+            points=np.concatenate([before.points, np.reshape(points, (-1, 2))]),
+            labels=np.concatenate([before.labels, np.ravel(labels)]),
+        )
+        return self._answer(more, answer.square, self._field(answer.square), answer.logits)
+
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Segmented | Unanswerable]]:
+        """Answer many prompts, square by square.
+
+        Yields
+        ------
+        tuple
+            The index of a prompt and its answer. Prompts without one come first; of the others,
+            those of one square follow each other.
+        """
+        wanted: dict[Square, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            try:
+                wanted.setdefault(self.place(prompt), []).append(index)
+            except Unanswerable as error:
+                yield index, error
+        for square, field in self._fields(sorted(wanted)):
+            for index in wanted[square]:
+                yield index, self._answered(prompts[index], square, field)
+
+    def squares_of(self, region: tuple[float, float, float, float] | None) -> list[Square]:
+        """Return the squares at the model's mpp that answer for a region.
+
+        Parameters
+        ----------
+        region
+            x, y, width and height in level-0 px; None for the whole slide.
+        """
+        finest = self.lattices[0]
+        x, y, width, height = region or (0, 0, *self.slide.size)
+        corners = finest.to_plane(np.array([[x, y], [x + width, y + height]], float))
+        (left, top), (right, bottom) = corners.astype(int).tolist()
+        return list(finest.covering(Box(left, top, right - left, bottom - top)))
+
+    def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
+        """Look at squares, so that prompts in them need not wait.
+
+        Yields
+        ------
+        bool
+            For each of them, whether it could be looked at.
+        """
+        for _, field in self._fields(squares):
+            yield not isinstance(field, Unanswerable)
+
+    def _fields(self, squares: Sequence[Square]) -> Iterator[tuple[Square, Field | Unanswerable]]:
+        """Yield squares as the network sees them; the next one is read meanwhile."""
+        with ThreadPoolExecutor(1) as reader:
+            read: Future[Views] | None = None
+            for index, square in enumerate(squares):
+                views, read = read, None
+                if index + 1 < len(squares) and not self.cache.holds(self.key(squares[index + 1])):
+                    read = reader.submit(self._views, squares[index + 1])
+                try:
+                    yield square, self._field(square, views)
+                except Unanswerable as error:
+                    yield square, error
+
+    def _field(self, square: Square, views: Future[Views] | None = None) -> Field:
+        make = partial(self._look, square, views)
+        embedding = self.cache.get(self.key(square), self._network.device, make)
+        return Field(self._network, embedding)
+
+    def _look(self, square: Square, views: Future[Views] | None) -> Embedding:
+        try:
+            seen = self._views(square) if views is None else views.result()
+        except TileError as error:
+            raise Unanswerable(f"the slide cannot be decoded there: {error}") from None
+        field = self._network.look(*seen)
+        if field is None:
+            raise Unanswerable("the network says nothing finite there")
+        return field.embedding
+
+    def _views(self, square: Square) -> Views:
+        lattice, side = self._lattice(square), self._network.side
+        views = []
+        for times in self.model.spec.views:
+            y, x = concentric(square, side, int(times))
+            plane = coarser(lattice.plane, self.slide.levels, int(times))
+            views.append(self.slide.read_sampled(plane, x, y, side, side))
+        return tuple(views)
+
+    def _answered(
+        self, prompt: Prompt, square: Square, field: Field | Unanswerable
+    ) -> Segmented | Unanswerable:
+        try:
+            if isinstance(field, Unanswerable):
+                raise field
+            return self._answer(prompt, square, field, None)
+        except Unanswerable as error:
+            return error
+
+    def _answer(
+        self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
+    ) -> Segmented:
+        lattice = self._lattice(square)
+        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
+        if before is not None:
+            asked = replace(asked, masks=before)
+        several = is_single_point(prompt) or self.settings.pick != "best"
+        logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
+        index = chosen(logits[0], quality[0], self.settings.pick)
+        pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
+        on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
+        pixels = without_specks(pixels, on, beside, self.settings.smallest_part)
+        if not pixels.any():
+            raise Unanswerable("the network sees nothing there")
+        found = cut_out(pixels)
+        top, bottom, left, right = lattice.cut_edges(square)
+        edges = Edges(top=top, bottom=bottom, left=left, right=right)
+        return Segmented(
+            prompt=prompt,
+            square=square,
+            mask=found.moved(square.y, square.x),
+            quality=float(quality[0, index]),
+            mpp=(lattice.plane.mpp_x, lattice.plane.mpp_y),
+            zoom=(lattice.plane.zoom_x, lattice.plane.zoom_y),
+            is_cut=edges.cut(found, field.size),
+            logits=logits[:, index : index + 1].float().cpu(),
+        )
+
+    def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
+        """Return row and column, in the square, of the points of a label that lie in it."""
+        points = self._lattice(square).to_plane(prompt.points[prompt.labels == label])
+        pixels = np.floor(points - [square.x, square.y]).astype(np.int64)[:, ::-1]
+        inside: NDArray[np.int64] = pixels[
+            ((pixels >= 0) & (pixels < self._network.side)).all(axis=1)
+        ]
+        return inside
+
+    def _lattice(self, square: Square) -> Lattice:
+        return self.lattices[square.factor.bit_length() - 1]
+
+    def key(self, square: Square) -> str:
+        """Return by what a square is kept in the cache."""
+        return key_of(self.seen, factor=square.factor, y=square.y, x=square.x)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What every embedding depends on, beside its square."""
+        slide, network, plane = self.slide, self._network, self.lattices[0].plane
+        zoom_x, zoom_y = plane.zoom_x, plane.zoom_y
+        return Seen(
+            slide=f"{slide.fingerprint()} {slide.reader.name} {zoom_x} {zoom_y}",
+            model=f"{self.model.weights_sha256} {specification_digest(self.model.spec)}",
+            precision=f"{network.precision} {network.device.type} {torch.__version__}",
+        )
+
+
+def _opened(slide: str | os.PathLike[str], settings: PromptSettings) -> Slide:
+    return Slide.open(slide, slide_mpp=settings.slide_mpp, reader=settings.reader)
+
+
+def _cache_of(settings: PromptSettings) -> EmbeddingCache:
+    return EmbeddingCache(
+        memory_bytes=int(settings.memory_gib * GIB),
+        folder=settings.folder if settings.cache_gib else None,
+        disk_bytes=int(settings.cache_gib * GIB),
+    )
+
+
+def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
+    """Return squares of 1, 2, 4... times the network's mpp, up to where one holds the slide."""
+    lattices: list[Lattice] = []
+    factor = 1
+    while factor <= LARGEST_FACTOR:
+        lattice = plan_lattice(
+            slide.levels,
+            (slide.mpp.x, slide.mpp.y),
+            model_mpp=mpp,
+            side=side,
+            factor=factor,
+        )
+        lattices.append(lattice)
+        if max(lattice.plane.width, lattice.plane.height) <= side / 2:
+            break
+        factor *= 2
+    return tuple(lattices)
