@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 
@@ -16,6 +17,7 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.outputs.qupath.packing import is_whole, read_members, run_of
 from wsi_sampath.outputs.qupath.rules import judge_geojson
+from wsi_sampath.prompt_files import mask_file
 from wsi_sampath.prompt_files.answer import Answer, Mask, Unanswered
 from wsi_sampath.prompt_files.mask_features import MaskRun, on_slide
 from wsi_sampath.prompt_files.mask_file import MaskFile
@@ -197,6 +199,18 @@ def test_a_file_with_prompts_left_is_not_written(tmp_path):
         write(tmp_path / "masks.geojson", ANSWERS[:2])
     assert not (tmp_path / "masks.geojson").exists()
     assert write(tmp_path / "masks.geojson", ANSWERS[2:]).answered == 3
+
+
+def test_a_full_disk_costs_no_answer(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mask_file, "pack", fail)
+        with pytest.raises(WsiError, match="no space left while writing the masks"):
+            write(tmp_path / "masks.geojson")
+    assert [one.name for one in tmp_path.iterdir()] == ["masks.geojson.answers"]
+    assert write(tmp_path / "masks.geojson", ()).masks == 4
 
 
 def test_a_mask_of_which_nothing_is_left_is_a_problem(tmp_path):
