@@ -370,6 +370,10 @@ def test_ids_are_kept_or_made_of_what_was_drawn(tmp_path):
     found = read(tmp_path, [point(1, 1, id="x"), point(2, 2, id="x"), point(1, 1), point(1, 1)])
     assert len({one.id for one in found.prompts}) == 4
     assert found.prompts[0].id == "x"
+    odd = read(
+        tmp_path, [point(1, 1, "\ud800"), point(2, 2, id="\ud800"), point(3, 3, id="\ud800")]
+    )
+    assert len({one.id for one in odd.prompts}) == 3
     assert found.notes == ("prompts.geojson: 2 ids used before; the masks get new ones",)
 
 

@@ -7,7 +7,6 @@ object together. Background of no name and no parent counts for every prompt nea
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ import shapely
 from scipy.spatial import cKDTree
 
 from wsi_sampath.prompt_files.pieces import Piece, no_xy
-from wsi_sampath.prompt_files.prompt import Points, Prompt, Refused
+from wsi_sampath.prompt_files.prompt import Points, Prompt, Refused, made_id
 
 MOST_POINTS = 100
 """Points of one prompt, beyond which several objects must have been meant."""
 MOST_NEARBY = 16
 """Background points of no group that count for one prompt, the nearest."""
-_MADE = uuid.UUID("6f0f3b06-6a3e-5b0f-9d3a-0d6b6a2f7c11")
 _ALONE = "only background points have this name; name an object so, or remove the name"
 _CROWDED = "it has {:,} points for one object; --each-point asks for an object with each"
 
@@ -197,4 +195,4 @@ def _is_box(area: shapely.Geometry) -> bool:
 def _made_id(piece: Piece) -> str:
     """Return an id for a piece without one: the same piece, the same id."""
     where = piece.xy.tobytes() if piece.area is None else shapely.to_wkb(piece.area)
-    return str(uuid.uuid5(_MADE, f"{piece.name}\0{piece.class_name}\0{where.hex()}"))
+    return made_id(piece.name, piece.class_name, where.hex())
