@@ -53,7 +53,8 @@ def loaded(name: str) -> LoadedModel:
     """Return a bundled model, or one of the SAMs with random weights."""
     if name not in SAMS:
         return load_model(name)
-    return build_model(parse_spec({"name": name, **SAMS[name]}))
+    network = build_model(parse_spec({"name": name, **SAMS[name]}))
+    return LoadedModel(network.eval(), network.spec, "random weights", name)
 
 
 def scattered(count: int, seed: int, middle: tuple[float, float], reach: float) -> list[Prompt]:
