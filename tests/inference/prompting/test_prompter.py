@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
 
 SIDE = 96
@@ -130,10 +133,10 @@ def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
 
 
 def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, discs):
-    answer = prompter.ask(Prompt(id="", box=(40, 30, 140, 130)))
+    answer = prompter.ask(Prompt(id="", box=(40, 30, 100, 90)))
     assert answer.square.factor == 2
     assert answer.mpp == (0.5, 0.5)
-    assert answer.transform.scale_x == 2
+    assert answer.zoom == (2, 2)
 
 
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
@@ -216,10 +219,35 @@ def test_models_without_prompts_are_refused(slide, stub):
         Prompter(slide, stub, settings=CPU)
 
 
-def test_masks_lie_where_qupath_shows_them(prompter, discs):
+def test_outlines_are_in_pixels_of_the_slide(prompter, discs):
     number = visible(discs)[16]
-    answer = prompter.ask(click_on(discs, number))
-    rows, columns = answer.mask.box
-    corner = answer.transform.points_to_slide(np.array([[columns.start, rows.start]], float))
-    assert corner.tolist() == [[columns.start, rows.start]]
-    assert np.array_equal(answer.mask.pixels, discs[rows, columns] == number)
+    outline = prompter.ask(click_on(discs, number)).outline()
+    y, x = middle(discs, number)
+    assert outline.is_valid
+    assert outline.area == (discs == number).sum()
+    assert outline.centroid.distance(shapely.Point(x + 0.5, y + 0.5)) < 1e-9
+
+
+class TwoViews(DiscNetwork):
+    """Looks at two resolutions, and answers by the first."""
+
+    def embed(self, views):
+        self.views = [view[0].permute(1, 2, 0).numpy().astype(np.uint8) for view in views]
+        return super().embed(views[:1])
+
+
+class TwoViewSpec(ModelSpec):
+    views: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+
+
+@pytest.mark.parametrize("place", [(150.5, 100.5), (4, 3), (297, 198)])
+def test_a_second_view_is_of_twice_the_mpp_around_the_same_middle(slide, place):
+    model = disc_model(SIDE, network=TwoViews())
+    spec = TwoViewSpec(**{name: getattr(model.spec, name) for name in ModelSpec.model_fields})
+    with Prompter(slide, replace(model, spec=spec), settings=CPU) as prompter:
+        square = prompter.place(click(*place))
+        list(prompter.precompute([square]))
+    near, far = model.module.views
+    halved = near.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
+    quarter = slice(SIDE // 4, SIDE // 4 + SIDE // 2)
+    assert np.abs(halved - far[quarter, quarter]).max() <= 1

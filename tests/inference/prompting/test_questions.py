@@ -74,7 +74,7 @@ def test_points_beside_the_object_count_where_they_are_seen():
     assert in_frame(prompt, square, LATTICES[0], 256).labels.tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize(("extent", "factor"), [(100, 1), (160, 1), (161, 2), (320, 2), (641, 8)])
+@pytest.mark.parametrize(("extent", "factor"), [(60, 1), (96, 1), (97, 2), (192, 2), (385, 8)])
 def test_what_is_large_is_answered_from_further_away(extent, factor):
     prompt = Prompt(id="", box=(50, 50, 50 + extent, 60))
     assert place(prompt, SIZE, LATTICES).factor == factor

@@ -17,7 +17,7 @@ from wsi_sampath.inference.prompting.lattice import LARGEST_FACTOR, Lattice, Squ
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-FITS = 5 / 8
+FITS = 3 / 8
 """What is no longer than this share of a square is answered in it, with room on every side."""
 _SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
