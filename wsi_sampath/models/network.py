@@ -192,5 +192,5 @@ def refuse_mapless(spec: ModelSpec) -> None:
     if not spec.makes_maps:
         raise UsageError(
             f"{spec.name} ({spec.architecture}) makes no maps, it answers prompts only; use "
-            "wsi-prompt SLIDE --prompts FILE --model ..."
+            "wsi-prompt SLIDE --prompts FILE --out MASKS.geojson --model FILE"
         )
