@@ -7,7 +7,6 @@ object together. Background of no name and no parent counts for every prompt nea
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +16,14 @@ import shapely
 from scipy.spatial import cKDTree
 
 from wsi_sampath.prompt_files.pieces import Piece, no_xy
-from wsi_sampath.prompt_files.prompt import Points, Prompt, Refused
+from wsi_sampath.prompt_files.prompt import Points, Prompt, Refused, made_id
 
+MOST_POINTS = 100
+"""Points of one prompt, beyond which several objects must have been meant."""
 MOST_NEARBY = 16
 """Background points of no group that count for one prompt, the nearest."""
-_MADE = uuid.UUID("6f0f3b06-6a3e-5b0f-9d3a-0d6b6a2f7c11")
 _ALONE = "only background points have this name; name an object so, or remove the name"
+_CROWDED = "it has {:,} points for one object; --each-point asks for an object with each"
 
 
 @dataclass
@@ -32,6 +33,9 @@ class _Group:
     first: Piece
     points: list[Piece] = field(default_factory=list)
     background: list[Piece] = field(default_factory=list)
+
+    def size(self) -> int:
+        return sum(len(one.xy) for one in (*self.points, *self.background))
 
     def shape(self) -> shapely.Geometry:
         if self.first.area is not None:
@@ -52,7 +56,8 @@ def grouped(pieces: Sequence[Piece], reach_px: float) -> tuple[list[Prompt], lis
     Returns
     -------
     prompts, refused
-        In the order of their first pieces; and background of a name that no object has.
+        In the order of their first pieces; background of a name that no object has, and what has
+        too many points for one object.
     """
     areas = [_Group(one) for one in pieces if one.area is not None]
     points = [one for one in pieces if one.area is None and not one.is_background]
@@ -62,10 +67,11 @@ def grouped(pieces: Sequence[Piece], reach_px: float) -> tuple[list[Prompt], lis
     groups.sort(key=lambda one: one.first.number)
     background = [one for one in pieces if one.area is None and one.is_background]
     free, refused = _background_given(background, groups)
-    made = [
-        _prompt(group, near)
-        for group, near in zip(groups, _nearby(groups, free, reach_px), strict=True)
-    ]
+    crowded = [one for one in groups if one.size() > MOST_POINTS]
+    refused += [one.first.refused(_CROWDED.format(one.size())) for one in crowded]
+    groups = [one for one in groups if one.size() <= MOST_POINTS]
+    nearby = _nearby(groups, free, reach_px)
+    made = [_prompt(group, near) for group, near in zip(groups, nearby, strict=True)]
     return made, refused
 
 
@@ -189,4 +195,4 @@ def _is_box(area: shapely.Geometry) -> bool:
 def _made_id(piece: Piece) -> str:
     """Return an id for a piece without one: the same piece, the same id."""
     where = piece.xy.tobytes() if piece.area is None else shapely.to_wkb(piece.area)
-    return str(uuid.uuid5(_MADE, f"{piece.name}\0{piece.class_name}\0{where.hex()}"))
+    return made_id(piece.name, piece.class_name, where.hex())

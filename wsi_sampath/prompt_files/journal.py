@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from wsi_sampath.shown import json_line
 
 _SYNC_S = 1.0
 _DIGEST_CHARS = 16
+# How a file of ours begins, whole, cut off or blanked.
+_OURS = re.compile(rb"[0-9a-f]{16} \{|[0-9a-f]{0,16} ?\Z|\0{17}")
 
 
 class AnswerJournal:
@@ -107,7 +110,7 @@ class AnswerJournal:
         with self._path.open("rb") as file:
             first = file.readline()
             begin = _parsed(first)
-            if begin is None and first.strip(b"\0") and (first.endswith(b"\n") or file.read(1)):
+            if begin is None and not _OURS.match(first):
                 message = "a file that is not ours lies where answers are kept; move it away"
                 raise WsiError("bad-input", message, subject=str(self._path))
             if begin != {"run": self._run}:

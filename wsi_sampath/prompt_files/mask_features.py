@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from wsi_sampath.classes import color_of
 from wsi_sampath.outputs.qupath.geojson import AREA, geometry_texts
 from wsi_sampath.outputs.qupath.slide_shapes import LEAST_AREA_PX, PlaneToSlide, mended_shape
 from wsi_sampath.prompt_files.answer import Answer
-from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.prompt_files.prompt import Prompt, made_id
 from wsi_sampath.shown import json_line
 
 _SHORT_SHA = 12
@@ -151,4 +150,4 @@ def _channels(color: str) -> list[int]:
 def _id(prompt: Prompt, number: int) -> str:
     if number == 0:
         return prompt.id
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{prompt.id} candidate {number + 1}"))
+    return made_id(prompt.id, f"candidate {number + 1}")

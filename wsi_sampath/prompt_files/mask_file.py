@@ -105,23 +105,34 @@ class MaskFile:
             if self.remaining():
                 raise ValueError(f"prompts {self.remaining()[:5]} have no answer yet")
             problems = self._problems()
-            growing = self._path.with_name(self._path.name + ".partial")
             with disk_full_named("the masks", self._path):
-                masks = self._write(GrowingFile(growing), problems)
-                pack(growing, self._path)
+                masks = self._write(problems)
             self._journal.remove()
             answered = len(self._read.prompts) - len(problems)
             self._written = WrittenMasks(masks, answered, (*self._read.refused, *problems))
         return self._written
 
-    def _write(self, file: GrowingFile, unanswered: Sequence[Refused]) -> int:
+    def _write(self, unanswered: Sequence[Refused]) -> int:
+        """Write the file; where that fails, what there is of it goes, and the answers stay."""
+        growing = self._path.with_name(self._path.name + ".partial")
+        file = GrowingFile(growing)
+        try:
+            count = self._append_all(file, unanswered)
+            file.close()
+            pack(growing, self._path)
+        except BaseException:
+            file.abandon()
+            growing.unlink(missing_ok=True)
+            raise
+        return count
+
+    def _append_all(self, file: GrowingFile, unanswered: Sequence[Refused]) -> int:
         file.append(head(self._run.run, self._summary(unanswered)))
         count = 0
         for feature in self._features():
             file.append(((",\n" if count else "\n") + feature).encode())
             count += 1
         file.append(TAIL)
-        file.close()
         return count
 
     def _features(self) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from wsi_sampath.prompt_files.drawn_pieces import read_drawn_pieces
 from wsi_sampath.prompt_files.grouping import grouped
 from wsi_sampath.prompt_files.listed_pieces import SUFFIXES, read_listed_pieces
 from wsi_sampath.prompt_files.pieces import Piece, checked
-from wsi_sampath.prompt_files.prompt import Prompt, PromptFile, Refused
+from wsi_sampath.prompt_files.prompt import Prompt, PromptFile, Refused, made_id
 from wsi_sampath.shown import plural
 
 
@@ -110,5 +109,5 @@ def _with_own_ids(prompts: Sequence[Prompt]) -> tuple[list[Prompt], int]:
 
 def _free_id(id_: str, taken: set[str]) -> str:
     while id_ in taken:
-        id_ = str(uuid.uuid5(uuid.NAMESPACE_OID, id_))
+        id_ = made_id(id_)
     return id_

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import shapely
+import torch
 from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
 
 from wsi_sampath.errors import UsageError
@@ -14,6 +17,10 @@ from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.parse import parse_spec
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
 
 SIDE = 96
@@ -130,10 +137,10 @@ def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
 
 
 def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, discs):
-    answer = prompter.ask(Prompt(id="", box=(40, 30, 140, 130)))
+    answer = prompter.ask(Prompt(id="", box=(40, 30, 100, 90)))
     assert answer.square.factor == 2
     assert answer.mpp == (0.5, 0.5)
-    assert answer.transform.scale_x == 2
+    assert answer.zoom == (2, 2)
 
 
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
@@ -216,10 +223,69 @@ def test_models_without_prompts_are_refused(slide, stub):
         Prompter(slide, stub, settings=CPU)
 
 
-def test_masks_lie_where_qupath_shows_them(prompter, discs):
+def test_outlines_are_in_pixels_of_the_slide(prompter, discs):
     number = visible(discs)[16]
-    answer = prompter.ask(click_on(discs, number))
-    rows, columns = answer.mask.box
-    corner = answer.transform.points_to_slide(np.array([[columns.start, rows.start]], float))
-    assert corner.tolist() == [[columns.start, rows.start]]
-    assert np.array_equal(answer.mask.pixels, discs[rows, columns] == number)
+    outline = prompter.ask(click_on(discs, number)).outline()
+    y, x = middle(discs, number)
+    assert outline.is_valid
+    assert outline.area == (discs == number).sum()
+    assert outline.centroid.distance(shapely.Point(x + 0.5, y + 0.5)) < 1e-9
+
+
+class TwoViews(DiscNetwork):
+    """Looks at two resolutions, and answers by the first."""
+
+    def embed(self, views):
+        self.views = [view[0].permute(1, 2, 0).numpy().astype(np.uint8) for view in views]
+        return super().embed(views[:1])
+
+
+class TwoViewSpec(ModelSpec):
+    views: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+
+
+@pytest.mark.parametrize("place", [(150.5, 100.5), (4, 3), (297, 198)])
+def test_a_second_view_is_of_twice_the_mpp_around_the_same_middle(slide, place):
+    model = disc_model(SIDE, network=TwoViews())
+    spec = TwoViewSpec(**{name: getattr(model.spec, name) for name in ModelSpec.model_fields})
+    with Prompter(slide, replace(model, spec=spec), settings=CPU) as prompter:
+        square = prompter.place(click(*place))
+        list(prompter.precompute([square]))
+    near, far = model.module.views
+    halved = near.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
+    quarter = slice(SIDE // 4, SIDE // 4 + SIDE // 2)
+    assert np.abs(halved - far[quarter, quarter]).max() <= 1
+
+
+SMALL_SAM = {"embed_dim": 16, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]}
+SMALL_PROMPTS = {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
+NETWORKS = {
+    "patches of 8 px": {"architecture": "patho_sam", "sam": {**SMALL_SAM, "patch": 8}},
+    "enlarged twice": {"architecture": "patho_sam", "sam": SMALL_SAM, "enlargement": 2},
+    "SAM": {"architecture": "sam", "sam": SMALL_SAM},
+    "WSI-SAM": {"architecture": "wsi_sam", "sam": SMALL_SAM},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_takes_every_kind_of_prompt(slide, name):
+    values = {"name": "small", "mpp": 0.25, "tile": 64, "prompts": SMALL_PROMPTS, **NETWORKS[name]}
+    if values["architecture"] == "patho_sam":
+        classes = [{"name": "nucleus", "color": "#c83232"}]
+        values |= {"enlargement": 1, "decoder": {"widths": [8, 8, 4, 4]}, "classes": classes}
+        values |= NETWORKS[name]
+    torch.manual_seed(0)
+    module = build_model(parse_spec(values))
+    model = LoadedModel(module.eval(), module.spec, "0" * 64, "small")
+    side = 4 * model.spec.grid
+    outline = shapely.Point(150, 100).buffer(9)
+    drawn = Prompt(id="", outline=outline, points=np.array([[150.0, 100.0]]), labels=np.array([1]))
+    prompts = [click(150, 100), Prompt(id="", box=(140, 90, 160, 110)), drawn]
+    with Prompter(slide, model, settings=CPU) as prompter:
+        found = dict(prompter.answers(prompts))
+        for one in found.values():
+            if isinstance(one, Segmented):
+                assert one.logits.shape == (1, 1, side, side)
+                prompter.correct(one, [[155.0, 104.0]], [0])
+    assert set(found) == {0, 1, 2}
+    assert all("sees nothing" in str(one) or one.mask.area for one in found.values())

@@ -42,6 +42,11 @@ class Seen:
     model: str
     precision: str
 
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """All of it."""
+        return self.slide, self.model, self.precision
+
 
 class EmbeddingCache:
     """Embeddings by key: those used last in memory, and all on disk where there is a folder.
@@ -133,7 +138,7 @@ class EmbeddingCache:
 
 def key_of(seen: Seen, *, factor: int, y: int, x: int) -> str:
     """Return the key of a square, a hexadecimal digest."""
-    words = (seen.slide, seen.model, seen.precision, str(factor), str(y), str(x))
+    words = (*seen.parts, str(factor), str(y), str(x))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 

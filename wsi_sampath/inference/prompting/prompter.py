@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +20,7 @@ from wsi_sampath.inference.durable.identity import specification_digest
 from wsi_sampath.inference.prompted.masks import Edges, Mask, cut_out
 from wsi_sampath.inference.prompted.network import Field, FieldNetwork
 from wsi_sampath.inference.prompting.answers import chosen, without_specks
-from wsi_sampath.inference.prompting.embeddings import EmbeddingCache, Seen, key_of
+from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
 from wsi_sampath.inference.prompting.lattice import (
     LARGEST_FACTOR,
     Lattice,
@@ -35,8 +36,9 @@ from wsi_sampath.inference.prompting.questions import (
     place,
 )
 from wsi_sampath.inference.prompting.settings import PromptSettings
-from wsi_sampath.models.network import Embedding, LoadedModel
-from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide
+from wsi_sampath.inference.segmenter import load_from_settings
+from wsi_sampath.models.network import MASK_PX_PER_CELL, Embedding, LoadedModel
+from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.readers.base import TileError
@@ -61,12 +63,12 @@ class Segmented:
         The IoU that the network predicts, about 0 to 1.
     mpp
         (x, y) um per px of this plane: several times the model's for what is larger than a square.
-    transform
-        From this plane to QuPath's level-0 px.
+    zoom
+        (x, y) level-0 px per px of this plane.
     is_cut
         Whether the mask reaches an edge of the square beyond which the slide goes on.
     logits
-        float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
+        float32 (1, 1, 4 grid, 4 grid): what corrections go on from.
     """
 
     prompt: Prompt
@@ -74,9 +76,14 @@ class Segmented:
     mask: Mask
     quality: float
     mpp: tuple[float, float]
-    transform: PlaneToSlide
+    zoom: tuple[float, float]
     is_cut: bool
     logits: Tensor
+
+    def outline(self) -> shapely.Geometry:
+        """Return the outline of the mask, valid, in level-0 px."""
+        origin = self.mask.x * self.zoom[0], self.mask.y * self.zoom[1]
+        return outline_of_mask(self.mask.pixels, origin=origin, scale=self.zoom)
 
 
 class Prompter:
@@ -119,13 +126,13 @@ class Prompter:
         cache: EmbeddingCache | None = None,
     ) -> None:
         self.settings = settings or PromptSettings()
-        self.model = model or self.settings.load()
+        self.model = model or load_from_settings(self.settings)
         self._network = FieldNetwork(
             self.model, device=self.settings.device, precision=self.settings.precision
         )
         self._owns_slide = not isinstance(slide, Slide)
-        self.slide = slide if isinstance(slide, Slide) else self.settings.open(slide)
-        self.cache = cache or self.settings.cache_of()
+        self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
+        self.cache = cache or _cache_of(self.settings)
         mpp = self.settings.mpp or self.model.spec.mpp
         self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
 
@@ -211,7 +218,7 @@ class Prompter:
                 yield index, self._answered(prompts[index], square, field)
 
     def squares_of(self, region: tuple[float, float, float, float] | None) -> list[Square]:
-        """Return the squares at the model's mpp that answer for a region.
+        """Return the squares at the model's mpp that answer for a region; none beside the slide.
 
         Parameters
         ----------
@@ -220,8 +227,10 @@ class Prompter:
         """
         finest = self.lattices[0]
         x, y, width, height = region or (0, 0, *self.slide.size)
-        corners = finest.to_plane(np.array([[x, y], [x + width, y + height]], float))
-        (left, top), (right, bottom) = corners.astype(int).tolist()
+        corners = np.array([[x, y], [x + width, y + height]], float).clip(0, self.slide.size)
+        if not (corners[0] < corners[1]).all():
+            return []
+        (left, top), (right, bottom) = finest.to_plane(corners).astype(int).tolist()
         return list(finest.covering(Box(left, top, right - left, bottom - top)))
 
     def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
@@ -241,7 +250,7 @@ class Prompter:
             read: Future[Views] | None = None
             for index, square in enumerate(squares):
                 views, read = read, None
-                if index + 1 < len(squares) and not self.cache.holds(self._key(squares[index + 1])):
+                if index + 1 < len(squares) and not self.cache.holds(self.key(squares[index + 1])):
                     read = reader.submit(self._views, squares[index + 1])
                 try:
                     yield square, self._field(square, views)
@@ -250,7 +259,7 @@ class Prompter:
 
     def _field(self, square: Square, views: Future[Views] | None = None) -> Field:
         make = partial(self._look, square, views)
-        embedding = self.cache.get(self._key(square), self._network.device, make)
+        embedding = self.cache.get(self.key(square), self._network.device, make)
         return Field(self._network, embedding)
 
     def _look(self, square: Square, views: Future[Views] | None) -> Embedding:
@@ -286,7 +295,10 @@ class Prompter:
         self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
     ) -> Segmented:
         lattice = self._lattice(square)
-        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
+        spec = self.model.spec
+        asked = in_frame(
+            prompt, square, lattice, frame=spec.frame, mask_side=MASK_PX_PER_CELL * spec.grid
+        )
         if before is not None:
             asked = replace(asked, masks=before)
         several = is_single_point(prompt) or self.settings.pick != "best"
@@ -306,7 +318,7 @@ class Prompter:
             mask=found.moved(square.y, square.x),
             quality=float(quality[0, index]),
             mpp=(lattice.plane.mpp_x, lattice.plane.mpp_y),
-            transform=_to_qupath(self.slide, lattice),
+            zoom=(lattice.plane.zoom_x, lattice.plane.zoom_y),
             is_cut=edges.cut(found, field.size),
             logits=logits[:, index : index + 1].float().cpu(),
         )
@@ -323,11 +335,13 @@ class Prompter:
     def _lattice(self, square: Square) -> Lattice:
         return self.lattices[square.factor.bit_length() - 1]
 
-    def _key(self, square: Square) -> str:
-        return key_of(self._seen, factor=square.factor, y=square.y, x=square.x)
+    def key(self, square: Square) -> str:
+        """Return by what a square is kept in the cache."""
+        return key_of(self.seen, factor=square.factor, y=square.y, x=square.x)
 
     @cached_property
-    def _seen(self) -> Seen:
+    def seen(self) -> Seen:
+        """What every embedding depends on, beside its square."""
         slide, network, plane = self.slide, self._network, self.lattices[0].plane
         zoom_x, zoom_y = plane.zoom_x, plane.zoom_y
         return Seen(
@@ -335,6 +349,18 @@ class Prompter:
             model=f"{self.model.weights_sha256} {specification_digest(self.model.spec)}",
             precision=f"{network.precision} {network.device.type} {torch.__version__}",
         )
+
+
+def _opened(slide: str | os.PathLike[str], settings: PromptSettings) -> Slide:
+    return Slide.open(slide, slide_mpp=settings.slide_mpp, reader=settings.reader)
+
+
+def _cache_of(settings: PromptSettings) -> EmbeddingCache:
+    return EmbeddingCache(
+        memory_bytes=int(settings.memory_gib * GIB),
+        folder=settings.folder if settings.cache_gib else None,
+        disk_bytes=int(settings.cache_gib * GIB),
+    )
 
 
 def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
@@ -354,17 +380,3 @@ def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
             break
         factor *= 2
     return tuple(lattices)
-
-
-def _to_qupath(slide: Slide, lattice: Lattice) -> PlaneToSlide:
-    offset_x, offset_y = slide.bounds_offset
-    return PlaneToSlide(
-        scale_x=lattice.plane.zoom_x,
-        scale_y=lattice.plane.zoom_y,
-        offset_x=-offset_x,
-        offset_y=-offset_y,
-        mpp_x=slide.mpp.x,
-        mpp_y=slide.mpp.y,
-        limit_x=slide.size[0] - offset_x,
-        limit_y=slide.size[1] - offset_y,
-    )

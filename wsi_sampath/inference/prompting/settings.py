@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from wsi_sampath.cache import cache_folder
-from wsi_sampath.inference.prompting.answers import Pick
-from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache
-from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import ModelMpp, ModelSettings, Positive, Share, read_mpp
-from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.settings import Flags, Help, Neutral, Panel, Reads
-from wsi_sampath.slides.slide import Slide
 
+Pick = Literal["best", "largest", "smallest"]
 GiB = Annotated[float, Field(ge=0, le=1 << 20, allow_inf_nan=False)]
 
 
@@ -70,23 +65,7 @@ class PromptSettings(ModelSettings):
         GiB, Neutral, Panel.PROMPTS, Help("Most that is kept in memory, GiB.")
     ] = 1.0
 
-    def load(self) -> LoadedModel:
-        """Load the model; see `load_model`."""
-        return load_from_settings(self)
-
-    def open(self, slide: str | os.PathLike[str]) -> Slide:
-        """Open a slide; see `Slide.open`."""
-        return Slide.open(slide, slide_mpp=self.slide_mpp, reader=self.reader)
-
     @property
     def folder(self) -> Path:
         """Where embeddings are kept."""
         return self.cache or cache_folder() / "embeddings"
-
-    def cache_of(self) -> EmbeddingCache:
-        """Return an empty cache of these limits, or one with what its folder holds."""
-        return EmbeddingCache(
-            memory_bytes=int(self.memory_gib * GIB),
-            folder=self.folder if self.cache_gib else None,
-            disk_bytes=int(self.cache_gib * GIB),
-        )

@@ -84,12 +84,23 @@ def run_of(path: Path) -> str | None:
 
     No content of the file raises an error.
     """
+    found = _RUN.match(_beginning(path))
+    return found[1].decode() if found else None
+
+
+def says_more(path: Path) -> bool:
+    """Return whether a file's head says more of its run than its id; see `head`."""
+    beginning = _beginning(path)
+    found = _RUN.match(beginning)
+    return found is not None and beginning[found.end() - 1 : found.end()] == b","
+
+
+def _beginning(path: Path) -> bytes:
     try:
         with _unpacked(path) as stream:
-            found = _RUN.match(stream.read(_MARK_BYTES))
+            return stream.read(_MARK_BYTES)
     except BROKEN_PACKING:
-        return None
-    return found[1].decode() if found else None
+        return b""
 
 
 def is_whole(path: Path) -> bool:
