@@ -154,7 +154,7 @@ class WsiSam(nn.Module):
         """
         high, low = self.look(views)
         parts = (high.features, low.features, self.high.fused(high))
-        # As in `Sam.embed`; and none keeps the memory of another.
+        # None of them keeps the memory of another.
         return tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
 
     def masks(
