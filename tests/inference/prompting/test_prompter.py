@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import shapely
+import torch
 from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
 
 from wsi_sampath.errors import UsageError
@@ -16,6 +17,9 @@ from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
 
@@ -251,3 +255,37 @@ def test_a_second_view_is_of_twice_the_mpp_around_the_same_middle(slide, place):
     halved = near.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
     quarter = slice(SIDE // 4, SIDE // 4 + SIDE // 2)
     assert np.abs(halved - far[quarter, quarter]).max() <= 1
+
+
+SMALL_SAM = {"embed_dim": 16, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]}
+SMALL_PROMPTS = {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
+NETWORKS = {
+    "patches of 8 px": {"architecture": "patho_sam", "sam": {**SMALL_SAM, "patch": 8}},
+    "enlarged twice": {"architecture": "patho_sam", "sam": SMALL_SAM, "enlargement": 2},
+    "SAM": {"architecture": "sam", "sam": SMALL_SAM},
+    "WSI-SAM": {"architecture": "wsi_sam", "sam": SMALL_SAM},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_takes_every_kind_of_prompt(slide, name):
+    values = {"name": "small", "mpp": 0.25, "tile": 64, "prompts": SMALL_PROMPTS, **NETWORKS[name]}
+    if values["architecture"] == "patho_sam":
+        classes = [{"name": "nucleus", "color": "#c83232"}]
+        values |= {"enlargement": 1, "decoder": {"widths": [8, 8, 4, 4]}, "classes": classes}
+        values |= NETWORKS[name]
+    torch.manual_seed(0)
+    module = build_model(parse_spec(values))
+    model = LoadedModel(module.eval(), module.spec, "0" * 64, "small")
+    side = 4 * model.spec.grid
+    outline = shapely.Point(150, 100).buffer(9)
+    drawn = Prompt(id="", outline=outline, points=np.array([[150.0, 100.0]]), labels=np.array([1]))
+    prompts = [click(150, 100), Prompt(id="", box=(140, 90, 160, 110)), drawn]
+    with Prompter(slide, model, settings=CPU) as prompter:
+        found = dict(prompter.answers(prompts))
+        for one in found.values():
+            if isinstance(one, Segmented):
+                assert one.logits.shape == (1, 1, side, side)
+                prompter.correct(one, [[155.0, 104.0]], [0])
+    assert set(found) == {0, 1, 2}
+    assert all("sees nothing" in str(one) or one.mask.area for one in found.values())

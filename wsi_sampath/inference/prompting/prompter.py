@@ -37,7 +37,7 @@ from wsi_sampath.inference.prompting.questions import (
 )
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
-from wsi_sampath.models.network import Embedding, LoadedModel
+from wsi_sampath.models.network import MASK_PX_PER_CELL, Embedding, LoadedModel
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
@@ -68,7 +68,7 @@ class Segmented:
     is_cut
         Whether the mask reaches an edge of the square beyond which the slide goes on.
     logits
-        float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
+        float32 (1, 1, 4 grid, 4 grid): what corrections go on from.
     """
 
     prompt: Prompt
@@ -295,7 +295,10 @@ class Prompter:
         self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
     ) -> Segmented:
         lattice = self._lattice(square)
-        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
+        spec = self.model.spec
+        asked = in_frame(
+            prompt, square, lattice, frame=spec.frame, mask_side=MASK_PX_PER_CELL * spec.grid
+        )
         if before is not None:
             asked = replace(asked, masks=before)
         several = is_single_point(prompt) or self.settings.pick != "best"

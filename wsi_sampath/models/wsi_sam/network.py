@@ -173,7 +173,7 @@ class WsiSam(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Logits (p, 1, frame / 4, frame / 4), and the IoU (p, 1) that SAM predicts for the mask
+            Logits (p, 1, 4 grid, 4 grid), and the IoU (p, 1) that SAM predicts for the mask
             that is corrected.
         """
         high, low, fused = embedding
@@ -201,7 +201,7 @@ class WsiSam(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Logits of the high and the low resolution, (p, 1, frame / 4, frame / 4).
+            Logits of the high and the low resolution, (p, 1, 4 grid, 4 grid).
         """
         parts = (self.high, self.low)
         with torch.autocast(looks[0].features.device.type, enabled=False):
