@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from pipelines.nuclei_mini.crops import Crop, Crops
 from wsi_sampath.data.patches import write_atomically
+from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
-from wsi_sampath.training.nuclei.prompting import Prompting
 
 Report = Callable[[PathoSam], dict[str, float]]
 

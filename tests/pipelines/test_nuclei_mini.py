@@ -14,11 +14,11 @@ from pipelines.nuclei_mini.crops import Crops
 from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, MPP, Field
 from pipelines.nuclei_mini.figures import judge, judge_clicks
 from pipelines.nuclei_mini.run import Plan, train_nuclei
+from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.build import build_network
 from wsi_sampath.models.checkpoints import file_sha256
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.zoo import bundled_models, load_model
-from wsi_sampath.training.nuclei.prompting import Prompting
 from wsi_sampath.training.nuclei.targets import nucleus_targets
 
 ROOT = Path(__file__).parents[2]

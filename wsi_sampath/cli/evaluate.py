@@ -19,6 +19,8 @@ from wsi_sampath.settings import Panel
 from wsi_sampath.shown import plural
 
 app = new_app()
+_PROMPTS = "prompts"
+"""The first word where answers to prompts are scored; a folder of that name is ./prompts."""
 
 _NUCLEUS_SCORES = {
     "f1_50": "F1 at IoU 0.5",
@@ -75,8 +77,11 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei."""
-    _check_json(json_file)
+    """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei.
+
+    Answers to prompts are scored by wsi-evaluate prompts DATA; see wsi-evaluate prompts --help.
+    """
+    check_json(json_file)
     renamed = [_renaming(pair) for pair in same or []]
     if annotations is not None:
         _check_for_slide(context)
@@ -85,7 +90,7 @@ def evaluate(
         _check_for_patches(data, leave_out)
         scores = _patch_scores(data, settings, renamed)
     if json_file is not None:
-        _save(json_file, scores)
+        save_json(json_file, scores)
     _print(scores)
 
 
@@ -136,7 +141,8 @@ def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
         raise UsageError("--leave-out is for --annotations; patches have 0 where nothing is scored")
 
 
-def _check_json(path: Path | None) -> None:
+def check_json(path: Path | None) -> None:
+    """Refuse a file that could not be written in the end."""
     if path is None:
         return
     if not path.absolute().parent.is_dir():
@@ -152,7 +158,8 @@ def _renaming(pair: str) -> tuple[str, str]:
     return name, other
 
 
-def _save(path: Path, scores: dict[str, Any]) -> None:
+def save_json(path: Path, scores: dict[str, Any]) -> None:
+    """Write all scores."""
     from wsi_sampath.data.patches import write_atomically
 
     text = json.dumps(scores, ensure_ascii=False, indent=2, allow_nan=False)
@@ -216,4 +223,9 @@ def _with_ci(score: dict[str, Any], name: str) -> str:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
+    if sys.argv[1:2] == [_PROMPTS]:
+        from wsi_sampath.cli import evaluate_prompts
+
+        run(evaluate_prompts.app, f"wsi-evaluate {_PROMPTS}", words=sys.argv[2:])
+        return
     run(app, "wsi-evaluate")
