@@ -139,6 +139,16 @@ def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, dis
     assert answer.zoom == (2, 2)
 
 
+@pytest.mark.parametrize("side", [37, 47, 75, 96])
+def test_a_box_as_large_as_the_slide_is_answered(side, tmp_path):
+    picture = disc_picture(side, side - 7)
+    path = write_discs(tmp_path / "small.tiff", picture)
+    with Prompter(path, disc_model(SIDE), settings=CPU) as prompter:
+        square = prompter.place(Prompt(id="", box=(0, 0, side - 7, side)))
+        assert (square.y, square.x) == (0, 0)
+        assert square.factor == (2 if side <= 72 else 4)
+
+
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     network.given = []
     answer_masks = network.masks

@@ -30,6 +30,7 @@ from wsi_sampath.inference.prompting.lattice import (
     plan_lattice,
 )
 from wsi_sampath.inference.prompting.questions import (
+    FITS,
     Unanswerable,
     in_frame,
     is_single_point,
@@ -361,7 +362,7 @@ def _cache_of(settings: PromptSettings) -> EmbeddingCache:
 
 
 def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
-    """Return squares of 1, 2, 4... times the network's mpp, up to where one holds the slide."""
+    """Return squares of 1, 2, 4... times the network's mpp, up to where all of the slide fits."""
     lattices: list[Lattice] = []
     factor = 1
     while factor <= LARGEST_FACTOR:
@@ -373,7 +374,7 @@ def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
             factor=factor,
         )
         lattices.append(lattice)
-        if max(lattice.plane.width, lattice.plane.height) <= side / 2:
+        if max(lattice.plane.width, lattice.plane.height) <= side * FITS:
             break
         factor *= 2
     return tuple(lattices)

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from skimage.draw import polygon2mask
 from torch import Tensor
 
-from wsi_sampath.inference.prompting.lattice import LARGEST_FACTOR, Lattice, Square
+from wsi_sampath.inference.prompting.lattice import Lattice, Square
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
@@ -86,7 +86,8 @@ def place(prompt: Prompt, size: tuple[int, int], lattices: Sequence[Lattice]) ->
     for lattice in lattices:
         if (np.ptp(lattice.to_plane(inside), axis=0) <= lattice.side * FITS).all():
             return lattice.nearest(inside.mean(axis=0))
-    raise Unanswerable(f"is larger than what can be seen at once at {LARGEST_FACTOR} times the mpp")
+    times = lattices[-1].factor
+    raise Unanswerable(f"is larger than what can be seen at once at {times} times the mpp")
 
 
 def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Prompts:
