@@ -170,6 +170,20 @@ def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     assert better.square == answer.square
 
 
+@pytest.mark.parametrize("point", [(290, 190), (-1, 5), (float("nan"), 5)])
+def test_corrections_beyond_the_square_are_refused(prompter, discs, point):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(Unanswerable, match="beyond what was seen"):
+        prompter.correct(answer, [point], [1])
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 0], []])
+def test_corrections_need_a_label_each(prompter, discs, labels):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(ValueError, match="a label each"):
+        prompter.correct(answer, [(20, 15)], labels)
+
+
 @pytest.mark.parametrize(("pick", "share"), [("largest", 8), ("smallest", 0.9)])
 def test_candidates_are_picked(slide, discs, pick, share):
     settings = CPU.model_copy(update={"pick": pick})

@@ -89,6 +89,8 @@ def test_what_is_larger_than_any_square_is_told():
     ("prompt", "reason"),
     [
         (point(-1, 5), "outside of the slide of 4000 x 3000 px"),
+        (Prompt(id="", points=np.array([[-9.0, 5], [9, 5]]), labels=np.ones(2)), "has points"),
+        (Prompt(id="", box=(-9, -9, 0, 5)), "outside"),
         (point(4000, 5), "outside"),
         (point(5, float("nan")), "no finite numbers"),
         (point(5, 5, 0), "only beside it"),

@@ -32,6 +32,7 @@ from wsi_sampath.inference.prompting.lattice import (
 from wsi_sampath.inference.prompting.questions import (
     FITS,
     Unanswerable,
+    are_within,
     in_frame,
     is_single_point,
     place,
@@ -189,9 +190,13 @@ class Prompter:
         Raises
         ------
         Unanswerable
-            As in `ask`.
+            As in `ask`, and for points that the network has not seen: the square of the answer
+            stays, so that what goes beyond it is to be asked for anew, by a box or more points.
+        ValueError
+            For labels that are not 0 or 1, one for each point.
         """
         before = answer.prompt
+        self._check_seen(answer.square, np.reshape(points, (-1, 2)), np.ravel(labels))
         more = replace(
             before,
             points=np.concatenate([before.points, np.reshape(points, (-1, 2))]),
@@ -320,6 +325,17 @@ class Prompter:
             is_cut=edges.cut(found, field.size),
             logits=logits[:, index : index + 1].float().cpu(),
         )
+
+    def _check_seen(
+        self, square: Square, points: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> None:
+        if len(labels) != len(points) or not np.isin(labels, (0, 1)).all():
+            raise ValueError("points to correct by need a label each: 1 on the object, 0 beside it")
+        lattice = self._lattice(square)
+        corners = square.x, square.y, square.x + lattice.side, square.y + lattice.side
+        is_on_slide = are_within(points, (0, 0, *self.slide.size))
+        if not (is_on_slide & are_within(lattice.to_plane(points), corners)).all():
+            raise Unanswerable("has points beyond what was seen; ask anew with a box around it all")
 
     def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
         """Return row and column, in the square, of the points of a label that lie in it."""
