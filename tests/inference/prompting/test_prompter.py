@@ -18,6 +18,7 @@ from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.slides import overview
 
 SIDE = 96
 CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
@@ -236,6 +237,34 @@ def test_regions_are_looked_at_beforehand(prompter, network, discs):
             prompter.ask(click_on(discs, number))
     assert network.looks == looks
     assert len(prompter.squares_of(None)) > len(squares)
+
+
+def test_prompts_up_to_the_edge_of_a_region_were_looked_at(slide):
+    settings = CPU.model_copy(update={"mpp": 0.3})
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        for edge in np.arange(195, 210, 0.25):
+            seen = prompter.squares_of((90, 10, edge - 90, 10))
+            assert prompter.place(click(edge - 1e-6, 15)) in seen
+
+
+def test_a_square_far_from_its_level_is_read_in_parts(slide, monkeypatch):
+    with Prompter(slide, disc_model(SIDE), settings=CPU) as prompter:
+        prompt = Prompt(id="", box=(0, 0, 300, 200))
+        before = prompter.ask(prompt)
+        areas = []
+        read = prompter.slide.reader.read
+
+        def counted(level, x, y, width, height):
+            areas.append(width * height)
+            return read(level, x, y, width, height)
+
+        monkeypatch.setattr(prompter.slide.reader, "read", counted)
+        monkeypatch.setattr(overview, "_BAND_PIXELS", 1 << 14)
+        prompter.cache = EmbeddingCache()
+        after = prompter.ask(prompt)
+        assert len(areas) > 8
+        assert max(areas) <= 1 << 14
+        assert after.logits.equal(before.logits)
 
 
 def test_models_without_prompts_are_refused(slide, stub):

@@ -43,6 +43,7 @@ from wsi_sampath.models.network import Embedding, LoadedModel
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
+from wsi_sampath.slides.overview import read_in_parts
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
@@ -236,7 +237,8 @@ class Prompter:
         corners = np.array([[x, y], [x + width, y + height]], float).clip(0, self.slide.size)
         if not (corners[0] < corners[1]).all():
             return []
-        (left, top), (right, bottom) = finest.to_plane(corners).astype(int).tolist()
+        low, high = finest.to_plane(corners)
+        (left, top), (right, bottom) = np.array([np.floor(low), np.ceil(high)], int).tolist()
         return list(finest.covering(Box(left, top, right - left, bottom - top)))
 
     def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
@@ -284,7 +286,7 @@ class Prompter:
         for times in self.model.spec.views:
             y, x = concentric(square, side, int(times))
             plane = coarser(lattice.plane, self.slide.levels, int(times))
-            views.append(self.slide.read_sampled(plane, x, y, side, side))
+            views.append(read_in_parts(self.slide.read_sampled, plane, (x, y, side, side)))
         return tuple(views)
 
     def _answered(
