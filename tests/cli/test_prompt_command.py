@@ -286,6 +286,20 @@ def test_what_is_wrong_is_one_line(run, slides, discs, tmp_path, words, told):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("suffix", ["geojson", "json.gz", "geojson.zip"])
+def test_no_mask_at_all_stays_a_failure(run, network, slides, discs, tmp_path, suffix):
+    words = (slides / "one.tiff", "-p", clicks(tmp_path / "p.geojson", discs), "-o", f"m.{suffix}")
+    answer = network.masks
+    network.masks = lambda *given, **more: tuple(-abs(one) for one in answer(*given, **more))
+    for _ in range(2):
+        code, told, warned = run(*words)
+        assert code == 1
+        assert "0 masks" in told
+        assert "the network sees nothing there" in warned
+    network.masks = answer
+    assert run(*words)[0] == 0
+
+
 def test_no_answer_at_all_is_a_failure(run, slides, tmp_path):
     prompts = write_prompts(tmp_path / "p.geojson", [feature(shapely.Point(9000, 5))])
     code, _, told = run(slides / "one.tiff", "-p", prompts, "-o", "m.geojson")

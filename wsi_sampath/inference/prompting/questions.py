@@ -95,7 +95,7 @@ def place(prompt: Prompt, size: tuple[int, int], lattices: Sequence[Lattice]) ->
 
 def are_within(points: Floats, area: Corners) -> NDArray[np.bool_]:
     """Return which points (n, 2) lie in an area; what is on its right or lower edge does not."""
-    inside: NDArray[np.bool_] = ((points >= area[:2]) & (points < area[2:])).all(axis=1)
+    inside: NDArray[np.bool_] = np.all((points >= area[:2]) & (points < area[2:]), axis=1)
     return inside
 
 
