@@ -226,6 +226,21 @@ def test_an_empty_mask_is_no_answer(prompter):
         prompter.ask(Prompt(id="", outline=outline))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", [0, 1])
+def test_an_answer_that_is_not_finite_is_none(prompter, network, discs, part, bad):
+    answer = network.masks
+
+    def masks(embedding, prompts, *, multimask=True):
+        found = [one.clone() for one in answer(embedding, prompts, multimask=multimask)]
+        found[part].view(-1)[0] = bad
+        return tuple(found)
+
+    network.masks = masks
+    with pytest.raises(Unanswerable, match="not finite"):
+        prompter.ask(click_on(discs, visible(discs)[3]))
+
+
 def test_regions_are_looked_at_beforehand(prompter, network, discs):
     squares = prompter.squares_of((100, 60, 150, 120))
     assert all(prompter.precompute(squares))

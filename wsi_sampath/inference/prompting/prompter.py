@@ -308,6 +308,8 @@ class Prompter:
             asked = replace(asked, masks=before)
         several = is_single_point(prompt) or self.settings.pick != "best"
         logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
+        if not bool(torch.isfinite(logits).all() and torch.isfinite(quality).all()):
+            raise Unanswerable("the network answers with numbers that are not finite")
         index = chosen(logits[0], quality[0], self.settings.pick)
         pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
         on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
