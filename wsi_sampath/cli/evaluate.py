@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
+from wsi_sampath.cli.json_files import check_json, save_json
 from wsi_sampath.cli.options import flag_of, with_options
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.settings import PatchScoring
@@ -141,32 +141,11 @@ def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
         raise UsageError("--leave-out is for --annotations; patches have 0 where nothing is scored")
 
 
-def check_json(path: Path | None) -> None:
-    """Refuse a file that could not be written in the end."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise UsageError("its folder does not exist", subject=str(path))
-    if path.exists() and not path.is_file():
-        raise UsageError("is not a file: --json takes the name of one", subject=str(path))
-
-
 def _renaming(pair: str) -> tuple[str, str]:
     name, equals, other = pair.partition("=")
     if not (name and equals and other):
         raise UsageError(f"--same {pair!r} is not of the form MODEL=DATA")
     return name, other
-
-
-def save_json(path: Path, scores: dict[str, Any]) -> None:
-    """Write all scores."""
-    from wsi_sampath.data.patches import write_atomically
-
-    text = json.dumps(scores, ensure_ascii=False, indent=2, allow_nan=False)
-    try:
-        write_atomically(path, f"{text}\n".encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error}", subject=str(path)) from error
 
 
 def _print(scores: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from wsi_sampath.cli.entry import new_app
 from wsi_sampath.cli.help import Command
+from wsi_sampath.cli.json_files import check_json, save_json
 from wsi_sampath.cli.options import with_options
 from wsi_sampath.evaluation.settings import PromptScoring
 from wsi_sampath.settings import Panel
@@ -50,10 +51,8 @@ def prompts(
     ] = None,
 ) -> None:
     """Ask models for labelled objects by box, points or clicks, and score the masks."""
-    # Imported here: what is wrong is said before torch has been imported.
-    from wsi_sampath.cli.evaluate import check_json, save_json
-
     check_json(json_file)
+    # Imported here: what is wrong is said before torch has been imported.
     from wsi_sampath.evaluation.prompts import score_prompts
 
     scores = score_prompts(data, settings, against=against or (), objects=objects or ())

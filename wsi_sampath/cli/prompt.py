@@ -196,6 +196,6 @@ def _warn_of_cache(trouble: OSError | None) -> None:
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
     if sys.argv[1:2] == [PRECOMPUTE]:
-        del sys.argv[1]
-        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE)
+        words = sys.argv[2:]
+        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE, words=words)
     run(app, "wsi-prompt", wrong_use=BEFORE_ANY_SLIDE)

@@ -22,15 +22,13 @@ from wsi_sampath.inference.prompted.network import Field, FieldNetwork
 from wsi_sampath.inference.prompting.answers import chosen, without_specks
 from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
 from wsi_sampath.inference.prompting.lattice import (
-    LARGEST_FACTOR,
     Lattice,
     Square,
     coarser,
     concentric,
-    plan_lattice,
+    plan_lattices,
 )
 from wsi_sampath.inference.prompting.questions import (
-    FITS,
     Unanswerable,
     are_within,
     in_frame,
@@ -137,7 +135,12 @@ class Prompter:
         self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
         self.cache = cache or _cache_of(self.settings)
         mpp = self.settings.mpp or self.model.spec.mpp
-        self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
+        self.lattices = plan_lattices(
+            self.slide.levels,
+            (self.slide.mpp.x, self.slide.mpp.y),
+            model_mpp=mpp,
+            side=self.model.spec.tile,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -382,22 +385,3 @@ def _cache_of(settings: PromptSettings) -> EmbeddingCache:
         folder=settings.folder if settings.cache_gib else None,
         disk_bytes=int(settings.cache_gib * GIB),
     )
-
-
-def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
-    """Return squares of 1, 2, 4... times the network's mpp, up to where all of the slide fits."""
-    lattices: list[Lattice] = []
-    factor = 1
-    while factor <= LARGEST_FACTOR:
-        lattice = plan_lattice(
-            slide.levels,
-            (slide.mpp.x, slide.mpp.y),
-            model_mpp=mpp,
-            side=side,
-            factor=factor,
-        )
-        lattices.append(lattice)
-        if max(lattice.plane.width, lattice.plane.height) <= side * FITS:
-            break
-        factor *= 2
-    return tuple(lattices)

@@ -13,12 +13,10 @@ from shapely.geometry.base import BaseGeometry
 from skimage.draw import polygon2mask
 from torch import Tensor
 
-from wsi_sampath.inference.prompting.lattice import Lattice, Square
+from wsi_sampath.inference.prompting.lattice import FITS, Lattice, Square
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-FITS = 3 / 8
-"""What is no longer than this share of a square is answered in it, with room on every side."""
 _SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
 
