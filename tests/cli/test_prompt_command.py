@@ -171,6 +171,42 @@ def test_a_folder_of_slides_has_a_folder_of_prompts(run, slides, discs, tmp_path
     assert two
 
 
+def test_prompts_lie_in_folders_as_their_slides(run, slides, discs, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "one.TIFF").symlink_to(slides / "one.tiff")
+    (tmp_path / "prompts" / "b").mkdir(parents=True)
+    clicks(tmp_path / "prompts" / "one.GeoJSON", discs)
+    words = ("in", "--prompts", "prompts", "--out", "prompts/out")
+    code, _, warned = run(*words)
+    assert code == 2
+    assert "goes with in/a/one.TIFF and with in/b/one.TIFF" in warned
+    clicks(tmp_path / "prompts" / "b" / "one.tiff.json", discs)
+    assert run(*words)[0] == 2
+    (tmp_path / "prompts" / "b" / "one.tiff.json").rename(tmp_path / "prompts/b/one.TIFF.JSON")
+    for _ in range(2):
+        code, told, warned = run(*words)
+        assert code == 0
+        assert "without a slide" not in warned
+    assert sorted(path.parent.name for path in (tmp_path / "prompts/out").rglob("*.geojson")) == [
+        "a",
+        "b",
+    ]
+
+
+def test_a_list_states_the_mpp_of_its_slides(run, slides, discs, tmp_path):
+    rows = [f"{slides / name},{mpp}" for name, mpp in (("one.tiff", 0.5), ("two.tiff", ""))]
+    (tmp_path / "list.csv").write_text("\n".join(["slide,mpp", *rows]))
+    (tmp_path / "prompts").mkdir()
+    clicks(tmp_path / "prompts" / "one.geojson", discs)
+    words = ("list.csv", "--prompts", "prompts", "--out", "out")
+    for more, mpp in (((), 0.5), (("--slide-mpp", "0.2"), 0.2)):
+        assert run(*words, *more)[0] == 0
+        (found, *_) = json.loads((tmp_path / "out" / "one.geojson").read_text())["features"]
+        area = shape(found["geometry"]).area * mpp**2
+        assert found["properties"]["measurements"]["Area µm^2"] == pytest.approx(area, abs=0.01)
+
+
 def test_one_slide_that_fails_stops_no_other(run, slides, discs, tmp_path):
     folder = tmp_path / "prompts"
     folder.mkdir()
@@ -248,6 +284,20 @@ def test_what_is_wrong_is_one_line(run, slides, discs, tmp_path, words, told):
     assert told in said
     assert said.count("\n") == 1
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "json.gz", "geojson.zip"])
+def test_no_mask_at_all_stays_a_failure(run, network, slides, discs, tmp_path, suffix):
+    words = (slides / "one.tiff", "-p", clicks(tmp_path / "p.geojson", discs), "-o", f"m.{suffix}")
+    answer = network.masks
+    network.masks = lambda *given, **more: tuple(-abs(one) for one in answer(*given, **more))
+    for _ in range(2):
+        code, told, warned = run(*words)
+        assert code == 1
+        assert "0 masks" in told
+        assert "the network sees nothing there" in warned
+    network.masks = answer
+    assert run(*words)[0] == 0
 
 
 def test_no_answer_at_all_is_a_failure(run, slides, tmp_path):

@@ -103,7 +103,11 @@ def _answer(job: PromptJob, model: LoadedModel, settings: PromptSettings, reques
     from wsi_sampath.inference.prompting.answering import answer_file
     from wsi_sampath.inference.prompting.prompter import Prompter
 
+    if job.mpp is not None and settings.slide_mpp is None:
+        settings = settings.model_copy(update={"slide_mpp": job.mpp})
     try:
+        if job.fault:
+            raise WsiError("unreadable", job.fault)
         with explained(str(job.slide)), Prompter(job.slide, model, settings=settings) as prompter:
             _warn(prompter.slide.warnings)
             answered = answer_file(
@@ -192,6 +196,6 @@ def _warn_of_cache(trouble: OSError | None) -> None:
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
     if sys.argv[1:2] == [PRECOMPUTE]:
-        del sys.argv[1]
-        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE)
+        words = sys.argv[2:]
+        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE, words=words)
     run(app, "wsi-prompt", wrong_use=BEFORE_ANY_SLIDE)

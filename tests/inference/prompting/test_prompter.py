@@ -22,6 +22,7 @@ from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.slides import overview
 
 SIDE = 96
 CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
@@ -143,6 +144,16 @@ def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, dis
     assert answer.zoom == (2, 2)
 
 
+@pytest.mark.parametrize("side", [37, 47, 75, 96])
+def test_a_box_as_large_as_the_slide_is_answered(side, tmp_path):
+    picture = disc_picture(side, side - 7)
+    path = write_discs(tmp_path / "small.tiff", picture)
+    with Prompter(path, disc_model(SIDE), settings=CPU) as prompter:
+        square = prompter.place(Prompt(id="", box=(0, 0, side - 7, side)))
+        assert (square.y, square.x) == (0, 0)
+        assert square.factor == (2 if side <= 72 else 4)
+
+
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     network.given = []
     answer_masks = network.masks
@@ -162,6 +173,20 @@ def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     assert second.labels.tolist() == [[1, 0]]
     assert (second.points[0, 1] - second.points[0, 0]).tolist() == [2, 0]
     assert better.square == answer.square
+
+
+@pytest.mark.parametrize("point", [(290, 190), (-1, 5), (float("nan"), 5)])
+def test_corrections_beyond_the_square_are_refused(prompter, discs, point):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(Unanswerable, match="beyond what was seen"):
+        prompter.correct(answer, [point], [1])
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 0], []])
+def test_corrections_need_a_label_each(prompter, discs, labels):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(ValueError, match="a label each"):
+        prompter.correct(answer, [(20, 15)], labels)
 
 
 @pytest.mark.parametrize(("pick", "share"), [("largest", 8), ("smallest", 0.9)])
@@ -205,6 +230,21 @@ def test_an_empty_mask_is_no_answer(prompter):
         prompter.ask(Prompt(id="", outline=outline))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", [0, 1])
+def test_an_answer_that_is_not_finite_is_none(prompter, network, discs, part, bad):
+    answer = network.masks
+
+    def masks(embedding, prompts, *, multimask=True):
+        found = [one.clone() for one in answer(embedding, prompts, multimask=multimask)]
+        found[part].view(-1)[0] = bad
+        return tuple(found)
+
+    network.masks = masks
+    with pytest.raises(Unanswerable, match="not finite"):
+        prompter.ask(click_on(discs, visible(discs)[3]))
+
+
 def test_regions_are_looked_at_beforehand(prompter, network, discs):
     squares = prompter.squares_of((100, 60, 150, 120))
     assert all(prompter.precompute(squares))
@@ -216,6 +256,34 @@ def test_regions_are_looked_at_beforehand(prompter, network, discs):
             prompter.ask(click_on(discs, number))
     assert network.looks == looks
     assert len(prompter.squares_of(None)) > len(squares)
+
+
+def test_prompts_up_to_the_edge_of_a_region_were_looked_at(slide):
+    settings = CPU.model_copy(update={"mpp": 0.3})
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        for edge in np.arange(195, 210, 0.25):
+            seen = prompter.squares_of((90, 10, edge - 90, 10))
+            assert prompter.place(click(edge - 1e-6, 15)) in seen
+
+
+def test_a_square_far_from_its_level_is_read_in_parts(slide, monkeypatch):
+    with Prompter(slide, disc_model(SIDE), settings=CPU) as prompter:
+        prompt = Prompt(id="", box=(0, 0, 300, 200))
+        before = prompter.ask(prompt)
+        areas = []
+        read = prompter.slide.reader.read
+
+        def counted(level, x, y, width, height):
+            areas.append(width * height)
+            return read(level, x, y, width, height)
+
+        monkeypatch.setattr(prompter.slide.reader, "read", counted)
+        monkeypatch.setattr(overview, "_BAND_PIXELS", 1 << 14)
+        prompter.cache = EmbeddingCache()
+        after = prompter.ask(prompt)
+        assert len(areas) > 8
+        assert max(areas) <= 1 << 14
+        assert after.logits.equal(before.logits)
 
 
 def test_models_without_prompts_are_refused(slide, stub):

@@ -83,7 +83,7 @@ def test_what_is_large_is_answered_from_further_away(extent, factor):
 
 
 def test_what_is_larger_than_any_square_is_told():
-    with pytest.raises(Unanswerable, match="larger than"):
+    with pytest.raises(Unanswerable, match="larger than .* at 8 times the mpp"):
         place(Prompt(id="", box=(50, 50, 2950, 60)), SIZE, LATTICES[:4])
 
 
@@ -91,6 +91,8 @@ def test_what_is_larger_than_any_square_is_told():
     ("prompt", "reason"),
     [
         (point(-1, 5), "outside of the slide of 4000 x 3000 px"),
+        (Prompt(id="", points=np.array([[-9.0, 5], [9, 5]]), labels=np.ones(2)), "has points"),
+        (Prompt(id="", box=(-9, -9, 0, 5)), "outside"),
         (point(4000, 5), "outside"),
         (point(5, float("nan")), "no finite numbers"),
         (point(5, 5, 0), "only beside it"),

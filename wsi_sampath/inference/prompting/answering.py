@@ -19,7 +19,13 @@ from wsi_sampath.inference.durable.claim import Claim
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable
 from wsi_sampath.outputs.belonging import is_blank
-from wsi_sampath.outputs.qupath.packing import check_suffix, is_whole, run_of, says_more
+from wsi_sampath.outputs.qupath.packing import (
+    check_suffix,
+    is_whole,
+    is_without_features,
+    run_of,
+    says_more,
+)
 from wsi_sampath.progress import counted
 from wsi_sampath.prompt_files.answer import Answer, Mask, Unanswered
 from wsi_sampath.prompt_files.mask_features import MaskRun
@@ -85,7 +91,8 @@ def answer_file(
     refuse_foreign_masks(out, prompts)
     read = _read(prompter, prompts, refine=refine, each_point=each_point)
     run = _run(prompter, prompts, refine=refine, each_point=each_point)
-    if out.is_file() and run_of(out) == run.run and is_whole(out):
+    # Without a single mask it was a failure, which is tried again.
+    if run_of(out) == run.run and is_whole(out) and not is_without_features(out):
         return Answered(out, None, read.notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     seen = _Seen()

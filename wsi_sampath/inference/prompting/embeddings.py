@@ -106,7 +106,8 @@ class EmbeddingCache:
             return self._held[key]
         found = None if self._folder is None else _read(_path(self._folder, key), key, device)
         if found is None:
-            found = make()
+            # Laid out as it comes back from a file: another layout changes the last digits.
+            found = tuple(part.contiguous() for part in make())
             self.made += 1
             if self._folder is not None and self.trouble is None:
                 self._try_to_store(self._folder, key, found)

@@ -13,12 +13,10 @@ from shapely.geometry.base import BaseGeometry
 from skimage.draw import polygon2mask
 from torch import Tensor
 
-from wsi_sampath.inference.prompting.lattice import LARGEST_FACTOR, Lattice, Square
+from wsi_sampath.inference.prompting.lattice import FITS, Lattice, Square
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-FITS = 3 / 8
-"""What is no longer than this share of a square is answered in it, with room on every side."""
 _SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
 
@@ -79,13 +77,23 @@ def place(prompt: Prompt, size: tuple[int, int], lattices: Sequence[Lattice]) ->
     """
     x0, y0, x1, y1 = bounds_of(prompt)
     width, height = size
-    if x1 < 0 or y1 < 0 or x0 >= width or y0 >= height:
-        raise Unanswerable(f"lies outside of the slide of {width} x {height} px")
+    on = prompt.points[prompt.labels == 1]
+    is_area = prompt.box is not None or prompt.outline is not None
+    misses = is_area and (x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height)
+    if misses or not are_within(on, (0, 0, width, height)).all():
+        raise Unanswerable(f"lies, or has points, outside of the slide of {width} x {height} px")
     inside = np.clip([[x0, y0], [x1, y1]], 0, [width, height])
     for lattice in lattices:
         if (np.ptp(lattice.to_plane(inside), axis=0) <= lattice.side * FITS).all():
             return lattice.nearest(inside.mean(axis=0))
-    raise Unanswerable(f"is larger than what can be seen at once at {LARGEST_FACTOR} times the mpp")
+    times = lattices[-1].factor
+    raise Unanswerable(f"is larger than what can be seen at once at {times} times the mpp")
+
+
+def are_within(points: Floats, area: Corners) -> NDArray[np.bool_]:
+    """Return which points (n, 2) lie in an area; what is on its right or lower edge does not."""
+    inside: NDArray[np.bool_] = np.all((points >= area[:2]) & (points < area[2:]), axis=1)
+    return inside
 
 
 def in_frame(
