@@ -14,6 +14,8 @@ from shapely.geometry import mapping, shape
 from wsi_sampath.cli import prompt as command
 from wsi_sampath.inference import segmenter
 from wsi_sampath.outputs.qupath.rules import check_geojson
+from wsi_sampath.slides.readers.base import TileError
+from wsi_sampath.slides.slide import Slide
 
 SIDE = 96
 MINE = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -298,6 +300,36 @@ def test_no_mask_at_all_stays_a_failure(run, network, slides, discs, tmp_path, s
         assert "the network sees nothing there" in warned
     network.masks = answer
     assert run(*words)[0] == 0
+
+
+def test_prompts_count_from_the_bounds_as_qupath_does(run, slides, discs, tmp_path, monkeypatch):
+    number, x, y = middles(discs)[3]
+    monkeypatch.setattr(Slide, "bounds_offset", (30, -20))
+    shifted = feature(shapely.Point(x - 30 + 0.5, y + 20 + 0.5), name="disc")
+    prompts = write_prompts(tmp_path / "p.geojson", [shifted])
+    assert run(slides / "one.tiff", "-p", prompts, "-o", "m.geojson")[0] == 0
+    (found,) = json.loads((tmp_path / "m.geojson").read_text())["features"]
+    outline = shape(found["geometry"])
+    assert outline.area == (discs == number).sum()
+    assert outline.contains(shape(shifted["geometry"]))
+
+
+def test_what_cannot_be_decoded_fails_its_own_prompts(run, slides, discs, tmp_path, monkeypatch):
+    read = Slide.read_sampled
+
+    def broken(self, sampling, x, y, width, height):
+        if x == 0:
+            raise TileError("a tile is broken")
+        return read(self, sampling, x, y, width, height)
+
+    monkeypatch.setattr(Slide, "read_sampled", broken)
+    prompts = clicks(tmp_path / "p.geojson", discs)
+    code, _, told = run(slides / "one.tiff", "-p", prompts, "-o", "m.geojson")
+    assert code == 0
+    lost = [name for name in (f"disc {n}" for n, *_ in middles(discs)) if f"'{name}'" in told]
+    assert 0 < len(lost) < len(middles(discs))
+    assert told.count("the slide cannot be decoded there: a tile is broken") == len(lost)
+    assert set(areas(tmp_path / "m.geojson")) == {f"disc {n}" for n, *_ in middles(discs)} - {*lost}
 
 
 def test_no_answer_at_all_is_a_failure(run, slides, tmp_path):

@@ -87,11 +87,17 @@ def prompt(
     """
     from wsi_sampath.batch.prompt_jobs import plan_prompts
     from wsi_sampath.cli.progress import say
+    from wsi_sampath.files import require_file
     from wsi_sampath.inference.segmenter import load_from_settings
+    from wsi_sampath.inference.targets import refuse_foreign_masks
 
     plan = plan_prompts(slides, prompts, out)
     for note in plan.notes:
         say(f"note: {note}")
+    if len(plan.jobs) == 1:
+        # Before the model is loaded; of several slides one must not stop the others.
+        refuse_foreign_masks(plan.jobs[0].out, plan.jobs[0].prompts)
+        require_file(plan.jobs[0].prompts, "bad-input")
     model = load_from_settings(settings)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)

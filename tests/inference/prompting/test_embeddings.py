@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from wsi_sampath.files import GROWING
 from wsi_sampath.inference.prompting.embeddings import (
     SUFFIX,
     EmbeddingCache,
@@ -102,6 +103,15 @@ def test_a_folder_that_cannot_be_written_is_let_be(tmp_path):
     assert all(map(torch.equal, held, made))
     assert isinstance(cache.trouble, OSError)
     assert cache.get(key(1), CPU, never) is held
+
+
+def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
+    old, new = (tmp_path / f".host.1.{name}{GROWING}" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    EmbeddingCache(folder=tmp_path).get(key(1), CPU, lambda: embedding(1))
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_every_part_of_a_key_counts():
