@@ -12,6 +12,7 @@ import typer
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, with_options
+from wsi_sampath.cli.score_file import check_json, save_json
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.settings import Panel

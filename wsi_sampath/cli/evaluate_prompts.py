@@ -11,6 +11,7 @@ import typer
 from wsi_sampath.cli.entry import new_app
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.score_file import check_json, save_json
 from wsi_sampath.evaluation.settings import PromptScoring
 from wsi_sampath.settings import Panel
 from wsi_sampath.shown import plural
