@@ -93,4 +93,4 @@ def test_the_package_runs_as_its_commands(monkeypatch, capsys, name):
 def test_the_package_names_its_commands(monkeypatch, capsys, words, code):
     assert ended(monkeypatch, as_module, "wsi_sampath", *words) == code
     said = capsys.readouterr()
-    assert "segment|models|prepare" in (said.err if code else said.out)
+    assert "segment|prompt|models|prepare" in (said.err if code else said.out)
