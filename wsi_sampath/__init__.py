@@ -9,6 +9,7 @@ from wsi_sampath.version import __version__
 
 if TYPE_CHECKING:
     from wsi_sampath.errors import WsiError
+    from wsi_sampath.inference.prompting.prompter import Prompter
     from wsi_sampath.inference.segmenter import segment_slide
     from wsi_sampath.inference.settings import SegmentSettings
     from wsi_sampath.models.zoo import load_model
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "Prompter",
     "Result",
     "SegmentSettings",
     "Slide",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Prompter": "wsi_sampath.inference.prompting.prompter",
     "Result": "wsi_sampath.outputs.result",
     "SegmentSettings": "wsi_sampath.inference.settings",
     "Slide": "wsi_sampath.slides.slide",

@@ -8,7 +8,7 @@ from importlib import import_module
 from wsi_sampath.errors import EXIT_OK, EXIT_USAGE
 from wsi_sampath.version import __version__
 
-COMMANDS = ("segment", "models", "prepare", "train", "evaluate", "doctor")
+COMMANDS = ("segment", "prompt", "models", "prepare", "train", "evaluate", "doctor")
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ which costs the whole file. So a name has one form here, the one that QuPath giv
 
 from __future__ import annotations
 
+import colorsys
 import unicodedata
+import zlib
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -71,6 +73,17 @@ def drawn_class_name(name: str) -> str:
     return ": ".join(parts)
 
 
+def is_ignored_class(name: str) -> bool:
+    """Return whether QuPath treats a class as none: names such as ``Ignore*``, ``Region*``."""
+    return name.strip().endswith("*") or is_cut_out_class(name)
+
+
+def is_cut_out_class(name: str) -> bool:
+    """Return whether a class marks what to leave out: ``Ignore*`` does, ``Region*`` does not."""
+    parts = (part.strip().casefold() for part in name.split(":"))
+    return any(part.startswith("ignore") and part.endswith("*") for part in parts)
+
+
 ClassName = Annotated[str, Field(min_length=1), AfterValidator(class_name)]
 """A field of a pydantic model: a name in the form of `class_name`."""
 
@@ -80,6 +93,13 @@ class ClassSpec(Frozen):
 
     name: ClassName
     color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+def color_of(name: str) -> str:
+    """Return a colour, "#rrggbb", for a class that came without one; the same for the same name."""
+    hue = zlib.crc32(name_key(name).encode("utf-8", "replace")) / 2**32
+    channels = colorsys.hsv_to_rgb(hue, 0.8, 0.8)
+    return "#" + "".join(f"{round(255 * one):02x}" for one in channels)
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:

@@ -39,17 +39,25 @@ def plural(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
-def json_line(values: Any) -> str:
+def json_line(values: Any, *, compact: bool = False) -> str:
     r"""Return JSON values as one line that any terminal, pipe or file takes.
 
     Names that are not UTF-8 come back from `json.loads` as `os.fsdecode` gave them.
+
+    Parameters
+    ----------
+    values
+        What `json.dumps` takes.
+    compact
+        Whether to leave out spaces between members.
 
     Examples
     --------
     >>> print(json_line({"slide": "µ\udcff\x9b.svs"}))
     {"slide": "µ\udcff\u009b.svs"}
     """
-    text = json.dumps(values, ensure_ascii=False)
+    separators = (",", ":") if compact else None
+    text = json.dumps(values, ensure_ascii=False, separators=separators)
     return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

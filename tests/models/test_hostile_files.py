@@ -372,7 +372,7 @@ SAID = [
     ("mpp", "0,5", "decimal point"),
     ("mpp", "0.5 um", "without a unit"),
     ("tile", 64.5, "whole number"),
-    ("architecture", "unet", "must be 'sam_path' or 'patho_sam'"),
+    ("architecture", "unet", "must be 'sam_path', 'patho_sam', 'sam' or"),
     ("name", "a\u2028b", "control characters"),
     ("name", "\u202eevil", "control characters"),
     ("pathology", "timm:" + "a" * 5000, "more than 200 characters"),

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.parse import parse_spec, spec_from_json, spec_from_yaml
 from wsi_sampath.models.parts.specs import SamSpec, nearest_multiple
+from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"))
@@ -108,8 +109,11 @@ def test_shipped_configurations(path):
     assert spec.grid == (16 if path.stem == "nuclei-mini" else 64)
     if isinstance(spec, SamPathSpec):
         assert spec.num_channels == len(spec.classes) + 1
-    else:
+    elif isinstance(spec, PathoSamSpec):
         assert spec.class_decoder == (len(spec.classes) > 1)
+    else:
+        assert not spec.makes_maps
+        assert spec.views == ((1.0, 2.0) if path.stem.startswith("wsi-sam") else (1.0,))
 
 
 @pytest.mark.parametrize(

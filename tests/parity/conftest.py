@@ -28,11 +28,29 @@ class Parity:
             key: torch.from_numpy(np.asarray(rule(key, shape, salt))) for key, shape in keys.items()
         }
 
+    def wsi_sam(self, backbone, salt):
+        """The weights of a SAM and of the decoders of the high and the low resolution."""
+        sam = self.weights(f"sam_{backbone}", salt)
+        keys = json.loads(self._file("keys.json").read_text())[f"wsisam_net_{backbone}"]
+        rule = self._module("weights").weight
+        nets = [
+            {
+                key: torch.from_numpy(np.asarray(rule(name.format(net=net), shape, salt)))
+                for key, (name, shape) in keys.items()
+            }
+            for net in ("net_high", "net_low")
+        ]
+        return sam, *nets
+
     def image(self, seed, height=1024, width=1024):
         return self._module("weights").image(int(seed), int(height), int(width))
 
     def check(self, npz, name, tensor):
         self._module("compare").check(npz, name, tensor.detach().numpy())
+
+    def subsample(self, npz, name, full):
+        """The values of a whole tensor that were recorded."""
+        return self._module("compare").subsample(npz, name, full)
 
     def off(self, npz, name, tensor):
         """The largest difference, as a share of the limit."""
@@ -111,6 +129,12 @@ class Published:
             "lr_schedulers": [{"last_epoch": 2304}],
         }
         return self._save("sam_path.ckpt", content)
+
+    def wsi_sam(self, sam, high, low):
+        """The three files of a WSI-SAM: of its SAM, the high and the low resolution."""
+        nets = (("net_high.pth", high), ("net_low.pth", low))
+        files = [self._save(name, {"model": net, "epoch": 19}) for name, net in nets]
+        return self.sam(sam), *files
 
     def decoder(self, state, name):
         """One decoder of PathoSAM."""

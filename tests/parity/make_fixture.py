@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
+from wsi_sam_numbers import SIDES, everything, spec_of
 
 from wsi_sampath.evaluation.metrics import paper_scores
 from wsi_sampath.models.checkpoints import build_model, load_weights
+from wsi_sampath.models.network import Prompts
 from wsi_sampath.models.parts.encoders import Renormalise, VitEncoder
 from wsi_sampath.models.parts.specs import HIPT_VIT
 from wsi_sampath.models.sam_path.names import from_published
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.training.losses import LossWeights, segmentation_loss
 from wsi_sampath.training.task import learning_rate
 
@@ -118,6 +121,28 @@ def hipt(rule, image, keys):
     }
 
 
+def wsi_sam(rule, image, sam, net):
+    """What the file of WSI-SAM beside MobileSAM holds."""
+    spec = spec_of(WsiSamSpec, "vit_tiny", compat={"floored_boxes": True})
+    state = {f"sam.{name}": one for name, one in weights(rule, sam).items()}
+    for part in ("high", "low"):
+        learned = {key: (name, shape) for key, (name, shape) in net.items() if "{net}" in name}
+        for key, (name, shape) in learned.items():
+            value = rule(name.format(net=f"net_{part}"), shape, SALT)
+            state[f"{part}.{key}"] = torch.from_numpy(np.asarray(value))
+    model = build_model(spec)
+    load_weights(model, {name: state[name] for name in model.state_dict()})
+    seeds = {f"{side}_seed": np.array(SEED + i) for i, side in enumerate(SIDES)}
+    images = [torch.from_numpy(image(int(seed), 1024, 1024))[None] for seed in seeds.values()]
+    box = np.array([300, 41, 977, 700])
+    prompts = Prompts(boxes=torch.from_numpy(box[None]).float())
+    said = everything(model, [model.preprocess(one) for one in images], prompts)
+    out = {**seeds, "box": box}
+    for name, tensor in said.items():
+        out |= sampled(name, tensor)
+    return out
+
+
 def losses_and_metrics():
     rng = np.random.default_rng(SEED)
     out = {}
@@ -155,7 +180,7 @@ def losses_and_metrics():
 
 
 def make(folder, *, full=False):
-    """Write the folder; `full` adds HIPT alone and the variants with SAM's encoder: a minute."""
+    """Write the folder; `full` adds HIPT alone, WSI-SAM, variants with SAM's encoder: a minute."""
     folder.mkdir(exist_ok=True)
     for name in ("weights.py", "compare.py"):
         shutil.copy(GIVEN / name, folder)
@@ -166,7 +191,8 @@ def make(folder, *, full=False):
         )
         for variant in ("full", "wo_fp", "wo_fs")
     }
-    keys["hipt_vits16"] = given["hipt_vits16"]
+    for name in ("hipt_vits16", "sam_vit_t", "wsisam_net_vit_t"):
+        keys[name] = given[name]
     (folder / "keys.json").write_text(json.dumps(keys))
     rules = runpy.run_path(str(folder / "weights.py"))
     rule, image = rules["weight"], rules["image"]
@@ -182,6 +208,8 @@ def make(folder, *, full=False):
             of_full = keys[f"sampath_full_C{CHANNELS}"]
             contents["sampath_bcss"] = sam_path(rule, image, of_full, "", both)
             contents["hipt_vits16"] = hipt(rule, image, keys["hipt_vits16"])
+            nets = (keys["sam_vit_t"], keys["wsisam_net_vit_t"])
+            contents["wsisam_vit_t"] = wsi_sam(rule, image, *nets)
     contents["sampath_loss_metrics"] = losses_and_metrics()
     for name, content in contents.items():
         np.savez(folder / f"{name}.npz", salt=np.array(SALT), format=np.array(1), **content)

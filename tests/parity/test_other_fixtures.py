@@ -20,7 +20,7 @@ def test_another_folder_passes_unchanged(tmp_path):
     assert made.returncode == 0, made.stderr
     files = [
         HERE / f"test_parity_{name}.py"
-        for name in ("amg", "hipt", "loss", "patho_sam", "sam", "sam_path")
+        for name in ("amg", "hipt", "loss", "patho_sam", "sam", "sam_path", "wsi_sam")
     ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *files],
@@ -38,6 +38,8 @@ def test_another_folder_passes_unchanged(tmp_path):
         "sam_vit_b.npz",
         "sampath_bcss.npz",
         "sampath_crag.npz",
+        "wsisam_vit_b.npz",
+        "wsisam_vit_t.npz",
         "wo_fp/",
     ):
         assert f"no {missing}" in run.stdout

@@ -13,16 +13,13 @@ import typer
 
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
+from wsi_sampath.cli.imports import ImportRequest
+from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import UsageError
 from wsi_sampath.shown import shown
 
 if TYPE_CHECKING:
-    from wsi_sampath.models.build import AnyNetwork
-    from wsi_sampath.models.patho_sam.network import PathoSam
-    from wsi_sampath.models.patho_sam.spec import PathoSamSpec
     from wsi_sampath.models.published.catalogue import PublishedFile
-    from wsi_sampath.models.sam_path.network import SamPath
-    from wsi_sampath.models.sam_path.spec import SamPathSpec
     from wsi_sampath.models.spec import ModelSpec
 
 _MIB = 2**20
@@ -86,119 +83,36 @@ def fetch(
         print(f"{entry.name}: {entry.purpose}; licence: {entry.licence}", flush=True)
         with _progress(entry.name) as progress:
             path = fetch_file(entry, source=source, progress=progress)
-        print(f"{entry.name}: verified, {path}", flush=True)
+        checked = "verified" if entry.digest else "not verified, since no digest is known"
+        print(f"{entry.name}: {checked}, {path}", flush=True)
 
 
 @app.command("import", cls=Command)
+@with_options(request=ImportRequest)
 def import_weights(
-    spec: Annotated[Path, typer.Option(help="YAML that describes the model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors to write.")],
+    request: ImportRequest,
     file: Annotated[
         Path | None,
-        typer.Argument(help="A trained checkpoint of SAM-Path's or PathoSAM's authors."),
-    ] = None,
-    sam: Annotated[
-        str | None,
-        typer.Option(help="SAM's weights, for a new SAM-Path or with --decoder: a file or a name."),
-    ] = None,
-    hipt: Annotated[
-        str | None,
-        typer.Option(
-            "--hipt", "--pathology", help="Pathology encoder of a new SAM-Path: HIPT, a timm state."
-        ),
-    ] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="PathoSAM's nucleus decoder, beside --sam.")
-    ] = None,
-    class_decoder: Annotated[
-        str | None, typer.Option(help="PathoSAM's decoder of classes, if the YAML has one.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for what is random in a new model.")] = 0,
-    half: Annotated[
-        bool, typer.Option("--half", help="Store float16 in place of float32.")
-    ] = False,
-    description: Annotated[
-        str | None, typer.Option(help="What the model is, over what the YAML says.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights, over what the YAML says.")
+        typer.Argument(help="A trained SAM-Path or PathoSAM of its authors, SAM or MobileSAM."),
     ] = None,
 ) -> None:
     """Turn published weights into one .safetensors file that --model takes.
 
     Of SAM-Path either FILE, a trained one; or --sam and --hipt, to start the training of a new one.
-    Of PathoSAM FILE with both its parts, or --sam and --decoder.
+    Of PathoSAM FILE with both its parts, or --sam and --decoder. Of SAM and MobileSAM FILE, or
+    --sam. Of WSI-SAM --sam, --high and --low; or --sam alone, to start the training of a new one.
     """
     import torch
 
+    from wsi_sampath.cli.imports import imported
     from wsi_sampath.models.checkpoints import save_checkpoint
-    from wsi_sampath.models.origin import with_claims
-    from wsi_sampath.models.parse import spec_from_yaml
-    from wsi_sampath.models.patho_sam.spec import PathoSamSpec
-    from wsi_sampath.models.zoo import unclaimed
 
-    _check_import(file, sam, out)
-    told = with_claims(unclaimed(spec_from_yaml(spec)), description, licence)
-    model: AnyNetwork
-    if isinstance(told, PathoSamSpec):
-        _refuse(f"'{told.name}' is a PathoSAM", hipt=hipt)
-        model, provenance = _patho_sam(told, file, sam, decoder, class_decoder), ""
-    else:
-        _refuse(f"'{told.name}' is a SAM-Path", decoder=decoder, class_decoder=class_decoder)
-        model, provenance = _sam_path(told, file, sam, hipt, seed)
-    dtype = torch.float16 if half else torch.float32
-    save_checkpoint(model, out, dtype=dtype, provenance=provenance)
-    print(f"{out}: {told.name}, {len(told.classes)} classes")
-
-
-def _sam_path(
-    spec: SamPathSpec, file: Path | None, sam: str | None, hipt: str | None, seed: int
-) -> tuple[SamPath, str]:
-    """Return a SAM-Path, trained or new, and its provenance."""
-    from wsi_sampath.models.origin import provenance_of_start
-    from wsi_sampath.models.published.download import weights_file
-    from wsi_sampath.models.sam_path.importing import import_sam_path
-    from wsi_sampath.models.sam_path.start import RANDOM_PARTS, start_sam_path
-
-    if file is not None:
-        if hipt is not None:
-            raise UsageError("--hipt goes with --sam: a trained SAM-Path has its pathology encoder")
-        return import_sam_path(file, spec), ""
-    pathology = None if hipt is None else weights_file(hipt)
-    model = start_sam_path(spec, weights_file(sam or ""), pathology, seed=seed)
-    return model, provenance_of_start(RANDOM_PARTS)
-
-
-def _patho_sam(
-    spec: PathoSamSpec,
-    file: Path | None,
-    sam: str | None,
-    decoder: str | None,
-    class_decoder: str | None,
-) -> PathoSam:
-    from wsi_sampath.models.patho_sam.importing import import_patho_sam
-    from wsi_sampath.models.published.download import weights_file
-
-    nuclei, classes = (one and weights_file(one) for one in (decoder, class_decoder))
-    return import_patho_sam(
-        file or weights_file(sam or ""), spec, decoder=nuclei, class_decoder=classes
-    )
-
-
-def _refuse(why: str, **options: str | None) -> None:
-    """Refuse options that mean nothing for a model."""
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"{why}, for which --{name.replace('_', '-')} means nothing")
-
-
-def _check_import(file: Path | None, sam: str | None, out: Path) -> None:
-    if (file is None) == (sam is None):
-        raise UsageError("give either the file of a trained model, or --sam (see --help)")
-    if out.suffix != ".safetensors":
-        raise UsageError("--out must end in .safetensors", subject=str(out))
-    if not out.parent.is_dir():
-        raise UsageError("its folder does not exist", subject=str(out))
+    model, provenance = imported(request, file)
+    dtype = torch.float16 if request.half else torch.float32
+    save_checkpoint(model, request.out, dtype=dtype, provenance=provenance)
+    spec = model.spec
+    what = f"{len(spec.classes)} classes" if spec.makes_maps else "answers prompts"
+    print(f"{request.out}: {spec.name}, {what}")
 
 
 def _row(name: str, size: int | None, state: str, text: str) -> None:
@@ -220,7 +134,7 @@ def _describe_file(entry: PublishedFile) -> dict[str, str]:
         "licence": entry.licence,
         "url": entry.url,
         "size": f"{entry.size} bytes" if entry.size else "not stated",
-        "digest": entry.digest,
+        "digest": entry.digest or "not stated: the file cannot be verified",
         "file": f"{here}{_DOUBT.get(_state(entry), '')}"
         if here
         else f"not fetched; will be {cache_folder() / entry.file}",
@@ -241,6 +155,7 @@ def _state(entry: PublishedFile) -> str:
 
 
 def _describe_model(spec: ModelSpec, weights: int) -> dict[str, str]:
+    every = f"every {spec.output_stride} px, {spec.mpp * spec.output_stride} um"
     return {
         "name": spec.name,
         "what": spec.description or spec.architecture,
@@ -248,9 +163,9 @@ def _describe_model(spec: ModelSpec, weights: int) -> dict[str, str]:
         "trained on": spec.training_data or "not stated",
         "classes": ", ".join(one.name for one in spec.classes),
         "size": f"{weights / 1e6:.1f} million weights",
-        "mpp": f"{spec.mpp} um",
+        "mpp": " and ".join(f"{spec.mpp * view} um" for view in spec.views),
         "tile": f"{spec.tile} px",
-        "output": f"every {spec.output_stride} px, {spec.mpp * spec.output_stride} um",
+        "output": every if spec.makes_maps else f"masks, {every}, for prompts only (wsi-prompt)",
     }
 
 

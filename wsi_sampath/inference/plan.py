@@ -24,7 +24,7 @@ from wsi_sampath.inference.targets import (
     refuse_own_nuclei,
     refuse_polygons_of_others,
 )
-from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.network import LoadedModel, refuse_mapless
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.shown import plural
@@ -317,6 +317,7 @@ def plan_tiling(spec: ModelSpec, settings: SegmentSettings) -> tuple[int, int, i
     UsageError
         Where they do not fit each other, or the model does not do what is asked.
     """
+    refuse_mapless(spec)
     if settings.existing is not None and spec.architecture != "patho_sam":
         raise UsageError(
             f"--nuclei needs a patho_sam model, and {spec.name} is a {spec.architecture}"

@@ -58,7 +58,7 @@ class Predictor:
         self.batch_size = _AUTO_BATCH[self.device.type] if batch_size == "auto" else int(batch_size)
         self.tile_px, self.output_px = tile_px, output_px
         self.upload = Uploader(self.device)
-        self._module = model.module.to(self.device).eval()
+        self._module = model.tile_network.to(self.device).eval()
         if compile:
             # A copy shares the weights, and leaves the caller's network as it is.
             self._module = copy(self._module)

@@ -15,9 +15,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.files import replacing, require_file
+from wsi_sampath.files import replacing
 from wsi_sampath.models.build import build_network
-from wsi_sampath.models.limits import unique_object
+from wsi_sampath.models.header import LENGTH_BYTES, check_header
 from wsi_sampath.models.parse import AnySpec, spec_from_json
 from wsi_sampath.models.sketch import bounded, check_memory
 from wsi_sampath.models.spec import ModelSpec
@@ -26,25 +26,19 @@ if TYPE_CHECKING:
     from wsi_sampath.models.build import AnyNetwork
     from wsi_sampath.models.patho_sam.network import PathoSam
     from wsi_sampath.models.patho_sam.spec import PathoSamSpec
+    from wsi_sampath.models.plain_sam.network import PlainSam
+    from wsi_sampath.models.plain_sam.spec import PlainSamSpec
     from wsi_sampath.models.sam_path.network import SamPath
     from wsi_sampath.models.sam_path.spec import SamPathSpec
+    from wsi_sampath.models.wsi_sam.network import WsiSam
+    from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 
 HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
 _KEYS_SHOWN = 3
 _NAME_SHOWN = 120
 _BLOCK_BYTES = 1 << 20
-_LENGTH_BYTES = 8
 _HEADER_UNIT = 8
-_MAX_HEADER_BYTES = 16 << 20
-_FIRST_BYTES = {
-    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; run: git lfs pull",
-    b"<": "is a web page, not a model; download the file itself",
-    b"PK\x03\x04": "is a file of torch.save under another name; call it .pt, and see "
-    "'wsi-models import'",
-    b"\x80": "is a pickle under another name, which is never run",
-}
-"""What is found under the name of a safetensors file."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,6 +51,14 @@ def build_model(
 def build_model(
     spec: PathoSamSpec, *, fitting: Shapes | None = None, subject: str = ""
 ) -> PathoSam: ...
+@overload
+def build_model(
+    spec: PlainSamSpec, *, fitting: Shapes | None = None, subject: str = ""
+) -> PlainSam: ...
+@overload
+def build_model(
+    spec: WsiSamSpec, *, fitting: Shapes | None = None, subject: str = ""
+) -> WsiSam: ...
 @overload
 def build_model(
     spec: ModelSpec, *, fitting: Shapes | None = None, subject: str = ""
@@ -286,53 +288,20 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     The library writes metadata in a random order. The format is the length of the header (64 bit,
     little endian), the header as JSON, filled up with spaces, and the tensors.
     """
-    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    values = json.loads(content[_LENGTH_BYTES:end])
+    end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    values = json.loads(content[LENGTH_BYTES:end])
     header = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-len(header) % _HEADER_UNIT)
-    return len(header).to_bytes(_LENGTH_BYTES, "little") + header, memoryview(content)[end:]
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header, memoryview(content)[end:]
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    _check_header(path)
+    check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError, KeyError, AttributeError) as error:
-        raise WsiError(
-            "bad-model", f"is damaged or not a safetensors file ({error})", subject=str(path)
-        ) from error
-
-
-def _check_header(path: Path) -> None:
-    """Refuse what cannot be such a file by its first bytes, and say what it is instead."""
-    require_file(path, "bad-model")
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-            length = int.from_bytes(start[:_LENGTH_BYTES], "little")
-            header = file.read(length) if length <= _MAX_HEADER_BYTES else b""
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        raise WsiError("bad-model", message, subject=str(path)) from error
-    if not start:
-        raise WsiError("bad-model", "is empty", subject=str(path))
-    is_header = start[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
-    for first, said in _FIRST_BYTES.items():
-        if start.startswith(first) and not is_header:
-            raise WsiError("bad-model", said, subject=str(path))
-    if length > _MAX_HEADER_BYTES:
-        message = "is damaged or not a safetensors file (its header is absurdly long)"
-        raise WsiError("bad-model", message, subject=str(path))
-    _check_names(start[_LENGTH_BYTES:] + header, length, path)
-
-
-def _check_names(header: bytes, length: int, path: Path) -> None:
-    # The library takes the last of two tensors with one name, without a word.
-    try:
-        json.loads(header[:length], object_pairs_hook=unique_object)
-    except (ValueError, RecursionError) as error:
         raise WsiError(
             "bad-model", f"is damaged or not a safetensors file ({error})", subject=str(path)
         ) from error

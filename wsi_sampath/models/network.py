@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from wsi_sampath.errors import UsageError
 from wsi_sampath.models.spec import ModelSpec
 
 Embedding = tuple[Tensor, ...]
 """What a network knows of an image before it is prompted: one tensor or more."""
 
 
-class TileNetwork(Protocol):
-    """A torch module that turns tiles into maps."""
+class Network(Protocol):
+    """A torch module that looks at tiles."""
 
     def preprocess(self, tiles: Tensor) -> Tensor:
         """Return uint8 RGB tiles (n, tile, tile, 3) normalised, float (n, 3, tile, tile)."""
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the weights, as every torch module does."""
+
+    def eval(self) -> Self:
+        """Leave training mode, as every torch module does."""
+
+    def compile(self) -> None:
+        """Compile the forward pass in place, as every torch module does."""
+
+
+class TileNetwork(Network, Protocol):
+    """A network that turns tiles into maps."""
 
     def maps(self, images: Tensor, side: int) -> Tensor:
         """Return m maps of every image, ready to be averaged where tiles overlap.
@@ -37,15 +51,6 @@ class TileNetwork(Protocol):
         float32 (n, m, side, side)
             In 0..1.
         """
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the weights, as every torch module does."""
-
-    def eval(self) -> Self:
-        """Leave training mode, as every torch module does."""
-
-    def compile(self) -> None:
-        """Compile the forward pass in place, as every torch module does."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class PromptNetwork(Protocol):
     def embed(self, views: Sequence[Tensor]) -> Embedding:
         """Look at one place: a float image (1, 3, tile, tile) for each of the spec's `views`.
 
-        Images come from `TileNetwork.preprocess`; the network enlarges them to its frame.
+        Images come from `Network.preprocess`; the network enlarges them to its frame.
         """
 
     def masks(
@@ -153,8 +158,35 @@ class LoadedModel:
         Sentences on the model that belong to each of its results.
     """
 
-    module: TileNetwork
+    module: Network
     spec: ModelSpec
     weights_sha256: str
     source: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def tile_network(self) -> TileNetwork:
+        """The network, as one that makes maps.
+
+        Raises
+        ------
+        UsageError
+            Where it answers prompts only.
+        """
+        refuse_mapless(self.spec)
+        return cast(TileNetwork, self.module)
+
+
+def refuse_mapless(spec: ModelSpec) -> None:
+    """Make sure that a network makes maps of tiles.
+
+    Raises
+    ------
+    UsageError
+        With the command for those that answer prompts only.
+    """
+    if not spec.makes_maps:
+        raise UsageError(
+            f"{spec.name} ({spec.architecture}) makes no maps, it answers prompts only; use "
+            "wsi-prompt SLIDE --prompts FILE --model ..."
+        )

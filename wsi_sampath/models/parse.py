@@ -12,12 +12,14 @@ from pydantic_core import ErrorDetails
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.limits import MAX_HEADER_TEXT, MAX_NAME, unique_object
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
+from wsi_sampath.models.plain_sam.spec import PlainSamSpec
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.settings import did_you_mean, parts_of
 from wsi_sampath.yaml_files import read_yaml
 
-AnySpec = SamPathSpec | PathoSamSpec
+AnySpec = SamPathSpec | PathoSamSpec | PlainSamSpec | WsiSamSpec
 """The specifications there are: a union with one member for each architecture."""
 
 
@@ -85,8 +87,12 @@ def _kind_of(values: Mapping[str, object], subject: str) -> type[AnySpec]:
             return SamPathSpec
         case "patho_sam":
             return PathoSamSpec
+        case "sam":
+            return PlainSamSpec
+        case "wsi_sam":
+            return WsiSamSpec
         case _:
-            message = "architecture: must be 'sam_path' or 'patho_sam'"
+            message = "architecture: must be 'sam_path', 'patho_sam', 'sam' or 'wsi_sam'"
             raise WsiError("bad-model", message, subject=subject)
 
 
@@ -108,6 +114,8 @@ _WRONG = {
 """What pydantic says in the words of its types, in those of somebody who writes YAML."""
 _NO_NAME = ("str",)
 """Where pydantic says that the sizes of an encoder are not a name, which nobody meant."""
+_ONE_OF_SEVERAL = ("str", "VitSpec", "SamSpec", "TinyVitSpec")
+"""How pydantic tells apart what may stand in one place."""
 
 
 def _explain(error: ErrorDetails, kind: type[ModelSpec]) -> str:
@@ -126,7 +134,7 @@ def _wrong(error: ErrorDetails) -> str:
 
 
 def _is_of_pydantic(part: str | int) -> bool:
-    return isinstance(part, str) and (part in ("str", "VitSpec") or part.startswith("function-"))
+    return isinstance(part, str) and (part in _ONE_OF_SEVERAL or part.startswith("function-"))
 
 
 def _known_at(where: list[str], kind: type[BaseModel]) -> list[str]:

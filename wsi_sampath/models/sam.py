@@ -12,7 +12,8 @@ from wsi_sampath.models.network import Embedding, Prompts
 from wsi_sampath.models.parts.encoders import SamEncoder, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
-from wsi_sampath.models.parts.specs import DecoderSpec, SamSpec
+from wsi_sampath.models.parts.specs import DecoderSpec, SamSpec, TinyVitSpec
+from wsi_sampath.models.parts.tiny_vit import TinyVit
 
 _MASK_CHANNELS = 16
 _PUBLISHED = DecoderSpec()
@@ -24,18 +25,23 @@ class Sam(nn.Module):
     Parameters
     ----------
     spec
-        Sizes of the image encoder.
+        Sizes of the image encoder: SAM's own, or MobileSAM's.
     tile
         Side of the square frame, px, in which prompts are given.
     decoder
         Sizes of what answers prompts; the encoder's neck has its `dim` channels.
     """
 
-    def __init__(self, spec: SamSpec, tile: int = 1024, decoder: DecoderSpec = _PUBLISHED) -> None:
+    def __init__(
+        self,
+        spec: SamSpec | TinyVitSpec,
+        tile: int = 1024,
+        decoder: DecoderSpec = _PUBLISHED,
+    ) -> None:
         super().__init__()
         grid = tile // spec.patch
         self.tile = tile
-        self.image_encoder = SamEncoder(spec, tile, neck_channels=decoder.dim)
+        self.image_encoder = _image_encoder(spec, tile, decoder.dim)
         self.prompt_encoder = PromptEncoder(decoder.dim, (grid, grid), (tile, tile), _MASK_CHANNELS)
         self.mask_decoder = MaskDecoder(
             transformer_dim=decoder.dim,
@@ -51,7 +57,8 @@ class Sam(nn.Module):
     def embed(self, views: Sequence[Tensor]) -> Embedding:
         """Return the features of the one view, (1, 3, tile, tile), as (1, dim, grid, grid)."""
         (image,) = views
-        return (self.image_encoder(image),)
+        # Laid out as it would come back from a file: another layout changes the last digits.
+        return (self.image_encoder(image).contiguous(),)
 
     def masks(
         self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True
@@ -73,10 +80,9 @@ class Sam(nn.Module):
             Logits (prompts, 3 or 1, 4 grid, 4 grid) and the predicted IoU (prompts, 3 or 1).
         """
         (features,) = embedding
-        points = None if prompts.points is None else (prompts.points, prompts.labels)
         # As in `SamPath.decode`: little work, and the first to suffer from half precision.
         with torch.autocast(features.device.type, enabled=False):
-            sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
+            sparse, dense = self.encoded(prompts)
             answer = self.mask_decoder(
                 image_embeddings=features.to(dense.dtype),
                 image_pe=self.prompt_encoder.get_dense_pe(),
@@ -84,6 +90,12 @@ class Sam(nn.Module):
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
             )
+        return cast(tuple[Tensor, Tensor], answer)
+
+    def encoded(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Return p prompts as tokens (p, n, dim), and as an image (p, dim, grid, grid)."""
+        points = None if prompts.points is None else (prompts.points, prompts.labels)
+        answer = self.prompt_encoder(points, prompts.boxes, prompts.masks)
         return cast(tuple[Tensor, Tensor], answer)
 
     def at_image_size(
@@ -102,3 +114,9 @@ class Sam(nn.Module):
         """
         frame = resized(logits, self.tile)[..., : used[0], : used[1]]
         return nn.functional.interpolate(frame, size=original, mode="bilinear", align_corners=False)
+
+
+def _image_encoder(spec: SamSpec | TinyVitSpec, tile: int, channels: int) -> SamEncoder | TinyVit:
+    if isinstance(spec, TinyVitSpec):
+        return TinyVit(spec, channels)
+    return SamEncoder(spec, tile, neck_channels=channels)

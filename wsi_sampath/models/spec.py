@@ -24,6 +24,8 @@ from wsi_sampath.settings import Frozen
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
+Classes = Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
+
 
 class ModelSpec(Frozen):
     """What the stages need to know of a network to feed it and to read its maps.
@@ -56,9 +58,12 @@ class ModelSpec(Frozen):
     labels_pixels: ClassVar[bool] = True
     """Whether the maps are probabilities of the classes, of which every pixel has one."""
 
+    makes_maps: ClassVar[bool] = True
+    """Whether the network makes maps of tiles; without, it answers prompts alone."""
+
     name: Name
     architecture: Name
-    classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
+    classes: Classes
     mpp: Mpp
     tile: Side = 1024
     output_stride: PatchSide = 4

@@ -24,9 +24,12 @@ from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, witho
 from wsi_sampath.models.parse import AnySpec, spec_from_yaml
 from wsi_sampath.models.patho_sam.importing import import_patho_sam
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
+from wsi_sampath.models.plain_sam.importing import import_plain_sam
+from wsi_sampath.models.plain_sam.spec import PlainSamSpec
 from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.sam_path.importing import import_sam_path
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.settings import did_you_mean
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def load_model(
         A bundled name, a ``.safetensors`` file, or a ``.yaml`` specification.
     weights
         Of the model that a ``.yaml`` describes: a ``.safetensors`` of ours, or the authors'
-        checkpoint: of SAM-Path (``.ckpt``), or of PathoSAM with its decoder.
+        checkpoint: of SAM-Path (``.ckpt``), of PathoSAM with its decoder, SAM or MobileSAM.
     device
         Where to put it.
     allow_random_weights
@@ -132,6 +135,12 @@ def load_weighted(spec: AnySpec, weights: str | Path) -> AnyNetwork:
             return import_sam_path(weights, spec)
         case PathoSamSpec():
             return import_patho_sam(weights, spec)
+        case PlainSamSpec():
+            return import_plain_sam(weights, spec)
+        case WsiSamSpec():
+            message = "is one of the three files of a WSI-SAM; make one of them by 'wsi-models"
+            message += " import --sam FILE --high FILE --low FILE'"
+            raise WsiError("bad-model", message, subject=str(weights))
 
 
 def _from_specification(path: Path, weights: str | Path | None, random: bool) -> LoadedModel:

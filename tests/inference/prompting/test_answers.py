@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from wsi_sampath.inference.prompting.answers import chosen, without_specks
 
 NOWHERE = np.zeros((0, 2), np.int64)

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+
 from wsi_sampath.inference.prompting.embeddings import (
     SUFFIX,
     EmbeddingCache,
@@ -89,6 +90,15 @@ def test_a_torn_file_is_made_again(tmp_path, damage):
     assert again.made == 1
     fresh = EmbeddingCache(folder=tmp_path).get(wanted, CPU, never)
     assert torch.equal(fresh[0], made[0])
+
+
+def test_a_folder_that_cannot_be_written_is_let_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    cache = EmbeddingCache(folder=tmp_path / "file" / "cache")
+    made = embedding(1)
+    assert cache.get(key(1), CPU, lambda: made) is made
+    assert isinstance(cache.trouble, OSError)
+    assert cache.get(key(1), CPU, never) is made
 
 
 def test_every_part_of_a_key_counts():

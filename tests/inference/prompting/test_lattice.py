@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from wsi_sampath.inference.prompting.lattice import (
     Square,
     coarser,

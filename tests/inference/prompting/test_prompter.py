@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import shapely
 from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
+
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
-from wsi_sampath.inference.prompting.prompter import Answer, Prompter, Unanswered
-from wsi_sampath.inference.prompting.questions import Pointing, Unanswerable
+from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.prompt_files.prompt import Prompt
 
 SIDE = 96
-CPU = PromptSettings(device="cpu", smallest_part=0.0)
-NO_POINTS = (np.zeros((0, 2)), np.zeros(0, int))
+CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +44,9 @@ def prompter(slide, network):
         yield prompter
 
 
-def click(discs, number):
+def click_on(discs, number):
     y, x = (round(places.mean()) for places in np.nonzero(discs == number))
-    return Pointing(np.array([[x + 0.5, y + 0.5]]), np.array([1]))
+    return click(x + 0.5, y + 0.5)
 
 
 def disc_of(answer, discs):
@@ -67,7 +71,7 @@ def middle(discs, number):
 
 def test_every_disc_is_found_by_a_click(prompter, discs):
     for number in visible(discs):
-        answer = prompter.ask(click(discs, number))
+        answer = prompter.ask(click_on(discs, number))
         assert np.array_equal(disc_of(answer, discs), discs == number)
         assert answer.quality == pytest.approx(0.95)
         assert answer.mpp == (0.25, 0.25)
@@ -80,14 +84,14 @@ def test_answers_do_not_depend_on_their_company(slide, discs):
     alone = {}
     for number in numbers[::4]:
         with Prompter(slide, disc_model(SIDE), settings=CPU) as fresh:
-            alone[number] = fresh.ask(click(discs, number))
+            alone[number] = fresh.ask(click_on(discs, number))
     for seed in range(2):
         order = random.Random(seed).sample(numbers, len(numbers))
         cache = EmbeddingCache(memory_bytes=seed * 120_000)
         with Prompter(slide, disc_model(SIDE), settings=CPU, cache=cache) as shared:
             together = {
                 order[index]: answer
-                for index, answer in shared.answers([click(discs, one) for one in order])
+                for index, answer in shared.answers([click_on(discs, one) for one in order])
             }
         assert set(together) == set(numbers)
         for number, answer in alone.items():
@@ -97,42 +101,42 @@ def test_answers_do_not_depend_on_their_company(slide, discs):
 
 
 def test_a_square_is_looked_at_once(prompter, network, discs):
-    pointings = [click(discs, number) for number in visible(discs)]
-    squares = {prompter.place(pointing) for pointing in pointings}
-    answers = list(prompter.answers(pointings))
-    assert len(answers) == len(pointings)
+    prompts = [click_on(discs, number) for number in visible(discs)]
+    squares = {prompter.place(prompt) for prompt in prompts}
+    answers = list(prompter.answers(prompts))
+    assert len(answers) == len(prompts)
     assert network.looks == len(squares) == prompter.cache.made
-    list(prompter.answers(pointings))
+    list(prompter.answers(prompts))
     assert network.looks == len(squares)
 
 
 def test_a_folder_serves_another_run(slide, discs, tmp_path):
-    settings = CPU.model_copy(update={"cache": tmp_path, "memory_gib": 0.0})
-    pointings = [click(discs, number) for number in visible(discs)[:20]]
+    settings = CPU.model_copy(update={"cache": tmp_path, "cache_gib": 1.0, "memory_gib": 0.0})
+    prompts = [click_on(discs, number) for number in visible(discs)[:20]]
     first, second = DiscNetwork(), DiscNetwork()
     found = []
     for network in (first, second):
         with Prompter(slide, disc_model(SIDE, network=network), settings=settings) as prompter:
-            found.append([answer.logits for _, answer in prompter.answers(pointings)])
+            found.append([answer.logits for _, answer in prompter.answers(prompts)])
     assert first.looks > 0 == second.looks
     assert all(one.equal(other) for one, other in zip(*found, strict=True))
 
 
 def test_another_slide_is_not_taken_for_this_one(slide, discs, tmp_path):
-    settings = CPU.model_copy(update={"cache": tmp_path / "cache"})
+    settings = CPU.model_copy(update={"cache": tmp_path / "cache", "cache_gib": 1.0})
     other = write_discs(tmp_path / "other.tiff", np.roll(discs, 13, axis=1))
     for path, picture in ((slide, discs), (other, np.roll(discs, 13, axis=1))):
         with Prompter(path, disc_model(SIDE), settings=settings) as prompter:
             number = visible(picture)[20]
-            answer = prompter.ask(click(picture, number))
+            answer = prompter.ask(click_on(picture, number))
         assert np.array_equal(disc_of(answer, picture), picture == number)
 
 
 def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, discs):
-    answer = prompter.ask(Pointing(*NO_POINTS, box=(40, 30, 140, 130)))
+    answer = prompter.ask(Prompt(id="", box=(40, 30, 100, 90)))
     assert answer.square.factor == 2
     assert answer.mpp == (0.5, 0.5)
-    assert answer.transform.scale_x == 2
+    assert answer.zoom == (2, 2)
 
 
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
@@ -144,8 +148,8 @@ def test_corrections_go_on_in_the_same_square(prompter, network, discs):
         return answer_masks(embedding, prompts, multimask=multimask)
 
     network.masks = masks
-    answer = prompter.ask(click(discs, visible(discs)[15]))
-    place = answer.pointing.points[0]
+    answer = prompter.ask(click_on(discs, visible(discs)[15]))
+    place = answer.prompt.points[0]
     better = prompter.correct(answer, place + [2, 0], [0])
     (first, several), (second, one) = network.given
     assert (several, one) == (True, False)
@@ -161,7 +165,7 @@ def test_candidates_are_picked(slide, discs, pick, share):
     settings = CPU.model_copy(update={"pick": pick})
     number = visible(discs)[15]
     with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
-        area = prompter.ask(click(discs, number)).mask.area
+        area = prompter.ask(click_on(discs, number)).mask.area
     whole = (discs == number).sum()
     assert area > share * whole if pick == "largest" else area < share * whole
 
@@ -169,17 +173,17 @@ def test_candidates_are_picked(slide, discs, pick, share):
 def test_masks_that_a_square_cuts_say_so(slide, discs):
     settings = CPU.model_copy(update={"pick": "largest"})
     with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
-        assert prompter.ask(click(discs, visible(discs)[20])).is_cut
+        assert prompter.ask(click_on(discs, visible(discs)[20])).is_cut
 
 
 def test_failures_stay_with_their_prompts(prompter, discs):
-    outside = Pointing(np.array([[5000.0, 5.0]]), np.array([1]))
-    good = click(discs, visible(discs)[3])
+    outside = click(5000, 5)
+    good = click_on(discs, visible(discs)[3])
     found = dict(prompter.answers([outside, good, outside]))
-    assert isinstance(found[1], Answer)
+    assert isinstance(found[1], Segmented)
     for index in (0, 2):
-        assert isinstance(found[index], Unanswered)
-        assert "outside of the slide of 300 x 200 px" in found[index].reason
+        assert isinstance(found[index], Unanswerable)
+        assert "outside of the slide of 300 x 200 px" in str(found[index])
     with pytest.raises(Unanswerable, match="outside"):
         prompter.ask(outside)
 
@@ -194,7 +198,7 @@ def test_an_empty_mask_is_no_answer(prompter):
 
     prompter.model.module.masks = nothing
     with pytest.raises(Unanswerable, match="sees nothing there"):
-        prompter.ask(Pointing(*NO_POINTS, outline=outline))
+        prompter.ask(Prompt(id="", outline=outline))
 
 
 def test_regions_are_looked_at_beforehand(prompter, network, discs):
@@ -205,7 +209,7 @@ def test_regions_are_looked_at_beforehand(prompter, network, discs):
     for number in visible(discs):
         y, x = middle(discs, number)
         if 100 < x < 250 and 60 < y < 180:
-            prompter.ask(click(discs, number))
+            prompter.ask(click_on(discs, number))
     assert network.looks == looks
     assert len(prompter.squares_of(None)) > len(squares)
 
@@ -215,10 +219,35 @@ def test_models_without_prompts_are_refused(slide, stub):
         Prompter(slide, stub, settings=CPU)
 
 
-def test_masks_lie_where_qupath_shows_them(prompter, discs):
+def test_outlines_are_in_pixels_of_the_slide(prompter, discs):
     number = visible(discs)[16]
-    answer = prompter.ask(click(discs, number))
-    rows, columns = answer.mask.box
-    corner = answer.transform.points_to_slide(np.array([[columns.start, rows.start]], float))
-    assert corner.tolist() == [[columns.start, rows.start]]
-    assert np.array_equal(answer.mask.pixels, discs[rows, columns] == number)
+    outline = prompter.ask(click_on(discs, number)).outline()
+    y, x = middle(discs, number)
+    assert outline.is_valid
+    assert outline.area == (discs == number).sum()
+    assert outline.centroid.distance(shapely.Point(x + 0.5, y + 0.5)) < 1e-9
+
+
+class TwoViews(DiscNetwork):
+    """Looks at two resolutions, and answers by the first."""
+
+    def embed(self, views):
+        self.views = [view[0].permute(1, 2, 0).numpy().astype(np.uint8) for view in views]
+        return super().embed(views[:1])
+
+
+class TwoViewSpec(ModelSpec):
+    views: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+
+
+@pytest.mark.parametrize("place", [(150.5, 100.5), (4, 3), (297, 198)])
+def test_a_second_view_is_of_twice_the_mpp_around_the_same_middle(slide, place):
+    model = disc_model(SIDE, network=TwoViews())
+    spec = TwoViewSpec(**{name: getattr(model.spec, name) for name in ModelSpec.model_fields})
+    with Prompter(slide, replace(model, spec=spec), settings=CPU) as prompter:
+        square = prompter.place(click(*place))
+        list(prompter.precompute([square]))
+    near, far = model.module.views
+    halved = near.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
+    quarter = slice(SIDE // 4, SIDE // 4 + SIDE // 2)
+    assert np.abs(halved - far[quarter, quarter]).max() <= 1

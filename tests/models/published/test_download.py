@@ -232,8 +232,9 @@ def test_a_cache_that_cannot_be_written(entry, cache):
 def test_the_catalogue():
     assert len({one.name for one in FILES}) == len({one.file for one in FILES}) == len(FILES)
     for one in FILES:
-        algorithm, value = one.digest.split(":")
-        assert len(value) == {"sha256": 64, "xxh128": 32}[algorithm]
+        algorithm, _, value = one.digest.partition(":")
+        assert len(value) == {"sha256": 64, "xxh128": 32, "": 0}[algorithm]
+        assert one.by_hand == (not one.digest)
         assert one.url.startswith("https://")
         assert one.licence
     assert published_file("sam-vit-b").size == 375_042_383
@@ -249,6 +250,21 @@ def run(monkeypatch, *words):
 @pytest.fixture
 def listed(monkeypatch, entry):
     monkeypatch.setattr(catalogue, "FILES", (entry,))
+
+
+def test_what_only_a_person_can_fetch(cache, monkeypatch, capsys, tmp_path):
+    assert run(monkeypatch, "fetch", "wsi-sam-low") != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "drive.google.com" in line
+    assert "--from" in line
+    (tmp_path / "net_low.pth").write_bytes(CONTENT)
+    assert not run(monkeypatch, "fetch", "wsi-sam-low", "--from", tmp_path)
+    assert "not verified" in capsys.readouterr().out
+    assert download.weights_file("wsi-sam-low").read_bytes() == CONTENT
+    assert not run(monkeypatch, "fetch", "wsi-sam-low")
+    assert not run(monkeypatch, "info", "wsi-sam-low")
+    assert "cannot be verified" in capsys.readouterr().out
+    assert names(cache) == ["net_low.pth"]
 
 
 @pytest.mark.usefixtures("listed")

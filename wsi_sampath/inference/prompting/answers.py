@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-Pick = Literal["best", "largest", "smallest"]
+from wsi_sampath.inference.prompting.settings import Pick
+
 Flags = NDArray[np.bool_]
 Places = NDArray[np.int64]
 

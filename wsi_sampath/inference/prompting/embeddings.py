@@ -31,7 +31,7 @@ class Seen:
     Attributes
     ----------
     slide
-        Fingerprint of the slide, and its um per pixel.
+        Fingerprint of the slide, and how its pixels become those of the finest plane.
     model
         Digests of weights and specification.
     precision
@@ -42,12 +42,18 @@ class Seen:
     model: str
     precision: str
 
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """All of it."""
+        return self.slide, self.model, self.precision
+
 
 class EmbeddingCache:
     """Embeddings by key: those used last in memory, and all on disk where there is a folder.
 
     What comes back is what was stored, bit for bit, so that an answer does not depend on what is
-    kept. A file that is torn, or of another key, counts as absent.
+    kept. A file that is torn, or of another key, counts as absent. A folder that cannot be written
+    is not tried again: what is kept in it is a convenience.
 
     Parameters
     ----------
@@ -57,6 +63,15 @@ class EmbeddingCache:
         Where files are kept; None for memory alone. Several processes may share it.
     disk_bytes
         Most that its files take; those used longest ago go first.
+
+    Attributes
+    ----------
+    memory_bytes
+        Held in memory now.
+    made
+        Embeddings that had to be made.
+    trouble
+        Why nothing more is written, if so.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class EmbeddingCache:
         self._held: OrderedDict[str, Embedding] = OrderedDict()
         self._limit, self._folder, self._disk_limit = memory_bytes, folder, disk_bytes
         self._on_disk: int | None = None
+        self.trouble: OSError | None = None
         self.memory_bytes = self.made = 0
 
     def holds(self, key: str) -> bool:
@@ -92,8 +108,8 @@ class EmbeddingCache:
         if found is None:
             found = make()
             self.made += 1
-            if self._folder is not None:
-                self._store(self._folder, key, found)
+            if self._folder is not None and self.trouble is None:
+                self._try_to_store(self._folder, key, found)
         self._hold(key, found)
         return found
 
@@ -103,6 +119,12 @@ class EmbeddingCache:
         while self.memory_bytes > self._limit and len(self._held) > 1:
             _, dropped = self._held.popitem(last=False)
             self.memory_bytes -= _size(dropped)
+
+    def _try_to_store(self, folder: Path, key: str, embedding: Embedding) -> None:
+        try:
+            self._store(folder, key, embedding)
+        except (OSError, SafetensorError) as error:
+            self.trouble = error if isinstance(error, OSError) else OSError(str(error))
 
     def _store(self, folder: Path, key: str, embedding: Embedding) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +138,7 @@ class EmbeddingCache:
 
 def key_of(seen: Seen, *, factor: int, y: int, x: int) -> str:
     """Return the key of a square, a hexadecimal digest."""
-    words = (seen.slide, seen.model, seen.precision, str(factor), str(y), str(x))
+    words = (*seen.parts, str(factor), str(y), str(x))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 

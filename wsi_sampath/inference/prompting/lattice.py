@@ -1,8 +1,8 @@
 """Where a network looks to answer a prompt: squares on a fixed lattice, never the screen's own.
 
 Which square answers depends on the prompt and the model's pixel size alone, so that the answer
-does too. Neighbours share three quarters of a side: whatever is no longer than that lies whole in
-the square that is nearest to it.
+does too. Neighbours share half a side, so that whatever is shorter lies whole in the square whose
+middle is nearest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, read_from
 
-STEPS_PER_SIDE = 4
-"""Neighbours are a side divided by this apart, and objects fit that are shorter than the rest."""
+STEPS_PER_SIDE = 2
+"""Neighbours are a side divided by this apart."""
 _ALIGNED_PX = 4
 """Starts are multiples of this, so that a square has whole pixels at 2 and 4 times its mpp."""
 LARGEST_FACTOR = 64

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +20,7 @@ from wsi_sampath.inference.durable.identity import specification_digest
 from wsi_sampath.inference.prompted.masks import Edges, Mask, cut_out
 from wsi_sampath.inference.prompted.network import Field, FieldNetwork
 from wsi_sampath.inference.prompting.answers import chosen, without_specks
-from wsi_sampath.inference.prompting.embeddings import EmbeddingCache, Seen, key_of
+from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
 from wsi_sampath.inference.prompting.lattice import (
     LARGEST_FACTOR,
     Lattice,
@@ -28,10 +29,17 @@ from wsi_sampath.inference.prompting.lattice import (
     concentric,
     plan_lattice,
 )
-from wsi_sampath.inference.prompting.questions import Pointing, Unanswerable, in_frame, place
+from wsi_sampath.inference.prompting.questions import (
+    Unanswerable,
+    in_frame,
+    is_single_point,
+    place,
+)
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.models.network import Embedding, LoadedModel
-from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide
+from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
+from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
@@ -40,12 +48,12 @@ Views = tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Segmented:
     """One object, as a network sees it.
 
     Attributes
     ----------
-    pointing
+    prompt
         What was asked.
     square
         Where the network looked.
@@ -55,30 +63,27 @@ class Answer:
         The IoU that the network predicts, about 0 to 1.
     mpp
         (x, y) um per px of this plane: several times the model's for what is larger than a square.
-    transform
-        From this plane to QuPath's level-0 px.
+    zoom
+        (x, y) level-0 px per px of this plane.
     is_cut
         Whether the mask reaches an edge of the square beyond which the slide goes on.
     logits
         float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
     """
 
-    pointing: Pointing
+    prompt: Prompt
     square: Square
     mask: Mask
     quality: float
     mpp: tuple[float, float]
-    transform: PlaneToSlide
+    zoom: tuple[float, float]
     is_cut: bool
     logits: Tensor
 
-
-@dataclass(frozen=True)
-class Unanswered:
-    """A prompt without an answer, and why."""
-
-    pointing: Pointing
-    reason: str
+    def outline(self) -> shapely.Geometry:
+        """Return the outline of the mask, valid, in level-0 px."""
+        origin = self.mask.x * self.zoom[0], self.mask.y * self.zoom[1]
+        return outline_of_mask(self.mask.pixels, origin=origin, scale=self.zoom)
 
 
 class Prompter:
@@ -108,8 +113,8 @@ class Prompter:
     Examples
     --------
     >>> with Prompter("slide.svs") as prompter:                            # doctest: +SKIP
-    ...     answer = prompter.ask(Pointing(points=[[5120, 3300]], labels=[1]))
-    ...     better = prompter.correct(answer, points=[[5140, 3300]], labels=[0])
+    ...     found = prompter.ask(click(5120, 3300))
+    ...     better = prompter.correct(found, points=[[5140, 3300]], labels=[0])
     """
 
     def __init__(
@@ -121,14 +126,15 @@ class Prompter:
         cache: EmbeddingCache | None = None,
     ) -> None:
         self.settings = settings or PromptSettings()
-        self.model = model or self.settings.load()
+        self.model = model or load_from_settings(self.settings)
         self._network = FieldNetwork(
             self.model, device=self.settings.device, precision=self.settings.precision
         )
         self._owns_slide = not isinstance(slide, Slide)
-        self.slide = slide if isinstance(slide, Slide) else self.settings.open(slide)
-        self.cache = cache or self.settings.cache_of()
-        self.lattices = _lattices(self.slide, self.model)
+        self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
+        self.cache = cache or _cache_of(self.settings)
+        mpp = self.settings.mpp or self.model.spec.mpp
+        self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +152,7 @@ class Prompter:
         if self._owns_slide:
             self.slide.close()
 
-    def place(self, pointing: Pointing) -> Square:
+    def place(self, prompt: Prompt) -> Square:
         """Return where a prompt is answered.
 
         Raises
@@ -154,9 +160,9 @@ class Prompter:
         Unanswerable
             For a prompt outside of the slide, of no area, or of nothing but points beside.
         """
-        return place(pointing, self.slide.size, self.lattices)
+        return place(prompt, self.slide.size, self.lattices)
 
-    def ask(self, pointing: Pointing) -> Answer:
+    def ask(self, prompt: Prompt) -> Segmented:
         """Answer one prompt.
 
         Raises
@@ -164,12 +170,12 @@ class Prompter:
         Unanswerable
             With the reason, where there is no answer.
         """
-        square = self.place(pointing)
-        return self._answer(pointing, square, self._field(square), None)
+        square = self.place(prompt)
+        return self._answer(prompt, square, self._field(square), None)
 
     def correct(
-        self, answer: Answer, points: NDArray[np.float64], labels: NDArray[np.int64]
-    ) -> Answer:
+        self, answer: Segmented, points: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> Segmented:
         """Answer the same prompt with more points, going on from an earlier answer.
 
         Parameters
@@ -184,16 +190,15 @@ class Prompter:
         Unanswerable
             As in `ask`.
         """
-        before = answer.pointing
-        more = Pointing(
-            np.concatenate([before.points, np.reshape(points, (-1, 2))]),
-            np.concatenate([before.labels, np.ravel(labels)]),
-            before.box,
-            before.outline,
+        before = answer.prompt
+        more = replace(
+            before,
+            points=np.concatenate([before.points, np.reshape(points, (-1, 2))]),
+            labels=np.concatenate([before.labels, np.ravel(labels)]),
         )
         return self._answer(more, answer.square, self._field(answer.square), answer.logits)
 
-    def answers(self, pointings: Sequence[Pointing]) -> Iterator[tuple[int, Answer | Unanswered]]:
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Segmented | Unanswerable]]:
         """Answer many prompts, square by square.
 
         Yields
@@ -203,17 +208,17 @@ class Prompter:
             those of one square follow each other.
         """
         wanted: dict[Square, list[int]] = {}
-        for index, pointing in enumerate(pointings):
+        for index, prompt in enumerate(prompts):
             try:
-                wanted.setdefault(self.place(pointing), []).append(index)
+                wanted.setdefault(self.place(prompt), []).append(index)
             except Unanswerable as error:
-                yield index, Unanswered(pointing, str(error))
+                yield index, error
         for square, field in self._fields(sorted(wanted)):
             for index in wanted[square]:
-                yield index, self._answered(pointings[index], square, field)
+                yield index, self._answered(prompts[index], square, field)
 
     def squares_of(self, region: tuple[float, float, float, float] | None) -> list[Square]:
-        """Return the squares at the model's mpp that answer for a region.
+        """Return the squares at the model's mpp that answer for a region; none beside the slide.
 
         Parameters
         ----------
@@ -222,8 +227,10 @@ class Prompter:
         """
         finest = self.lattices[0]
         x, y, width, height = region or (0, 0, *self.slide.size)
-        corners = finest.to_plane(np.array([[x, y], [x + width, y + height]], float))
-        (left, top), (right, bottom) = corners.astype(int).tolist()
+        corners = np.array([[x, y], [x + width, y + height]], float).clip(0, self.slide.size)
+        if not (corners[0] < corners[1]).all():
+            return []
+        (left, top), (right, bottom) = finest.to_plane(corners).astype(int).tolist()
         return list(finest.covering(Box(left, top, right - left, bottom - top)))
 
     def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
@@ -243,7 +250,7 @@ class Prompter:
             read: Future[Views] | None = None
             for index, square in enumerate(squares):
                 views, read = read, None
-                if index + 1 < len(squares) and not self.cache.holds(self._key(squares[index + 1])):
+                if index + 1 < len(squares) and not self.cache.holds(self.key(squares[index + 1])):
                     read = reader.submit(self._views, squares[index + 1])
                 try:
                     yield square, self._field(square, views)
@@ -252,7 +259,7 @@ class Prompter:
 
     def _field(self, square: Square, views: Future[Views] | None = None) -> Field:
         make = partial(self._look, square, views)
-        embedding = self.cache.get(self._key(square), self._network.device, make)
+        embedding = self.cache.get(self.key(square), self._network.device, make)
         return Field(self._network, embedding)
 
     def _look(self, square: Square, views: Future[Views] | None) -> Embedding:
@@ -275,47 +282,47 @@ class Prompter:
         return tuple(views)
 
     def _answered(
-        self, pointing: Pointing, square: Square, field: Field | Unanswerable
-    ) -> Answer | Unanswered:
+        self, prompt: Prompt, square: Square, field: Field | Unanswerable
+    ) -> Segmented | Unanswerable:
         try:
             if isinstance(field, Unanswerable):
                 raise field
-            return self._answer(pointing, square, field, None)
+            return self._answer(prompt, square, field, None)
         except Unanswerable as error:
-            return Unanswered(pointing, str(error))
+            return error
 
     def _answer(
-        self, pointing: Pointing, square: Square, field: Field, before: Tensor | None
-    ) -> Answer:
+        self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
+    ) -> Segmented:
         lattice = self._lattice(square)
-        prompts = in_frame(pointing, square, lattice, self.model.spec.frame)
+        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
         if before is not None:
-            prompts = replace(prompts, masks=before)
-        several = pointing.is_single_point or self.settings.pick != "best"
-        logits, quality = field.ask_in_frame(prompts, multimask=several and before is None)
+            asked = replace(asked, masks=before)
+        several = is_single_point(prompt) or self.settings.pick != "best"
+        logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
         index = chosen(logits[0], quality[0], self.settings.pick)
         pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
-        on, beside = (self._pixels(pointing, label, square) for label in (1, 0))
+        on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
         pixels = without_specks(pixels, on, beside, self.settings.smallest_part)
         if not pixels.any():
             raise Unanswerable("the network sees nothing there")
         found = cut_out(pixels)
         top, bottom, left, right = lattice.cut_edges(square)
         edges = Edges(top=top, bottom=bottom, left=left, right=right)
-        return Answer(
-            pointing=pointing,
+        return Segmented(
+            prompt=prompt,
             square=square,
             mask=found.moved(square.y, square.x),
             quality=float(quality[0, index]),
             mpp=(lattice.plane.mpp_x, lattice.plane.mpp_y),
-            transform=_to_qupath(self.slide, lattice),
+            zoom=(lattice.plane.zoom_x, lattice.plane.zoom_y),
             is_cut=edges.cut(found, field.size),
             logits=logits[:, index : index + 1].float().cpu(),
         )
 
-    def _pixels(self, pointing: Pointing, label: int, square: Square) -> NDArray[np.int64]:
+    def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
         """Return row and column, in the square, of the points of a label that lie in it."""
-        points = self._lattice(square).to_plane(pointing.points[pointing.labels == label])
+        points = self._lattice(square).to_plane(prompt.points[prompt.labels == label])
         pixels = np.floor(points - [square.x, square.y]).astype(np.int64)[:, ::-1]
         inside: NDArray[np.int64] = pixels[
             ((pixels >= 0) & (pixels < self._network.side)).all(axis=1)
@@ -325,47 +332,48 @@ class Prompter:
     def _lattice(self, square: Square) -> Lattice:
         return self.lattices[square.factor.bit_length() - 1]
 
-    def _key(self, square: Square) -> str:
-        return key_of(self._seen, factor=square.factor, y=square.y, x=square.x)
+    def key(self, square: Square) -> str:
+        """Return by what a square is kept in the cache."""
+        return key_of(self.seen, factor=square.factor, y=square.y, x=square.x)
 
     @cached_property
-    def _seen(self) -> Seen:
-        slide, network = self.slide, self._network
+    def seen(self) -> Seen:
+        """What every embedding depends on, beside its square."""
+        slide, network, plane = self.slide, self._network, self.lattices[0].plane
+        zoom_x, zoom_y = plane.zoom_x, plane.zoom_y
         return Seen(
-            slide=f"{slide.fingerprint()} {slide.reader.name} {slide.mpp.x} {slide.mpp.y}",
+            slide=f"{slide.fingerprint()} {slide.reader.name} {zoom_x} {zoom_y}",
             model=f"{self.model.weights_sha256} {specification_digest(self.model.spec)}",
             precision=f"{network.precision} {network.device.type} {torch.__version__}",
         )
 
 
-def _lattices(slide: Slide, model: LoadedModel) -> tuple[Lattice, ...]:
-    """Return squares of 1, 2, 4... times the model's mpp, up to where one holds the slide."""
+def _opened(slide: str | os.PathLike[str], settings: PromptSettings) -> Slide:
+    return Slide.open(slide, slide_mpp=settings.slide_mpp, reader=settings.reader)
+
+
+def _cache_of(settings: PromptSettings) -> EmbeddingCache:
+    return EmbeddingCache(
+        memory_bytes=int(settings.memory_gib * GIB),
+        folder=settings.folder if settings.cache_gib else None,
+        disk_bytes=int(settings.cache_gib * GIB),
+    )
+
+
+def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
+    """Return squares of 1, 2, 4... times the network's mpp, up to where one holds the slide."""
     lattices: list[Lattice] = []
     factor = 1
     while factor <= LARGEST_FACTOR:
         lattice = plan_lattice(
             slide.levels,
             (slide.mpp.x, slide.mpp.y),
-            model_mpp=model.spec.mpp,
-            side=model.spec.tile,
+            model_mpp=mpp,
+            side=side,
             factor=factor,
         )
         lattices.append(lattice)
-        if max(lattice.plane.width, lattice.plane.height) <= model.spec.tile / 2:
+        if max(lattice.plane.width, lattice.plane.height) <= side / 2:
             break
         factor *= 2
     return tuple(lattices)
-
-
-def _to_qupath(slide: Slide, lattice: Lattice) -> PlaneToSlide:
-    offset_x, offset_y = slide.bounds_offset
-    return PlaneToSlide(
-        scale_x=lattice.plane.zoom_x,
-        scale_y=lattice.plane.zoom_y,
-        offset_x=-offset_x,
-        offset_y=-offset_y,
-        mpp_x=slide.mpp.x,
-        mpp_y=slide.mpp.y,
-        limit_x=slide.size[0] - offset_x,
-        limit_y=slide.size[1] - offset_y,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from wsi_sampath.inference.prompting.lattice import LARGEST_FACTOR, Lattice, Square
 from wsi_sampath.models.network import Prompts
+from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-FITS = 5 / 8
+FITS = 3 / 8
 """What is no longer than this share of a square is answered in it, with room on every side."""
 _SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
@@ -29,77 +30,44 @@ class Unanswerable(ValueError):
     """A prompt that cannot be asked, with the reason."""
 
 
-@dataclass(frozen=True)
-class Pointing:
-    """What points at one object, in level-0 px.
+def click(x: float, y: float) -> Prompt:
+    """Ask for what lies at a place, in level-0 px."""
+    return Prompt(id="", points=np.array([[x, y]], float), labels=np.array([1]))
 
-    Attributes
-    ----------
-    points, labels
-        float64 (n, 2), x before y, and (n,): 1 on the object, 0 beside it.
-    box
-        (x0, y0, x1, y1).
-    outline
-        A rough outline of the object.
+
+def bounds_of(prompt: Prompt) -> Corners:
+    """Return the least box around all that is on the object, level-0 px.
+
+    Raises
+    ------
+    Unanswerable
+        If nothing is, or not at finite places, or what was drawn has no area.
     """
-
-    points: Floats
-    labels: NDArray[np.int64]
-    box: tuple[float, float, float, float] | None = None
-    outline: BaseGeometry | None = None
-
-    def __post_init__(self) -> None:
-        points, labels = np.asarray(self.points, float), np.asarray(self.labels, np.int64)
-        if points.shape != (len(labels), 2) or not np.isin(labels, (0, 1)).all():
-            raise ValueError("points are (n, 2), and each has a label 0 or 1")
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "labels", labels)
-
-    @property
-    def is_single_point(self) -> bool:
-        """Whether it leaves open what of several nested things is meant."""
-        return len(self.points) == 1 and self.box is None and self.outline is None
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Least box around all that is on the object.
-
-        Raises
-        ------
-        Unanswerable
-            If nothing is, or not at finite places.
-        """
-        corners = [self.points[self.labels == 1]]
-        if self.box is not None:
-            corners.append(np.reshape(self.box, (2, 2)))
-        if self.outline is not None:
-            corners.append(np.reshape(shapely.bounds(self.outline), (2, 2)))
-        places = np.concatenate(corners)
-        if not len(places):
-            raise Unanswerable("nothing points at the object, only beside it")
-        if not (np.isfinite(places).all() and np.isfinite(self.points).all()):
-            raise Unanswerable("has places that are no finite numbers")
-        (x0, y0), (x1, y1) = places.min(axis=0), places.max(axis=0)
-        if not self._has_area():
-            raise Unanswerable("its box or outline has no area")
-        return float(x0), float(y0), float(x1), float(y1)
-
-    def _has_area(self) -> bool:
-        areas = []
-        if self.box is not None:
-            areas.append((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
-        if self.outline is not None:
-            areas.append(self.outline.area)
-        return all(area > 0 for area in areas)
+    if prompt.box is None and prompt.outline is None and not (prompt.labels == 1).any():
+        raise Unanswerable("nothing points at the object, only beside it")
+    box = prompt.box if prompt.outline is None else shapely.bounds(prompt.outline)
+    bounds = replace(prompt, box=None if box is None else tuple(box)).bounds
+    if not (np.isfinite(bounds).all() and np.isfinite(prompt.points).all()):
+        raise Unanswerable("has places that are no finite numbers")
+    if box is not None and not (box[2] > box[0] and box[3] > box[1]):
+        raise Unanswerable("its box or outline has no area")
+    if prompt.outline is not None and not prompt.outline.area > 0:
+        raise Unanswerable("its box or outline has no area")
+    return bounds
 
 
-def place(pointing: Pointing, size: tuple[int, int], lattices: Sequence[Lattice]) -> Square:
+def is_single_point(prompt: Prompt) -> bool:
+    """Return whether it leaves open what of several nested things is meant."""
+    return len(prompt.points) == 1 and prompt.box is None and prompt.outline is None
+
+
+def place(prompt: Prompt, size: tuple[int, int], lattices: Sequence[Lattice]) -> Square:
     """Return the square that answers: of the finest lattice in which what was drawn fits.
 
     Parameters
     ----------
-    pointing
-        What was drawn.
+    prompt
+        What was drawn, in level-0 px.
     size
         Width and height of the slide, px of level 0.
     lattices
@@ -110,7 +78,7 @@ def place(pointing: Pointing, size: tuple[int, int], lattices: Sequence[Lattice]
     Unanswerable
         For what is outside of the slide, or larger than any square.
     """
-    x0, y0, x1, y1 = pointing.bounds
+    x0, y0, x1, y1 = bounds_of(prompt)
     width, height = size
     if x1 < 0 or y1 < 0 or x0 >= width or y0 >= height:
         raise Unanswerable(f"lies outside of the slide of {width} x {height} px")
@@ -121,15 +89,15 @@ def place(pointing: Pointing, size: tuple[int, int], lattices: Sequence[Lattice]
     raise Unanswerable(f"is larger than what can be seen at once at {LARGEST_FACTOR} times the mpp")
 
 
-def in_frame(pointing: Pointing, square: Square, lattice: Lattice, frame: int) -> Prompts:
+def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Prompts:
     """Return what a network is asked for, one object, in px of its frame.
 
     Points beside the object that are outside of the square are left out: they say nothing there.
 
     Parameters
     ----------
-    pointing
-        What was drawn.
+    prompt
+        What was drawn, in level-0 px.
     square, lattice
         Where the network looks.
     frame
@@ -141,18 +109,18 @@ def in_frame(pointing: Pointing, square: Square, lattice: Lattice, frame: int) -
         return (lattice.to_plane(places) - [square.x, square.y]) * scale
 
     # SAM counts from the middle of the first pixel, and clips nothing.
-    points = moved(pointing.points) - 0.5
-    seen = (pointing.labels == 1) | ((points >= -0.5) & (points < frame - 0.5)).all(axis=1)
-    box = None if pointing.box is None else moved(np.reshape(pointing.box, (2, 2)))
+    points = moved(prompt.points) - 0.5
+    seen = (prompt.labels == 1) | ((points >= -0.5) & (points < frame - 0.5)).all(axis=1)
+    box = None if prompt.box is None else moved(np.reshape(prompt.box, (2, 2)))
     mask = None
-    if pointing.outline is not None:
-        outline = shapely.transform(pointing.outline, moved)
+    if prompt.outline is not None:
+        outline = shapely.transform(prompt.outline, moved)
         mask = mask_logits(outline, frame)
         if box is None:
             box = np.reshape(shapely.bounds(outline), (2, 2))
     return Prompts(
         points=_batch(points[seen].clip(0, frame - 1)) if seen.any() else None,
-        labels=_batch(pointing.labels[seen]) if seen.any() else None,
+        labels=_batch(prompt.labels[seen]) if seen.any() else None,
         boxes=None if box is None else _batch(box.clip(0, frame).ravel()),
         masks=None if mask is None else mask[None, None],
     )

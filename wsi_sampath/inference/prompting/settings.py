@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wsi_sampath.inference.prompting.answers import Pick
-from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache
-from wsi_sampath.inference.segmenter import load_from_settings
-from wsi_sampath.inference.settings import ModelSettings, Positive, Share, read_mpp
-from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.cache import cache_folder
+from wsi_sampath.inference.settings import ModelMpp, ModelSettings, Positive, Share, read_mpp
 from wsi_sampath.settings import Flags, Help, Neutral, Panel, Reads
-from wsi_sampath.slides.slide import Slide
 
+Pick = Literal["best", "largest", "smallest"]
 GiB = Annotated[float, Field(ge=0, le=1 << 20, allow_inf_nan=False)]
 
 
@@ -31,6 +27,11 @@ class PromptSettings(ModelSettings):
         tuple[Positive, Positive] | None,
         *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
         Help("True microns per level-0 pixel, over what the file says."),
+    ] = None
+    mpp: Annotated[
+        ModelMpp | None,
+        Panel.INPUT,
+        Help("Microns per pixel that the network sees [the model's own]."),
     ] = None
     reader: Annotated[
         str,
@@ -53,27 +54,18 @@ class PromptSettings(ModelSettings):
     cache: Annotated[
         Path | None,
         *(Neutral, Panel.PROMPTS, Flags(metavar="FOLDER")),
-        Help("Keep what the network has seen in this folder, for later runs."),
+        Help("Keep what the network has seen here for later runs [embeddings/ of the cache]."),
     ] = None
     cache_gib: Annotated[
-        GiB, Neutral, Panel.PROMPTS, Help("Most that this folder may take, GiB.")
-    ] = 8.0
+        GiB,
+        *(Neutral, Panel.PROMPTS),
+        Help("Most that this folder may take, GiB; 0 to keep nothing on disk."),
+    ] = 4.0
     memory_gib: Annotated[
         GiB, Neutral, Panel.PROMPTS, Help("Most that is kept in memory, GiB.")
     ] = 1.0
 
-    def load(self) -> LoadedModel:
-        """Load the model; see `load_model`."""
-        return load_from_settings(self)
-
-    def open(self, slide: str | os.PathLike[str]) -> Slide:
-        """Open a slide; see `Slide.open`."""
-        return Slide.open(slide, slide_mpp=self.slide_mpp, reader=self.reader)
-
-    def cache_of(self) -> EmbeddingCache:
-        """Return an empty cache of these limits, or one with what its folder holds."""
-        return EmbeddingCache(
-            memory_bytes=int(self.memory_gib * GIB),
-            folder=self.cache,
-            disk_bytes=int(self.cache_gib * GIB),
-        )
+    @property
+    def folder(self) -> Path:
+        """Where embeddings are kept."""
+        return self.cache or cache_folder() / "embeddings"

@@ -80,20 +80,29 @@ class SamEncoder(nn.Module):
         self.blocks = encoder.blocks
         self.neck = neck(spec.embed_dim, neck_channels) if neck_channels else None
         self.out_channels = neck_channels or spec.embed_dim
+        self.early_channels = spec.embed_dim
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, out_channels, tile / patch, tile / patch)."""
-        features = self.tokens(images).permute(0, 3, 1, 2)
-        return features if self.neck is None else cast(Tensor, self.neck(features))
+        return self.forward_with_early(images)[0]
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """Return the tokens after the last block, (batch, h, w, embed_dim)."""
+    def forward_with_early(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features and those after the first block that attends across the tile.
+
+        The latter are (batch, early_channels, tile / patch, tile / patch), of the last block where
+        all of them attend in windows.
+        """
         tokens = self.patch_embed(images)
         if self.pos_embed is not None:
             tokens = tokens + self.pos_embed
+        early = None
         for block in self.blocks:
             tokens = block(tokens)
-        return cast(Tensor, tokens)
+            if early is None and block.window_size == 0:
+                early = tokens
+        features = tokens.permute(0, 3, 1, 2)
+        early = features if early is None else early.permute(0, 3, 1, 2)
+        return features if self.neck is None else cast(Tensor, self.neck(features)), early
 
 
 class Renormalise(nn.Module):

@@ -26,7 +26,7 @@ if _stands_in:
 
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
 from segment_anything.modeling.image_encoder import ImageEncoderViT  # noqa: E402
-from segment_anything.modeling.mask_decoder import MaskDecoder  # noqa: E402
+from segment_anything.modeling.mask_decoder import MLP, MaskDecoder  # noqa: E402
 from segment_anything.modeling.prompt_encoder import PromptEncoder  # noqa: E402
 from segment_anything.modeling.transformer import TwoWayTransformer  # noqa: E402
 
@@ -34,4 +34,11 @@ if _stands_in:
     # Later imports of the package get all of it.
     del sys.modules[_PACKAGE]
 
-__all__ = ["ImageEncoderViT", "LayerNorm2d", "MaskDecoder", "PromptEncoder", "TwoWayTransformer"]
+__all__ = [
+    "MLP",
+    "ImageEncoderViT",
+    "LayerNorm2d",
+    "MaskDecoder",
+    "PromptEncoder",
+    "TwoWayTransformer",
+]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from wsi_sampath.models.limits import (
     MAX_GRID,
@@ -42,6 +43,7 @@ SAM_SIZES: dict[str, dict[str, Any]] = {
     },
 }
 TIMM_PREFIX = "timm:"
+Window = Annotated[Positive, Field(le=MAX_GRID)]
 
 
 def _check_heads(channels: int, heads: int) -> None:
@@ -76,6 +78,69 @@ class SamSpec(Frozen):
         if any(not 0 <= index < self.depth for index in self.global_attn_indexes):
             raise ValueError(f"global_attn_indexes must lie in 0..{self.depth - 1}")
         return self
+
+
+TINY_VIT = "vit_tiny"
+_TINY_SIZES: dict[str, Any] = {
+    "widths": (64, 128, 160, 320),
+    "depths": (2, 2, 6, 2),
+    "num_heads": (4, 5, 10),
+    "windows": (7, 14, 7),
+}
+
+
+class TinyVitSpec(Frozen):
+    """Sizes of MobileSAM's TinyViT; the YAML may say ``vit_tiny`` instead.
+
+    Attributes
+    ----------
+    widths, depths
+        Channels and blocks of its four stages, at 1/4, 1/8, 1/16 and 1/16 of the input.
+    num_heads, windows
+        Of the last three stages, which attend: heads, and the side of a window in tokens.
+    mlp_ratio
+        Of all hidden layers.
+    """
+
+    patch: ClassVar[int] = 16
+
+    widths: tuple[Channels, Channels, Channels, Channels]
+    depths: tuple[Depth, Depth, Depth, Depth]
+    num_heads: tuple[Channels, Channels, Channels]
+    windows: tuple[Window, Window, Window] = (7, 14, 7)
+    mlp_ratio: Ratio = 4.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_size(cls, value: object) -> object:
+        return _TINY_SIZES if value == TINY_VIT else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for width, heads in zip(self.widths[1:], self.num_heads, strict=True):
+            if width % heads:
+                raise ValueError("widths must be multiples of num_heads")
+        return self
+
+
+def _known_size(value: object) -> object:
+    if isinstance(value, str) and value not in (*SAM_SIZES, TINY_VIT):
+        known = ", ".join([*SAM_SIZES, TINY_VIT])
+        raise ValueError(f"SAM size '{value[:MAX_NAME]}' is not one of {known}")
+    return value
+
+
+def _encoder_kind(value: object) -> str:
+    tiny = isinstance(value, TinyVitSpec) or (isinstance(value, Mapping) and "widths" in value)
+    return TinyVitSpec.__name__ if tiny or value == TINY_VIT else SamSpec.__name__
+
+
+EncoderSpec = Annotated[
+    Annotated[SamSpec, Tag(SamSpec.__name__)] | Annotated[TinyVitSpec, Tag(TinyVitSpec.__name__)],
+    Discriminator(_encoder_kind),
+    BeforeValidator(_known_size),
+]
+"""Sizes of either image encoder that SAM comes with."""
 
 
 class DecoderSpec(Frozen):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_sampath.models.network import Embedding, Prompts
+from wsi_sampath.models.parts.colours import by_channel, normalised
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.parts.unetr import Unetr
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
@@ -37,8 +38,8 @@ class PathoSam(nn.Module):
         self.decoder = _decoder(spec, len(NUCLEUS_MAPS))
         # One map more than classes: the first is for everything outside of nuclei.
         self.class_decoder = _decoder(spec, 1 + len(spec.classes)) if spec.class_decoder else None
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", by_channel(spec.mean), persistent=False)
+        self.register_buffer("std", by_channel(spec.std), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of all maps, (batch, maps, frame, frame).
@@ -60,10 +61,9 @@ class PathoSam(nn.Module):
 
         Runs wherever the tiles are, which must be where the model is.
         """
-        images = tiles.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.spec.compat.stretched_tiles:
-            images = _stretched(images)
-        return (images / 255 - self.mean) / self.std
+            tiles = _stretched(tiles)
+        return normalised(tiles, self.mean, self.std)
 
     def maps(self, images: Tensor, side: int) -> Tensor:
         """Return `NUCLEUS_MAPS` and those of the class decoder, float32 (batch, maps, side, side).
@@ -103,8 +103,9 @@ def _decoder(spec: PathoSamSpec, out_channels: int) -> Unetr:
     )
 
 
-def _stretched(images: Tensor) -> Tensor:
-    """Return images (batch, 3, h, w) of whole numbers, each channel of each from 0 to 255."""
-    lowest, highest = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
-    share = (images - lowest) / (highest - lowest).clamp(min=1)
+def _stretched(tiles: Tensor) -> Tensor:
+    """Return uint8 tiles (batch, h, w, 3) as float32, each channel of each from 0 to 255."""
+    tiles = tiles.float()
+    lowest, highest = tiles.amin(dim=(1, 2), keepdim=True), tiles.amax(dim=(1, 2), keepdim=True)
+    share = (tiles - lowest) / (highest - lowest).clamp(min=1)
     return (share * 255).floor()

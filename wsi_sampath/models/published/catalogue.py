@@ -13,6 +13,11 @@ _HIPT = (
     "https://github.com/mahmoodlab/HIPT/raw/780fafaed2e5b112bc1ed6e78852af1fe6714342/"
     "HIPT_4K/Checkpoints/vit256_small_dino.pth"
 )
+_MOBILE_SAM = (
+    "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
+    "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt"
+)
+_WSI_SAM = "https://drive.google.com/drive/folders/1wSX79zI0suasgREeeLxC4h_aBjlxyA3E"
 _PATHO_SAM_LICENCE = "none stated for the weights (the code of patho-sam is MIT)"
 
 
@@ -31,11 +36,13 @@ class PublishedFile:
     size
         Size in bytes; None where it is not stated.
     digest
-        ``algorithm:hexadecimal``, as pooch understands it.
+        ``algorithm:hexadecimal``, as pooch understands it; "" where none is known.
     licence
         The licence that the user accepts.
     purpose
         What it is, in a few words.
+    by_hand
+        Whether `url` is a page, from which only a person can save the file.
     """
 
     name: str
@@ -45,6 +52,7 @@ class PublishedFile:
     digest: str
     licence: str
     purpose: str
+    by_hand: bool = False
 
 
 def _sam(name: str, file: str, size: int, sha256: str, purpose: str) -> PublishedFile:
@@ -57,6 +65,12 @@ def _patho_sam(name: str, share: str, digest: str, purpose: str) -> PublishedFil
     """Describe a file of micro-sam's registry, which states no sizes."""
     url = _GWDG.format(share)
     return PublishedFile(name, f"{name}.pt", url, None, digest, _PATHO_SAM_LICENCE, purpose)
+
+
+def _wsi_sam(name: str, file: str, resolution: str) -> PublishedFile:
+    """Describe a file in the authors' folder, who state neither size nor digest nor licence."""
+    purpose = f"WSI-SAM, {resolution} resolution"
+    return PublishedFile(name, file, _WSI_SAM, None, "", "none stated", purpose, by_hand=True)
 
 
 FILES = (
@@ -80,6 +94,16 @@ FILES = (
         2_564_550_879,
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         "ViT-H",
+    ),
+    # Its authors state no digest: this is the one that others pin for this commit.
+    PublishedFile(
+        "mobile-sam",
+        "mobile_sam.pt",
+        _MOBILE_SAM,
+        40_728_226,
+        "sha256:6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        "Apache-2.0",
+        "MobileSAM, a small SAM",
     ),
     PublishedFile(
         "hipt-vit256",
@@ -133,6 +157,8 @@ FILES = (
         "sha256:bdd05a55c72c02abce72a7aa6885c6ec21df9c43fda9cf3c5d11ef5788de0ab0",
         "PathoSAM 6-class decoder, ViT-B",
     ),
+    _wsi_sam("wsi-sam-high", "net_high.pth", "high"),
+    _wsi_sam("wsi-sam-low", "net_low.pth", "low"),
 )
 
 

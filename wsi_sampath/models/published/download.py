@@ -42,12 +42,14 @@ def cached(entry: PublishedFile) -> Path | None:
 
 
 def is_genuine(entry: PublishedFile, path: Path) -> bool:
-    """Return whether a file is the published one, by its digest.
+    """Return whether a file is the published one, by its digest; yes where none is known.
 
     The check is done once per size and modification time of the file, and recorded beside it.
     """
     if entry.size is not None and path.stat().st_size != entry.size:
         return False
+    if not entry.digest:
+        return True
     note = path.with_name(f"{path.name}{_VERIFIED}")
     now = _state(entry, path)
     with suppress(OSError, ValueError):
@@ -111,15 +113,17 @@ def fetch(
         ``unreadable`` if it cannot be fetched or is not the published file; ``disk-full``.
     """
     folder = cache_folder()
+    here = cached(entry)
+    if entry.by_hand and source is None and here is not None:
+        return here
     address = _address(entry, source)
     # pooch announces every download itself; here the caller does.
     pooch.get_logger().setLevel(logging.WARNING)
     get = _Downloader(entry, folder / f"{entry.file}.download", progress or _silent)
+    known = entry.digest or None
     try:
         return Path(
-            pooch.retrieve(
-                address, known_hash=entry.digest, fname=entry.file, path=folder, downloader=get
-            )
+            pooch.retrieve(address, known_hash=known, fname=entry.file, path=folder, downloader=get)
         )
     except ValueError as error:
         raise WsiError("unreadable", f"{address} is not the published file: {error}").about(
@@ -133,6 +137,9 @@ def fetch(
 
 def _address(entry: PublishedFile, source: str | None) -> str:
     if source is None:
+        if entry.by_hand:
+            message = f"no program can fetch it: save {entry.file} from {entry.url}, and give its"
+            raise WsiError("unreadable", f"{message} folder with --from", subject=entry.name)
         return entry.url
     if "://" in source:
         return f"{source.rstrip('/')}/{entry.file}"

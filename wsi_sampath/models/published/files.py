@@ -36,10 +36,8 @@ class Kind(Enum):
     SAM_PATH = "SAM-Path"
     PATHO_SAM = "PathoSAM"
     PATHO_SAM_DECODER = "a PathoSAM decoder"
-    WSI_SAM = "WSI-SAM or MobileSAM"
-
-
-NOT_YET = (Kind.WSI_SAM,)
+    MOBILE_SAM = "MobileSAM"
+    WSI_SAM = "a WSI-SAM decoder"
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,8 @@ _MAX_PICKLE_BYTES = 64 << 20
 """Of the part of a file that is not tensors: names and shapes."""
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)|Unsupported (?:class|global)[^\w]*(?:GLOBAL )?([\w.]+)")
 _DINO_HEAD = "head."
+_CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
+"""Of TinyViT's training on ImageNet, kept in MobileSAM's file and used by nobody."""
 
 
 def read_published(path: str | Path) -> Published:
@@ -88,8 +88,8 @@ def read_published(path: str | Path) -> Published:
     Raises
     ------
     WsiError
-        ``bad-model`` if the file is missing or damaged, holds objects other than tensors, is none
-        of the formats, or is one that is not supported yet.
+        ``bad-model`` if the file is missing or damaged, holds objects other than tensors, or is
+        none of the formats.
     """
     path = Path(path)
     content = _load(path)
@@ -99,12 +99,6 @@ def read_published(path: str | Path) -> Published:
             "bad-model", f"is not a format we know ({_outline(content)})", subject=str(path)
         )
     kind, state = found
-    if kind in NOT_YET:
-        raise WsiError(
-            "bad-model",
-            f"looks like {kind.value}'s weights, which are not supported yet",
-            subject=str(path),
-        )
     return Published(kind, _tensors(state, path), path)
 
 
@@ -191,14 +185,20 @@ def _sam_path(state: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None
 
 def _flat(state: Mapping[Any, Any]) -> tuple[Kind, Mapping[str, Any]] | None:
     state = {str(name): tensor for name, tensor in state.items()}
-    if _has(state, "image_encoder.layers.") or "hf_token.weight" in state:
-        return Kind.WSI_SAM, {}
+    if "hf_token.weight" in state:
+        return Kind.WSI_SAM, state
+    if _has(state, "image_encoder.layers.", "prompt_encoder.", "mask_decoder."):
+        return Kind.MOBILE_SAM, _without(state, *_CLASSIFIER)
     if _has(state, "decoder.blocks.", "deconv"):
         return Kind.PATHO_SAM_DECODER, state
     if _has(state, "image_encoder.blocks.", "prompt_encoder.", "mask_decoder."):
         return Kind.SAM, state
     backbone = _backbone(state)
     return (Kind.VIT, backbone) if _has(backbone, "blocks.", "patch_embed.") else None
+
+
+def _without(state: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(prefixes)}
 
 
 def _backbone(state: Mapping[Any, Any]) -> dict[str, Any]:

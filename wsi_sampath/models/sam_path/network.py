@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import torch
 from torch import Tensor, nn
 
+from wsi_sampath.models.parts.colours import by_channel, normalised
 from wsi_sampath.models.parts.encoders import PathologyEncoder, SamEncoder, neck, resized
 from wsi_sampath.models.parts.norms import with_safe_norms
 from wsi_sampath.models.parts.sam_parts import MaskDecoder, PromptEncoder, TwoWayTransformer
@@ -108,8 +109,8 @@ class SamPath(nn.Module):
         )
         self.decoder = ClassDecoder(spec.decoder, spec.num_channels)
         with_safe_norms(self)
-        self.register_buffer("mean", _channels(spec.mean), persistent=False)
-        self.register_buffer("std", _channels(spec.std), persistent=False)
+        self.register_buffer("mean", by_channel(spec.mean), persistent=False)
+        self.register_buffer("std", by_channel(spec.std), persistent=False)
         self._fixed: list[nn.Module] = []
 
     def forward(self, images: Tensor) -> SegmentationOutput:
@@ -193,8 +194,7 @@ class SamPath(nn.Module):
 
         Runs wherever the tiles are, which must be where the model is.
         """
-        images = tiles.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
+        return normalised(tiles, self.mean, self.std)
 
     def maps(self, images: Tensor, side: int) -> Tensor:
         """Return the probabilities of the k classes, float32 (batch, k, side, side).
@@ -226,7 +226,3 @@ class SamPath(nn.Module):
     def _encoders(self) -> list[SamEncoder | PathologyEncoder]:
         both = (self.sam_encoder, self.pathology_encoder)
         return [encoder for encoder in both if encoder is not None]
-
-
-def _channels(values: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(values).view(3, 1, 1)

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.nuclei.found import FoundNuclei
 from wsi_sampath.outputs.nuclei.outlines import Outlines, as_shapes
-from wsi_sampath.outputs.qupath.slide_shapes import (
-    DECIMALS,
-    LEAST_AREA_PX,
-    PlaneToSlide,
-    mended_parts,
-)
+from wsi_sampath.outputs.qupath.slide_shapes import LEAST_AREA_PX, PlaneToSlide, mended_shape
 
 Shapes = NDArray[np.object_]
 _LEAST_SCALE = 0.05
@@ -74,9 +69,7 @@ def place(found: FoundNuclei, transform: PlaneToSlide) -> PlacedNuclei:
 
 def _mended(broken: shapely.Geometry, outlines: Outlines, transform: PlaneToSlide) -> Shapes:
     """Return a sound shape for a nucleus that rounding broke, or that all but lies beside."""
-    parts = mended_parts(broken)
-    parts = parts[shapely.area(parts) >= LEAST_AREA_PX]
-    if len(parts) == 0:
+    shape = mended_shape(broken)
+    if shape is None:
         return as_shapes(transform.points_to_slide(outlines.points, clip=False), outlines)
-    together = shapely.union_all(parts, grid_size=10.0**-DECIMALS)
-    return np.array([shapely.transform(together, lambda points: points.round(DECIMALS))])
+    return np.array([shape])

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from wsi_sampath.classes import ClassSpec, check_class_names
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.growing import GrowingFile, disk_full_named
-from wsi_sampath.outputs.qupath.packing import SUFFIXES, TAIL, head, pack, unpack
+from wsi_sampath.outputs.qupath.packing import TAIL, check_suffix, head, pack, unpack
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide, Shapes, fill_small_holes
 
-__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide", "SlideObjects"]
+__all__ = ["GeoJSONWriter", "PlaneObject", "PlaneToSlide", "SlideObjects", "geometry_texts"]
 
 AREA = "Area µm^2"
 MANY_FEATURES, MANY_BYTES = 100_000, 150_000_000
@@ -146,9 +146,7 @@ class GeoJSONWriter:
         name: str | None = None,
         resume: Mapping[str, Any] | None = None,
     ) -> None:
-        if not path.name.endswith(SUFFIXES):
-            message = f"can't write GeoJSON there: the name must end in {', '.join(SUFFIXES)}"
-            raise WsiError("bad-input", message, subject=str(path))
+        check_suffix(path)
         _check_transform(transform)
         self._path = path
         self._partial = growing or path.with_name(path.name + ".partial")
@@ -282,7 +280,7 @@ class GeoJSONWriter:
         areas_um2: NDArray[np.float64],
         values: Sequence[Sequence[float]],
     ) -> None:
-        columns = zip(labels, ids, _geometries(shapes), areas_um2.tolist(), values, strict=True)
+        columns = zip(labels, ids, geometry_texts(shapes), areas_um2.tolist(), values, strict=True)
         features = [
             f'\n{{"type":"Feature","id":"{id_}","geometry":{geometry},'
             f"{self._heads[label - 1]}{self._measurements(area, numbers)}}}}}}}"
@@ -315,7 +313,7 @@ class GeoJSONWriter:
         return disk_full_named("the polygons", self._path)
 
 
-def _geometries(shapes: Shapes) -> list[str]:
+def geometry_texts(shapes: Shapes) -> list[str]:
     """Return the geometry of each shape as compact JSON, whole numbers without a fraction."""
     texts = shapely.to_geojson(shapes).tolist()
     return [text.replace(".0,", ",").replace(".0]", "]") for text in texts]

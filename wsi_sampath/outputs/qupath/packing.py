@@ -14,12 +14,14 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
+from wsi_sampath.shown import json_line
 from wsi_sampath.unpacking import container_by_name, read_texts
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip")
@@ -29,7 +31,7 @@ MEMBER_FEATURES = 100_000
 MEMBER_BYTES = 100_000_000
 # Beyond this it takes twice as long for a thirtieth less.
 _DEFLATE_LEVEL = 5
-_RUN = re.compile(rb'\{"type":"FeatureCollection","wsi_sampath":\{"run":"([0-9a-f]{8,64})"\},')
+_RUN = re.compile(rb'\{"type":"FeatureCollection","wsi_sampath":\{"run":"([0-9a-f]{8,64})"[,}]')
 _MARK_BYTES = 256
 # Of a member's header in a zip: method, lengths of name and of extra field.
 _ZIP_HEAD = struct.Struct("<8xH16xHH")
@@ -46,14 +48,35 @@ BROKEN_PACKING = (
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def head(run: str | None) -> bytes:
+def check_suffix(path: Path) -> None:
+    """Refuse a name that says nothing of how to write a GeoJSON.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input``.
+    """
+    if not path.name.endswith(SUFFIXES):
+        message = f"can't write GeoJSON there: the name must end in {', '.join(SUFFIXES)}"
+        raise WsiError("bad-input", message, subject=str(path))
+
+
+def head(run: str | None, further: Mapping[str, Any] | None = None) -> bytes:
     """Return how a file begins: with the id of the run that writes it, if it has one.
 
     RFC 7946 (6.1) allows such a member, and QuPath ignores it.
+
+    Parameters
+    ----------
+    run
+        In hexadecimal.
+    further
+        What else to say of the run, as JSON values.
     """
     if run is None:
         return HEAD
-    return HEAD.replace(b',"features"', f',"wsi_sampath":{{"run":"{run}"}},"features"'.encode())
+    member = json_line({"run": run, **(further or {})}, compact=True)
+    return HEAD.replace(b',"features"', f',"wsi_sampath":{member},"features"'.encode())
 
 
 def run_of(path: Path) -> str | None:
@@ -61,12 +84,23 @@ def run_of(path: Path) -> str | None:
 
     No content of the file raises an error.
     """
+    found = _RUN.match(_beginning(path))
+    return found[1].decode() if found else None
+
+
+def says_more(path: Path) -> bool:
+    """Return whether a file's head says more of its run than its id; see `head`."""
+    beginning = _beginning(path)
+    found = _RUN.match(beginning)
+    return found is not None and beginning[found.end() - 1 : found.end()] == b","
+
+
+def _beginning(path: Path) -> bytes:
     try:
         with _unpacked(path) as stream:
-            found = _RUN.match(stream.read(_MARK_BYTES))
+            return stream.read(_MARK_BYTES)
     except BROKEN_PACKING:
-        return None
-    return found[1].decode() if found else None
+        return b""
 
 
 def is_whole(path: Path) -> bool:

@@ -140,3 +140,16 @@ def mended_parts(broken: shapely.Geometry) -> Shapes:
     parts = shapely.transform(parts, lambda points: np.round(points, DECIMALS) + 0.0)
     sound: Shapes = parts[shapely.is_valid(parts)]
     return sound
+
+
+def mended_shape(broken: shapely.Geometry) -> shapely.Geometry | None:
+    """Return the valid, rounded Polygon or MultiPolygon that an invalid shape covers.
+
+    None where next to nothing is left of it.
+    """
+    parts = mended_parts(broken)
+    parts = parts[shapely.area(parts) >= LEAST_AREA_PX]
+    if len(parts) == 0:
+        return None
+    together = shapely.union_all(parts, grid_size=10.0**-DECIMALS)
+    return shapely.transform(together, lambda points: np.round(points, DECIMALS) + 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsi_sampath.classes import drawn_class_name, name_key
+from wsi_sampath.classes import drawn_class_name, is_cut_out_class, is_ignored_class, name_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.regions.geojson import (
@@ -49,13 +49,12 @@ class Annotation:
     @property
     def is_ignored(self) -> bool:
         """Whether QuPath does not treat it as a class: names such as ``Ignore*``, ``Region*``."""
-        return self.name.endswith("*") or self.is_cut_out
+        return is_ignored_class(self.name)
 
     @property
     def is_cut_out(self) -> bool:
         """Whether it marks what to leave out: ``Ignore*`` does, ``Region*`` does not."""
-        parts = (part.strip().casefold() for part in self.name.split(":"))
-        return any(part.startswith("ignore") and part.endswith("*") for part in parts)
+        return is_cut_out_class(self.name)
 
 
 @dataclass(frozen=True)

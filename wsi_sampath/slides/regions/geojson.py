@@ -2,38 +2,41 @@
 
 It knows three ways of naming the kind of an object (the ``id`` of 0.2, ``object_type`` of 0.3,
 ``objectType`` since), children within their parents, classes by name, by parts or with a parent,
-collections in collections, bare lists, features and geometries. What is of no use is reported as a
-`Lack` of the object, so that whoever asked for areas can say what was left out, and why.
+collections in collections, bare lists, features and geometries. What is no area is reported as a
+`Lack` of the object, so that whoever asked for areas can say what was left out, and why; where its
+points and lines are is kept as `Marks` for those who ask for them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import geojson
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.garbage_collection import collection_paused
-from wsi_sampath.slides.regions.polygon_parts import Broken, areas_of
+from wsi_sampath.slides.regions.features import (
+    Kind,
+    class_color_of,
+    class_of,
+    id_of,
+    kind_of,
+    mapping,
+    name_of,
+    own_color_of,
+)
+from wsi_sampath.slides.regions.polygon_parts import UNPLACED, Broken, areas_of, positions_of
 from wsi_sampath.unpacking import UNREADABLE, container_by_content, read_texts
 
-Kind = Literal["annotation", "detection", "cell", "tile", "tma core", "root"]
-
-_KINDS: dict[str, Kind] = {
-    "detection": "detection",
-    "cell": "cell",
-    "tile": "tile",
-    "tmacore": "tma core",
-    "root": "root",
-}
 _POINTS, _LINES = ("Point", "MultiPoint"), ("LineString", "MultiLineString")
 _MEMBERS = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
@@ -80,6 +83,22 @@ def left_out_phrases(left_out: Mapping[Lack, int]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Points or a line of an object.
+
+    Attributes
+    ----------
+    is_line
+        Whether they are the corners of a line.
+    xy
+        (n, 2) in level-0 pixels as QuPath counts them; NaN or infinite where the file is.
+    """
+
+    is_line: bool
+    xy: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class DrawnObject:
     """One object of a file.
@@ -95,7 +114,17 @@ class DrawnObject:
     area
         MultiPolygon of valid parts, in level-0 pixels as QuPath counts them; None without any.
     lacks
-        Number of its parts that cannot be used, by reason.
+        Number of its parts that are no areas, by reason.
+    marks
+        Its points and lines.
+    id
+        As written; empty where it has none.
+    name
+        Its own name, not that of its class; empty where it has none.
+    own_color
+        "#rrggbb" of the object itself, which QuPath prefers to that of its class.
+    parent
+        Index in the file of the object in which it is nested, or None.
     """
 
     kind: Kind
@@ -103,6 +132,11 @@ class DrawnObject:
     color: str | None = None
     area: shapely.MultiPolygon | None = None
     lacks: Counter[Lack] = field(default_factory=Counter)
+    marks: tuple[Marks, ...] = ()
+    id: str = ""
+    name: str = ""
+    own_color: str | None = None
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +164,7 @@ def read_drawn(path: str | Path) -> DrawnFile:
             text, warning = _decoded(raw)
             if warning:
                 warnings.append(f"{name or path.name} {warning}")
-            objects += _objects(_features(_parsed(text)))
+            objects += _objects(_features(_parsed(text), len(objects)))
     except RecursionError as error:
         raise _bad(path, "cannot be read as GeoJSON: it is nested too deeply") from error
     except (*UNREADABLE, ValueError) as error:
@@ -166,34 +200,55 @@ def _parsed(text: str) -> object:
     return node
 
 
-def _features(content: object) -> Iterator[Mapping[str, Any] | None]:
-    """Walk down to features, parents before their children; None for other values."""
-    waiting = [content]
+_Found = tuple[Mapping[str, Any] | None, int | None]
+
+
+def _features(content: object, number: int) -> Iterator[_Found]:
+    """Walk down to features, parents before their children; None for other values.
+
+    Parameters
+    ----------
+    content
+        Parsed JSON.
+    number
+        How many objects of the file come before.
+
+    Yields
+    ------
+    feature, parent
+        The feature, and the number of the one that it is a child of.
+    """
+    waiting: list[tuple[Any, int | None]] = [(content, None)]
     while waiting:
-        node = waiting.pop()
+        node, parent = waiting.pop()
         if isinstance(node, list):
-            waiting += reversed(node)
-        elif not isinstance(node, dict):
-            yield None
-        elif isinstance(node.get("features"), list):
-            waiting += reversed(node["features"])
-        elif isinstance(node.get("root"), dict):
-            waiting.append(node["root"])
-        elif node.get("type") == "Feature" or "geometry" in node:
-            yield node
-            waiting += reversed(_children(node))
+            waiting += [(one, parent) for one in reversed(node)]
+        elif isinstance(node, dict) and isinstance(node.get("features"), list):
+            waiting += [(one, parent) for one in reversed(node["features"])]
+        elif isinstance(node, dict) and isinstance(node.get("root"), dict):
+            waiting.append((node["root"], parent))
         else:
-            yield {"geometry": node} if "type" in node else None
+            yield _feature(node), parent
+            waiting += [(one, number) for one in reversed(_children(node))]
+            number += 1
 
 
-def _children(feature: Mapping[str, Any]) -> list[Any]:
-    properties = _mapping(feature.get("properties"))
+def _feature(node: object) -> Mapping[str, Any] | None:
+    if not isinstance(node, dict):
+        return None
+    if node.get("type") == "Feature" or "geometry" in node:
+        return node
+    return {"geometry": node} if "type" in node else None
+
+
+def _children(feature: object) -> list[Any]:
+    properties = mapping(mapping(feature).get("properties"))
     children = properties.get("childObjects", properties.get("children"))
     return children if isinstance(children, list) else []
 
 
-def _objects(features: Iterable[Mapping[str, Any] | None]) -> Iterator[DrawnObject]:
-    found = [_object(feature) for feature in features]
+def _objects(features: Iterable[_Found]) -> Iterator[DrawnObject]:
+    found = [_object(feature, parent) for feature, parent in features]
     areas = iter(areas_of([parts for _, parts in found if parts]) if found else ())
     for thing, parts in found:
         area = next(areas) if parts else None
@@ -202,62 +257,80 @@ def _objects(features: Iterable[Mapping[str, Any] | None]) -> Iterator[DrawnObje
         elif parts and area is None:
             yield replace(thing, lacks=thing.lacks + Counter([Lack.EMPTY]))
         else:
-            yield replace(thing, area=area)
+            yield thing if area is None else replace(thing, area=area)
 
 
-def _object(feature: Mapping[str, Any] | None) -> tuple[DrawnObject, list[Any]]:
+def _object(feature: Mapping[str, Any] | None, parent: int | None) -> tuple[DrawnObject, list[Any]]:
     """Return an object without its area, and the coordinates of the polygons in that."""
     if feature is None:
-        return DrawnObject("annotation", lacks=Counter([Lack.NO_FEATURE])), []
-    properties = _mapping(feature.get("properties"))
-    classification = properties.get("classification")
-    kind, geometry = _kind(feature, properties), feature.get("geometry")
+        return DrawnObject("annotation", lacks=Counter([Lack.NO_FEATURE]), parent=parent), []
+    properties, kind = mapping(feature.get("properties")), kind_of(feature)
+    parts, lacks, marks = _geometry(feature, properties, kind)
+    thing = DrawnObject(
+        kind,
+        class_of(properties),
+        class_color_of(properties),
+        lacks=lacks,
+        marks=marks,
+        id=id_of(feature),
+        name=name_of(properties),
+        own_color=own_color_of(properties),
+        parent=parent,
+    )
+    return thing, parts
+
+
+_Geometry = tuple[list[Any], Counter[Lack], tuple[Marks, ...]]
+
+
+def _geometry(feature: Mapping[str, Any], properties: Mapping[str, Any], kind: Kind) -> _Geometry:
+    """Return the coordinates of an object's polygons, what else there is, and its marks."""
+    if kind == "root":
+        return [], Counter(), ()
+    geometry = feature.get("geometry")
     if kind == "cell":
         # Of a cell, what others would call the object is its nucleus.
         geometry = feature.get("nucleusGeometry") or geometry
-    if kind == "root":
-        return DrawnObject("root"), []
     if _is_elsewhere(geometry) or _is_elsewhere(properties):
-        return DrawnObject(kind, lacks=Counter([Lack.OTHER_PLANE])), []
-    parts, lacks = _parts(geometry)
-    return DrawnObject(kind, _class(classification), _color(classification), None, lacks), parts
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Kind:
-    names = (properties.get(key) for key in ("objectType", "object_type", "type"))
-    named = next((name for name in names if isinstance(name, str)), None)
-    identity = feature.get("id")
-    if named is None and isinstance(identity, str):
-        named = identity
-    plain = (named or "").casefold().replace("_", "")
-    # As in QuPath, an unknown kind is an annotation.
-    return _KINDS.get(plain.removeprefix("path").removesuffix("object"), "annotation")
+        return [], Counter([Lack.OTHER_PLANE]), ()
+    return _parts(geometry)
 
 
 def _is_elsewhere(holder: object) -> bool:
-    plane = _mapping(_mapping(holder).get("plane"))
+    plane = mapping(mapping(holder).get("plane"))
     return any(
         isinstance(plane.get(axis), int | float) and abs(plane[axis]) >= 1 for axis in ("z", "t")
     )
 
 
-def _parts(geometry: object) -> tuple[list[Any], Counter[Lack]]:
+def _parts(geometry: object) -> _Geometry:
     parts: list[Any] = []
     lacks: Counter[Lack] = Counter()
+    marks: list[Marks] = []
     for part in _single_geometries(geometry):
-        coordinates = part.get("coordinates")
-        if part.get("type") == "Polygon":
+        kind, coordinates = part.get("type"), part.get("coordinates")
+        if kind == "Polygon":
             parts.append(coordinates)
-        elif part.get("type") == "MultiPolygon":
+        elif kind == "MultiPolygon":
             several = isinstance(coordinates, list) and coordinates
             parts += several or [coordinates]
         else:
             lacks[_lack_of(part)] += 1
-    return parts, lacks if parts or lacks else Counter([Lack.EMPTY])
+            marks += _marks(kind, coordinates)
+    return parts, lacks if parts or lacks else Counter([Lack.EMPTY]), tuple(marks)
+
+
+def _marks(kind: object, coordinates: object) -> Iterator[Marks]:
+    if kind not in (*_POINTS, *_LINES):
+        return
+    lists = coordinates if kind == "MultiLineString" else [coordinates]
+    for one in lists if isinstance(lists, list) else [lists]:
+        places = [one] if kind == "Point" else one
+        try:
+            xy = positions_of(places) if places else np.zeros((0, 2))
+        except UNPLACED:
+            xy = np.full((1, 2), np.nan)
+        yield Marks(kind in _LINES, xy)
 
 
 _BROKEN_LACKS = {"not finite": Lack.NOT_FINITE, "far": Lack.FAR, "broken": Lack.BROKEN}
@@ -281,42 +354,7 @@ def _single_geometries(geometry: object) -> Iterator[Mapping[str, Any]]:
         if isinstance(members, list):
             waiting += reversed(members)
         else:
-            yield _mapping(node)
-
-
-def _class(classification: object) -> str:
-    if isinstance(classification, str):
-        return classification
-    names: list[str] = []
-    node = _mapping(classification)
-    parts = node.get("names")
-    if isinstance(parts, list) and parts:
-        return ": ".join(map(_text, parts))
-    # Before 0.3 a part of a class named the one that it was derived from.
-    while node:
-        names.insert(0, _text(node.get("name")))
-        node = _mapping(node.get("parentClass"))
-    return ": ".join(filter(None, names))
-
-
-def _text(value: object) -> str:
-    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value) if is_plain else ""
-
-
-def _color(classification: object) -> str | None:
-    node = _mapping(classification)
-    color, packed = node.get("color"), node.get("colorRGB")
-    if isinstance(color, list) and len(color) >= 3 and all(map(_is_finite, color[:3])):
-        return "#" + "".join(f"{int(channel) & 255:02x}" for channel in color[:3])
-    # Before 0.3 QuPath wrote a signed integer, alpha in the highest byte.
-    return f"#{int(packed) & 0xFFFFFF:06x}" if _is_finite(packed) else None  # type: ignore[arg-type]
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, int):
-        return True
-    return isinstance(value, float) and math.isfinite(value)
+            yield mapping(node)
 
 
 def left_out_of(objects: Iterable[DrawnObject]) -> Counter[Lack]:

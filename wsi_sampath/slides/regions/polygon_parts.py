@@ -9,7 +9,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-_FARTHEST_PX = 1e12
+FARTHEST_PX = 1e12
+"""Beyond any slide."""
+UNPLACED = (TypeError, ValueError, OverflowError, IndexError, KeyError)
+"""What `positions_of` raises."""
 
 
 class Broken(Exception):
@@ -54,14 +57,14 @@ def _areas_at_once(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken
             for ring in part
             if ring
         ]
-        positions = np.concatenate([_positions(ring) for *_, ring in rings]) if rings else None
-    except (TypeError, ValueError, OverflowError, IndexError, KeyError) as error:
+        positions = np.concatenate([positions_of(ring) for *_, ring in rings]) if rings else None
+    except UNPLACED as error:
         raise Broken("broken") from error
     if positions is None:
         return areas
     if not np.isfinite(positions).all():
         raise Broken("not finite")
-    if np.abs(positions).max() > _FARTHEST_PX:
+    if np.abs(positions).max() > FARTHEST_PX:
         raise Broken("far")
     lengths = np.array([len(ring) for *_, ring in rings])
     places = np.array([(number, index) for number, index, _ in rings])
@@ -76,7 +79,19 @@ def _areas_at_once(objects: Sequence[Any]) -> list[shapely.MultiPolygon | Broken
     return areas
 
 
-def _positions(ring: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed JSON
+def positions_of(ring: Any) -> NDArray[np.float64]:
+    """Return a list of positions, of two numbers or more each, as (n, 2), x and y.
+
+    Parameters
+    ----------
+    ring
+        Parsed JSON; null becomes NaN.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError, IndexError, KeyError
+        Those of `UNPLACED`, where it is no such list.
+    """
     try:
         positions = np.array(ring, np.float64)
     except ValueError:

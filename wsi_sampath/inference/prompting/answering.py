@@ -1,0 +1,208 @@
+"""A file of prompts on a slide, and the file of masks that answers it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from wsi_sampath.errors import WsiError
+from wsi_sampath.fingerprint import whole_digest
+from wsi_sampath.inference.durable.claim import Claim
+from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.questions import Unanswerable
+from wsi_sampath.outputs.belonging import is_blank
+from wsi_sampath.outputs.qupath.packing import check_suffix, is_whole, run_of, says_more
+from wsi_sampath.progress import counted
+from wsi_sampath.prompt_files.answer import Answer, Mask, Unanswered
+from wsi_sampath.prompt_files.mask_features import MaskRun
+from wsi_sampath.prompt_files.mask_file import MaskFile, WrittenMasks
+from wsi_sampath.prompt_files.prompt import Prompt, PromptFile
+from wsi_sampath.prompt_files.reading import read_prompts
+from wsi_sampath.settings import deciding
+from wsi_sampath.version import __version__
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What became of a file of prompts.
+
+    Attributes
+    ----------
+    path
+        The file of masks.
+    written
+        What is in it; None where an earlier run of the same prompts had finished it.
+    notes
+        Further sentences for the user.
+    cut
+        Masks that the edge of their square cuts.
+    coarser
+        Masks that were seen at a multiple of the network's mpp.
+    """
+
+    path: Path
+    written: WrittenMasks | None
+    notes: tuple[str, ...] = ()
+    cut: int = 0
+    coarser: int = 0
+
+
+def answer_file(
+    prompter: Prompter, prompts: Path, out: Path, *, refine: bool = False, each_point: bool = False
+) -> Answered:
+    """Answer every prompt of a file, and write the masks for QuPath.
+
+    Stopped and started again, it goes on with what has no answer yet. What cannot be answered is
+    named in the result and in the file, and the rest is written.
+
+    Parameters
+    ----------
+    prompter
+        The slide, and the network.
+    prompts
+        See `read_prompts`.
+    out
+        ``.geojson`` or ``.json``, either with ``.gz``, or ``.geojson.zip``.
+    refine
+        Whether to take areas alone, each as a rough outline, rectangles as well.
+    each_point
+        Whether each point of several asks for an object of its own.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for prompts that cannot be read, or a file at `out` that is not ours;
+        ``busy``, ``disk-full``, ``out-of-memory``.
+    """
+    refuse_foreign_masks(out, prompts)
+    read = _read(prompter, prompts, refine=refine, each_point=each_point)
+    run = _run(prompter, prompts, refine=refine, each_point=each_point)
+    if out.is_file() and run_of(out) == run.run and is_whole(out):
+        return Answered(out, None, read.notes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seen = _Seen()
+    with Claim(out.with_name(out.name + ".claim")), MaskFile(out, read, run) as file:
+        left = file.remaining()
+        for answer in counted(_answers(prompter, read, left), "prompts", len(left)):
+            file.add(seen.noted(answer))
+        written = file.close()
+    return Answered(out, written, read.notes, seen.cut, seen.coarser)
+
+
+def refuse_foreign_masks(out: Path, prompts: Path) -> None:
+    """Make sure that masks may be written to a path.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for a name that says nothing of the format, or where something lies there
+        that is no file of masks of ours, or the prompts themselves.
+    """
+    check_suffix(out)
+    if not os.path.lexists(out):
+        return
+    if out.exists() and prompts.exists() and out.samefile(prompts):
+        raise WsiError("bad-input", "--out is the file of prompts itself", subject=str(out))
+    if out.is_symlink() or not (says_more(out) or is_blank(out)):
+        message = "the masks would replace a file that is not ours; move it, or give another --out"
+        raise WsiError("bad-input", message, subject=str(out))
+
+
+def as_outlines(read: PromptFile) -> PromptFile:
+    """Return areas alone, each as a rough outline of one object.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where there is none.
+    """
+    areas = [_as_outline(one) for one in read.prompts if one.box is not None]
+    if not areas:
+        raise WsiError("bad-input", "there is no area to refine, only points")
+    left = len(read.prompts) - len(areas)
+    notes = (f"{left} prompts without an area are not refined",) if left else ()
+    return replace(read, prompts=tuple(areas), notes=read.notes + notes)
+
+
+def _as_outline(prompt: Prompt) -> Prompt:
+    if prompt.outline is not None or prompt.box is None:
+        return prompt
+    return replace(prompt, outline=shapely.box(*prompt.box))
+
+
+@dataclass
+class _Seen:
+    """Counts what is particular about answers as they go by."""
+
+    cut: int = 0
+    coarser: int = 0
+
+    def noted(self, found: tuple[int, Segmented | Unanswerable]) -> Answer | Unanswered:
+        """Return what the file keeps of an answer."""
+        number, answer = found
+        if isinstance(answer, Unanswerable):
+            return Unanswered(number, str(answer))
+        mpp = float(np.mean(answer.mpp))
+        notes = []
+        if answer.square.factor > 1:
+            self.coarser += 1
+            notes.append(f"seen at {mpp:.4g} um per pixel, for it is too large for the model's")
+        if answer.is_cut:
+            self.cut += 1
+            notes.append("cut by the edge of what was seen")
+        return Answer(number, (Mask(answer.outline(), answer.quality),), mpp, "; ".join(notes))
+
+
+def _answers(
+    prompter: Prompter, read: PromptFile, left: list[int]
+) -> Iterator[tuple[int, Segmented | Unanswerable]]:
+    for index, answer in prompter.answers([read.prompts[number] for number in left]):
+        yield left[index], answer
+
+
+def _read(prompter: Prompter, path: Path, *, refine: bool, each_point: bool) -> PromptFile:
+    slide, finest = prompter.slide, prompter.lattices[0]
+    read = read_prompts(
+        path,
+        slide_size=slide.size,
+        reach_px=finest.side / 2 * min(finest.plane.zoom_x, finest.plane.zoom_y),
+        bounds_offset=slide.bounds_offset,
+        mpp=(slide.mpp.x, slide.mpp.y),
+        each_point=each_point,
+    )
+    if not refine:
+        return read
+    try:
+        return as_outlines(read)
+    except WsiError as error:
+        raise error.about(str(path)) from None
+
+
+def _run(prompter: Prompter, prompts: Path, *, refine: bool, each_point: bool) -> MaskRun:
+    """Return what the masks have in common, with an id for all that decides them."""
+    slide, model = prompter.slide, prompter.model
+    who: dict[str, Any] = {
+        "version": __version__,
+        "prompts": whole_digest(prompts),
+        "refine": refine,
+        "each_point": each_point,
+        "settings": deciding(prompter.settings),
+        "seen": list(prompter.seen.parts),
+    }
+    digest = hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()
+    return MaskRun(
+        run=digest[:32],
+        model=model.spec.name,
+        weights_sha256=model.weights_sha256,
+        slide_size=slide.size,
+        mpp=(slide.mpp.x, slide.mpp.y),
+        bounds_offset=slide.bounds_offset,
+    )

@@ -1,0 +1,1 @@
+"""WSI-SAM: SAM with a second look from twice as far."""

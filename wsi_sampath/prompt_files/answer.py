@@ -1,0 +1,61 @@
+"""What a network answers to a prompt, on its way into a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import shapely
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One candidate for the object asked for.
+
+    Attributes
+    ----------
+    outline
+        Polygon or MultiPolygon in level-0 pixels of the slide, as `outline_of_mask` makes it.
+    quality
+        The IoU with the object that the network predicts, about 0 to 1.
+    """
+
+    outline: shapely.Geometry
+    quality: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one prompt.
+
+    Attributes
+    ----------
+    prompt
+        Index of the prompt in `PromptFile.prompts`.
+    masks
+        One at least, the chosen one first.
+    mpp
+        Microns in a pixel of the field that was looked at.
+    note
+        What is particular about it, such as a coarser field for a large box; may be empty.
+    """
+
+    prompt: int
+    masks: tuple[Mask, ...]
+    mpp: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A prompt that got no answer.
+
+    Attributes
+    ----------
+    prompt
+        Index of the prompt in `PromptFile.prompts`.
+    reason
+        One sentence without its end.
+    """
+
+    prompt: int
+    reason: str
