@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.nuclei_mini.crops import Crop, Crops
+from pipelines.nuclei_mini.outlines import outline_loss
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.patho_sam.network import PathoSam
@@ -33,11 +34,13 @@ Report = Callable[[Network], dict[str, float]]
 _WEIGHT_DECAY = 0.02
 _LARGEST_GRADIENT = 1.0
 _PRINT_EVERY = 20
-_ASK_EVERY = 3
+_ASK_EVERY = 2
 """One batch in so many is prompted as well, which costs as much as its maps."""
 _DISTANCES = 4.0
 """Weight of the distances beside the foreground, whose errors are larger."""
 _TINY = 1e-4
+_OUTLINE_EVERY = 4
+"""One in so many of these is asked for with rough outlines."""
 _BOX_EVERY = 3
 """One in so many of these is asked for with boxes first, the others with points."""
 
@@ -56,7 +59,8 @@ class Plan:
     warm_up: int = 60
     falling: float = 0.5
     averaged: int = 60
-    prompting: Prompting = Prompting(objects=3, rounds=2)
+    prompting: Prompting = Prompting(objects=4, rounds=2)
+    outlines: int = 8
     seed: int = 0
     save_every: float = 120.0
     validate_every: int = 200
@@ -123,12 +127,16 @@ def joint_losses(plan: Plan, model: PathoSam, batch: Sequence[Crop], step: int) 
     number, rest = divmod(step, _ASK_EVERY)
     if rest:
         return losses
+    generator = torch.Generator().manual_seed(plan.seed + step)
+    if number % _OUTLINE_EVERY == 1:
+        refined = outline_loss(model, embedding, instances, plan.outlines, generator)
+        return losses if refined is None else {**losses, "outlines": refined}
     asked = interactive_loss(
         model,
         embedding,
         instances,
         plan.prompting,
-        torch.Generator().manual_seed(plan.seed + step),
+        generator,
         box_first=number % _BOX_EVERY == 0,
     )
     return losses if asked is None else {**losses, "prompts": asked}

@@ -14,6 +14,7 @@ from pipelines.nuclei_mini.classical import classical_nuclei
 from pipelines.nuclei_mini.crops import Crops
 from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, MPP, Field
 from pipelines.nuclei_mini.figures import by_network, judge, judge_clicks
+from pipelines.nuclei_mini.outlines import outline_prompts, rough_shares
 from pipelines.nuclei_mini.run import Plan, joint_losses, pixel_loss, train_nuclei
 from pipelines.nuclei_mini.unet import NucleusUNet, as_loaded, unet_losses
 from wsi_sampath.models.build import build_network
@@ -135,6 +136,21 @@ def test_single_pixels_are_lost_by_what_they_are_wrong():
     torch.testing.assert_close(
         pixel_loss(inside, wanted) - pixel_loss(right, wanted), torch.tensor(4 * 0.25)
     )
+
+
+def test_rough_outlines_are_near_the_truth_and_none_is_it():
+    y, x = np.mgrid[:128, :128]
+    truth = torch.from_numpy(np.stack([np.hypot(y - 60, x - 70) < r for r in (9, 14, 30)] * 8))
+    share = rough_shares(truth, torch.Generator().manual_seed(0))
+    coarse = torch.nn.functional.avg_pool2d(truth.float(), 4)
+    overlap = torch.minimum(share, coarse).sum((1, 2)) / torch.maximum(share, coarse).sum((1, 2))
+    assert 0.6 < overlap.mean() < 0.9
+    assert overlap.max() < 0.99
+    asked = outline_prompts(share)
+    inside = torch.nonzero(share[5] > 0.5)
+    first, last = inside.amin(0), inside.amax(0) + 1
+    assert asked.boxes[5].tolist() == [4 * one for one in (*first.flip(0), *last.flip(0))]
+    assert torch.equal(asked.masks[:, 0] > 0, share > 0.5)
 
 
 def test_the_unet_learns_from_the_same_crops(field, tmp_path):
