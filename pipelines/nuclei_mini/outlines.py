@@ -15,7 +15,8 @@ SHAKEN = 0.1
 """Shift along each axis, stretch and bending, each a standard deviation as a share of the size."""
 _BENDS = 5
 _SURE = 1e-3
-_MASK_PART = 4
+_PER_CELL = 4
+"""Pixels of mask prompts along a cell of SAM's grid."""
 
 
 def outline_loss(
@@ -52,32 +53,35 @@ def outline_loss(
         truth = chosen_objects(labels, objects, generator)
         if not len(truth):
             continue
-        share = rough_shares(truth, generator)
+        px = side // (_PER_CELL * model.spec.grid)
+        share = rough_shares(truth, px, generator)
         drawn = (share > 0.5).flatten(1).any(dim=1)
         if drawn.any():
             truth, share = truth[drawn], share[drawn]
             logits, iou = model.sam.masks(
-                (features[None],), outline_prompts(share), multimask=False
+                (features[None],), outline_prompts(share, px), multimask=False
             )
             full = functional.interpolate(logits, size=truth.shape[-2:], mode="bilinear")
             losses.append(prompt_loss(full, iou, truth.float()))
     return torch.stack(losses).mean() if losses else None
 
 
-def rough_shares(truth: Tensor, generator: torch.Generator) -> Tensor:
+def rough_shares(truth: Tensor, px: int, generator: torch.Generator) -> Tensor:
     """Return masks as drawn in a hurry: how much of each pixel of the mask prompt is inside.
 
     Parameters
     ----------
     truth
         bool (n, side, side).
+    px
+        Pixels of the frame along one of the mask prompt.
     generator
         Of the choices.
 
     Returns
     -------
     Tensor
-        float32 (n, side / 4, side / 4) in 0..1.
+        float32 (n, side / px, side / px) in 0..1.
     """
     count, side = len(truth), truth.shape[-1]
     masks = truth.float()
@@ -93,7 +97,9 @@ def rough_shares(truth: Tensor, generator: torch.Generator) -> Tensor:
     def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator) * SHAKEN
 
-    grid = functional.affine_grid(torch.eye(2, 3).expand(count, 2, 3), [count, 1, side, side])
+    grid = functional.affine_grid(
+        torch.eye(2, 3).expand(count, 2, 3), [count, 1, side, side], align_corners=False
+    )
     away = grid - middle[:, None, None]
     bent = functional.interpolate(
         random(count, 2, _BENDS * 4, _BENDS * 4), size=(side, side), mode="bicubic"
@@ -101,17 +107,17 @@ def rough_shares(truth: Tensor, generator: torch.Generator) -> Tensor:
     stretched = away * (1 + random(count, 1, 1, 2)) + (random(count, 1, 1, 2) / 2 + bent) * size
     moved = stretched + middle[:, None, None]
     drawn = functional.grid_sample(masks[:, None], moved, align_corners=False)
-    return functional.avg_pool2d((drawn > 0.5).float(), _MASK_PART)[:, 0]
+    return functional.avg_pool2d((drawn > 0.5).float(), px)[:, 0]
 
 
-def outline_prompts(share: Tensor) -> Prompts:
-    """Return rough masks (n, side / 4, side / 4), none of them empty, as boxes and masks."""
+def outline_prompts(share: Tensor, px: int) -> Prompts:
+    """Return rough masks (n, side / px, side / px), none of them empty, as boxes and masks."""
     inside = share > 0.5
     spans = []
     for line in (inside.any(dim=1), inside.any(dim=2)):
         first = line.float().argmax(dim=1)
         last = line.shape[1] - line.flip(1).float().argmax(dim=1)
-        spans.append((first * _MASK_PART, last * _MASK_PART))
+        spans.append((first * px, last * px))
     (x0, x1), (y0, y1) = spans
     boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
     return Prompts(boxes=boxes, masks=torch.logit(share, eps=_SURE)[:, None])

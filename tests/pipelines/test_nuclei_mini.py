@@ -115,10 +115,10 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(field, tmp_path):
             lambda _: reported.append(1) or {"f1": 0.0},
         )
 
-    whole = trained("whole", 2)
-    trained("cut", 1)
-    resumed = trained("cut", 2)
-    assert reported == [1] * 4
+    whole = trained("whole", 4)
+    trained("cut", 2)
+    resumed = trained("cut", 4)
+    assert reported == [1] * 8
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.isfinite(one).all()
         torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
@@ -141,12 +141,12 @@ def test_single_pixels_are_lost_by_what_they_are_wrong():
 def test_rough_outlines_are_near_the_truth_and_none_is_it():
     y, x = np.mgrid[:128, :128]
     truth = torch.from_numpy(np.stack([np.hypot(y - 60, x - 70) < r for r in (9, 14, 30)] * 8))
-    share = rough_shares(truth, torch.Generator().manual_seed(0))
+    share = rough_shares(truth, 4, torch.Generator().manual_seed(0))
     coarse = torch.nn.functional.avg_pool2d(truth.float(), 4)
     overlap = torch.minimum(share, coarse).sum((1, 2)) / torch.maximum(share, coarse).sum((1, 2))
     assert 0.6 < overlap.mean() < 0.9
     assert overlap.max() < 0.99
-    asked = outline_prompts(share)
+    asked = outline_prompts(share, 4)
     inside = torch.nonzero(share[5] > 0.5)
     first, last = inside.amin(0), inside.amax(0) + 1
     assert asked.boxes[5].tolist() == [4 * one for one in (*first.flip(0), *last.flip(0))]
