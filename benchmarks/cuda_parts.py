@@ -200,12 +200,27 @@ def measure_gland_mini(job: Job) -> None:
     cuda_slide.measure_slide(job, "gland-mini")
 
 
+def measure_prompts(job: Job) -> None:
+    """Time clicks on a slide: the first, the next, a thousand."""
+    import prompts
+
+    from wsi_sampath.synthetic.painted import paint_slide
+
+    slide = job.scratch / "prompts.svs"
+    side = 1200 if job.smoke else prompts.SIDE
+    paint_slide(slide, width=side, height=side, mpp=prompts.SLIDE_MPP, seed=1)
+    how = prompts.How(device=job.device, prompts=5 if job.smoke else 1000)
+    for name in ("nuclei-mini",) if job.smoke else prompts.MODELS:
+        job.write(prompts.measured(name, slide, how))
+
+
 PARTS = {
     "imports": Part(60, check_imports),
     "parity": Part(90, check_parity),
     "forward": Part(120, measure_forward),
     "slide-sam-path": Part(100, measure_sam_path),
     "slide-gland-mini": Part(60, measure_gland_mini),
+    "prompts": Part(90, measure_prompts),
     "tests": Part(60, check_tests),
     "compiled": Part(240, measure_compiled),
 }

@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
 from wsi_sampath.inference.prompting.prompter import Prompter
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.inference.settings import Precision
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.zoo import build_model, load_model
@@ -49,11 +51,22 @@ SIDE, SLIDE_MPP = 6000, 0.5
 CLICKS, PANS = 40, 6
 
 
+@dataclass(frozen=True)
+class How:
+    """How a network is measured; no threads are all of them, prompts are those of the last row."""
+
+    threads: int = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    prompts: int = 1000
+
+
 def loaded(name: str) -> LoadedModel:
     """Return a bundled model, or one of the SAMs with random weights."""
     if name not in SAMS:
         return load_model(name)
-    return build_model(parse_spec({"name": name, **SAMS[name]}))
+    network = build_model(parse_spec({"name": name, **SAMS[name]}))
+    return LoadedModel(network.eval(), network.spec, "random weights", name)
 
 
 def scattered(count: int, seed: int, middle: tuple[float, float], reach: float) -> list[Prompt]:
@@ -70,13 +83,15 @@ def seconds_of(prompter: Prompter, prompt: Prompt) -> float:
     return time.perf_counter() - began
 
 
-def measured(name: str, slide: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, slide: Path, how: How) -> dict[str, Any]:
     """Return the row of one network."""
-    torch.set_num_threads(options.threads)
+    if how.threads:
+        torch.set_num_threads(how.threads)
     model = loaded(name)
-    settings = PromptSettings(device=options.device, precision=options.precision, cache_gib=0)
-    middle = (SIDE / 2, SIDE / 2)
+    settings = PromptSettings(device=how.device, precision=how.precision, cache_gib=0)
     with Prompter(slide, model, settings=settings) as warm:
+        width, height = warm.slide.size
+        middle = (width / 2, height / 2)
         seconds_of(warm, click(*middle))
     began = time.perf_counter()
     prompter = Prompter(slide, model, settings=settings, cache=EmbeddingCache())
@@ -91,10 +106,11 @@ def measured(name: str, slide: Path, options: argparse.Namespace) -> dict[str, A
             seconds_of(prompter, prompt)
         next_clicks = [seconds_of(prompter, prompt) for prompt in near]
         pans = [
-            seconds_of(prompter, click(middle[0] + 2 * step * (1 + index), middle[1]))
+            seconds_of(prompter, click(middle[0] + step * (1 + index), middle[1]))
             for index in range(PANS)
+            if step * (1 + index) < middle[0]
         ]
-        many = scattered(options.prompts, 2, middle, SIDE / 2 - 1)
+        many = scattered(how.prompts, 2, middle, min(middle) - 1)
         squares = len({prompter.place(prompt) for prompt in many})
         began = time.perf_counter()
         answered = sum(not isinstance(one, Unanswerable) for _, one in prompter.answers(many))
@@ -119,7 +135,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--prompts", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=0, help="0 for all")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS / "prompts.json")
@@ -129,6 +145,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure, print a table, and store it."""
     options = parse()
+    how = How(options.threads, options.device, options.precision, options.prompts)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         slide = Path(folder) / "painted.svs"
@@ -136,13 +153,13 @@ def main() -> None:
         context = multiprocessing.get_context("spawn")
         for name in options.models:
             with context.Pool(1) as alone:
-                rows.append(alone.apply(measured, (name, slide, options)))
+                rows.append(alone.apply(measured, (name, slide, how)))
             print("  ".join(f"{key} {told(value)}" for key, value in rows[-1].items()), flush=True)
     stored = {
         "hardware": hardware(),
         "device": options.device,
         "precision": options.precision,
-        "threads": options.threads,
+        "threads": options.threads or torch.get_num_threads(),
         "torch": torch.__version__,
         "slide": f"painted, {SIDE} x {SIDE} px at {SLIDE_MPP} um",
         "rows": rows,

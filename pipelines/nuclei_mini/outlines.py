@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsi_sampath.evaluation.prompting import chosen_objects
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.training.nuclei.losses import prompt_loss
-from wsi_sampath.training.nuclei.prompting import chosen_objects
 
 SHAKEN = 0.1
 """Shift along each axis, stretch and bending, each a standard deviation as a share of the size."""

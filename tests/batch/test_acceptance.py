@@ -9,34 +9,20 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from batch_stub import contents, load_stub, present, settings
+from batch_stub import contents, load_slow, load_stub, present, settings
+from forked import begin
 
 from wsi_sampath.batch.batch import Batch
 from wsi_sampath.batch.discover import plan_jobs
+from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.runner import run_batch
 from wsi_sampath.synthetic.painted import paint_slide
 
-WORK = """
-import sys
-sys.path[:0] = [{here!r}, {tests!r}]
-from pathlib import Path
-from batch_stub import load_slow, settings
-from wsi_sampath.batch.batch import Batch
-from wsi_sampath.batch.options import BatchOptions
-from wsi_sampath.batch.discover import plan_jobs
-from wsi_sampath.batch.runner import run_batch
-out = Path({out!r})
-jobs = plan_jobs([Path({folder!r})], out)
-options = BatchOptions(poll_s=0.2)
-run_batch(Batch(jobs, settings(report=False), out, options), load_slow())
-"""
 DEADLINE_S = 1500
 
 
@@ -76,36 +62,40 @@ def serially(folder: Path, out: Path) -> None:
     run_batch(Batch(plan_jobs([folder], out), settings(report=False), out), load_stub())
 
 
+def work(folder: Path, out: Path) -> None:
+    options = BatchOptions(poll_s=0.2)
+    run_batch(Batch(plan_jobs([folder], out), settings(report=False), out, options), load_slow())
+
+
 class Crowd:
     """Processes that run the same batch."""
 
     def __init__(self, folder: Path, out: Path) -> None:
-        here = Path(__file__).parent
-        values = {"here": here, "tests": here.parent, "out": out, "folder": folder}
-        self._code = WORK.format(**{name: str(path) for name, path in values.items()})
+        self._folder = folder
         self._out = out
         self._deadline = time.monotonic() + DEADLINE_S
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[BaseProcess] = []
 
     def start(self) -> None:
-        self.workers.append(subprocess.Popen([sys.executable, "-c", self._code]))
+        self.workers.append(begin(work, self._folder, self._out))
 
     def wait_for(self, n_done: int) -> None:
         """Wait until so many slides are done and another one is under way."""
         while len(present(self._out, "*.zarr")) < n_done or not present(self._out, "*.partial"):
             assert time.monotonic() < self._deadline
-            assert any(worker.poll() is None for worker in self.workers), "ended too early"
+            assert any(worker.is_alive() for worker in self.workers), "ended too early"
             time.sleep(0.02)
 
     def kill_oldest(self) -> None:
         worker = self.workers.pop(0)
-        assert worker.poll() is None, "it had ended already"
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.wait()
+        assert worker.is_alive(), "it had ended already"
+        worker.kill()
+        worker.join()
 
     def wait(self) -> None:
         for worker in self.workers:
-            assert worker.wait(self._deadline - time.monotonic()) == 0
+            worker.join(self._deadline - time.monotonic())
+            assert worker.exitcode == 0
 
 
 def endure(folder: Path, out: Path, kill_at: list[int]) -> None:

@@ -14,6 +14,8 @@ from shapely.geometry import mapping, shape
 from wsi_sampath.cli import prompt as command
 from wsi_sampath.inference import segmenter
 from wsi_sampath.outputs.qupath.rules import check_geojson
+from wsi_sampath.slides.readers.base import TileError
+from wsi_sampath.slides.slide import Slide
 
 SIDE = 96
 MINE = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -171,6 +173,42 @@ def test_a_folder_of_slides_has_a_folder_of_prompts(run, slides, discs, tmp_path
     assert two
 
 
+def test_prompts_lie_in_folders_as_their_slides(run, slides, discs, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "one.TIFF").symlink_to(slides / "one.tiff")
+    (tmp_path / "prompts" / "b").mkdir(parents=True)
+    clicks(tmp_path / "prompts" / "one.GeoJSON", discs)
+    words = ("in", "--prompts", "prompts", "--out", "prompts/out")
+    code, _, warned = run(*words)
+    assert code == 2
+    assert "goes with in/a/one.TIFF and with in/b/one.TIFF" in warned
+    clicks(tmp_path / "prompts" / "b" / "one.tiff.json", discs)
+    assert run(*words)[0] == 2
+    (tmp_path / "prompts" / "b" / "one.tiff.json").rename(tmp_path / "prompts/b/one.TIFF.JSON")
+    for _ in range(2):
+        code, told, warned = run(*words)
+        assert code == 0
+        assert "without a slide" not in warned
+    assert sorted(path.parent.name for path in (tmp_path / "prompts/out").rglob("*.geojson")) == [
+        "a",
+        "b",
+    ]
+
+
+def test_a_list_states_the_mpp_of_its_slides(run, slides, discs, tmp_path):
+    rows = [f"{slides / name},{mpp}" for name, mpp in (("one.tiff", 0.5), ("two.tiff", ""))]
+    (tmp_path / "list.csv").write_text("\n".join(["slide,mpp", *rows]))
+    (tmp_path / "prompts").mkdir()
+    clicks(tmp_path / "prompts" / "one.geojson", discs)
+    words = ("list.csv", "--prompts", "prompts", "--out", "out")
+    for more, mpp in (((), 0.5), (("--slide-mpp", "0.2"), 0.2)):
+        assert run(*words, *more)[0] == 0
+        (found, *_) = json.loads((tmp_path / "out" / "one.geojson").read_text())["features"]
+        area = shape(found["geometry"]).area * mpp**2
+        assert found["properties"]["measurements"]["Area µm^2"] == pytest.approx(area, abs=0.01)
+
+
 def test_one_slide_that_fails_stops_no_other(run, slides, discs, tmp_path):
     folder = tmp_path / "prompts"
     folder.mkdir()
@@ -248,6 +286,50 @@ def test_what_is_wrong_is_one_line(run, slides, discs, tmp_path, words, told):
     assert told in said
     assert said.count("\n") == 1
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "json.gz", "geojson.zip"])
+def test_no_mask_at_all_stays_a_failure(run, network, slides, discs, tmp_path, suffix):
+    words = (slides / "one.tiff", "-p", clicks(tmp_path / "p.geojson", discs), "-o", f"m.{suffix}")
+    answer = network.masks
+    network.masks = lambda *given, **more: tuple(-abs(one) for one in answer(*given, **more))
+    for _ in range(2):
+        code, told, warned = run(*words)
+        assert code == 1
+        assert "0 masks" in told
+        assert "the network sees nothing there" in warned
+    network.masks = answer
+    assert run(*words)[0] == 0
+
+
+def test_prompts_count_from_the_bounds_as_qupath_does(run, slides, discs, tmp_path, monkeypatch):
+    number, x, y = middles(discs)[3]
+    monkeypatch.setattr(Slide, "bounds_offset", (30, -20))
+    shifted = feature(shapely.Point(x - 30 + 0.5, y + 20 + 0.5), name="disc")
+    prompts = write_prompts(tmp_path / "p.geojson", [shifted])
+    assert run(slides / "one.tiff", "-p", prompts, "-o", "m.geojson")[0] == 0
+    (found,) = json.loads((tmp_path / "m.geojson").read_text())["features"]
+    outline = shape(found["geometry"])
+    assert outline.area == (discs == number).sum()
+    assert outline.contains(shape(shifted["geometry"]))
+
+
+def test_what_cannot_be_decoded_fails_its_own_prompts(run, slides, discs, tmp_path, monkeypatch):
+    read = Slide.read_sampled
+
+    def broken(self, sampling, x, y, width, height):
+        if x == 0:
+            raise TileError("a tile is broken")
+        return read(self, sampling, x, y, width, height)
+
+    monkeypatch.setattr(Slide, "read_sampled", broken)
+    prompts = clicks(tmp_path / "p.geojson", discs)
+    code, _, told = run(slides / "one.tiff", "-p", prompts, "-o", "m.geojson")
+    assert code == 0
+    lost = [name for name in (f"disc {n}" for n, *_ in middles(discs)) if f"'{name}'" in told]
+    assert 0 < len(lost) < len(middles(discs))
+    assert told.count("the slide cannot be decoded there: a tile is broken") == len(lost)
+    assert set(areas(tmp_path / "m.geojson")) == {f"disc {n}" for n, *_ in middles(discs)} - {*lost}
 
 
 def test_no_answer_at_all_is_a_failure(run, slides, tmp_path):

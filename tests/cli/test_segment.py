@@ -18,9 +18,9 @@ from wsi_sampath.synthetic.painted import paint_slide
 COMMAND = [sys.executable, "-c", "from wsi_sampath.cli.segment import main; main()"]
 
 
-def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    words = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+@pytest.fixture
+def run(command):
+    return command(main, "wsi-segment")
 
 
 @pytest.fixture(scope="module")
@@ -40,37 +40,37 @@ def test_help_is_quick_and_imports_nothing_heavy():
         assert option in text
 
 
-def test_one_slide_end_to_end_with_the_bundled_model(small, tmp_path):
-    done = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
-    assert done.returncode == 0, done.stderr
-    record = json.loads(last_line(done.stdout))
+def test_one_slide_end_to_end_with_the_bundled_model(run, small, tmp_path):
+    code, told, said = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
+    assert code == 0, said
+    record = json.loads(last_line(told))
     assert (record["done"], record["failed"]) == (1, 0)
     result = record["slides"][0]["result"]
     assert set(result["area_mm2"]) == {"other", "gland"}
     root = zarr.open_group(tmp_path / "s.zarr", mode="r")
     assert root.attrs["wsi_sampath"]["complete"] is True
     assert (tmp_path / "s.geojson").exists()
-    assert "demonstration model" in done.stderr
-    assert f"{result['tiles']['analysed']} analysed" in done.stderr
-    again = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
-    assert json.loads(last_line(again.stdout))["slides"][0]["reused"] is True
+    assert "demonstration model" in said
+    assert f"{result['tiles']['analysed']} analysed" in said
+    _, again, _ = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
+    assert json.loads(last_line(again))["slides"][0]["reused"] is True
 
 
-def test_several_slides_one_of_them_bad(small, tmp_path):
+def test_several_slides_one_of_them_bad(run, small, tmp_path):
     folder = tmp_path / "in" / "deep"
     folder.mkdir(parents=True)
     (folder / "good.svs").write_bytes(small.read_bytes())
     (tmp_path / "in" / "bad.svs").write_bytes(b"garbage" * 100)
-    done = run(tmp_path / "in", "--out", tmp_path / "out", "--json", "--no-geojson")
-    assert done.returncode == 1
-    record = json.loads(last_line(done.stdout))
+    code, told, said = run(tmp_path / "in", "--out", tmp_path / "out", "--json", "--no-geojson")
+    assert code == 1
+    record = json.loads(last_line(told))
     assert (record["done"], record["failed"]) == (1, 1)
     assert (tmp_path / "out" / "deep" / "good.zarr").is_dir()
     assert not (tmp_path / "out" / "bad.zarr").exists()
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {tmp_path / 'in' / 'bad.svs'}: unreadable: ")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_stopping_is_clean(small, tmp_path, kind):
     assert not (tmp_path / "s.zarr.claim").exists()
 
 
-def test_real_slides(real_slides, tmp_path):
+def test_real_slides(run, real_slides, tmp_path):
     # At a coarse resolution: what the network says of them is looked at elsewhere.
     how = ("--slide-mpp", "0.499", "--tissue", "none", "--mpp", "4", "--json")
-    done = run(real_slides, "--out", tmp_path / "out", *how)
-    record = json.loads(last_line(done.stdout))
+    code, told, _ = run(real_slides, "--out", tmp_path / "out", *how)
+    record = json.loads(last_line(told))
     assert record["done"] >= 1
     for entry in record["slides"]:
         name = Path(entry["slide"]).name
@@ -159,18 +159,19 @@ def test_real_slides(real_slides, tmp_path):
             assert entry["status"] == "done", entry
             expected = ("openslide",) if name.endswith(".ndpi") else ("tiff", "tiffslide")
             assert entry["result"]["reader"] in expected
-    assert done.returncode == (1 if record["failed"] else 0)
+    assert code == (1 if record["failed"] else 0)
 
 
-def test_a_real_slide_with_wrong_mpp_is_refused_then_mended(real_slides, tmp_path):
+def test_a_real_slide_with_wrong_mpp_is_refused_then_mended(run, real_slides, tmp_path):
     path = real_slides / "CMU-1-Small-Region.jpeg.tiff"
     if not path.exists():
         pytest.skip("this data has no slide with a wrong mpp")
-    refused = run(path, "--out", tmp_path / "a.zarr")
-    assert refused.returncode == 1
-    assert "implausible-mpp" in refused.stderr
+    code, _, said = run(path, "--out", tmp_path / "a.zarr")
+    assert code == 1
+    assert "implausible-mpp" in said
     assert list(tmp_path.iterdir()) == []
-    mended = run(path, "--out", tmp_path / "a.zarr", "--slide-mpp", "0.499", "--json")
-    assert mended.returncode == 0
-    assert json.loads(last_line(mended.stdout))["slides"][0]["result"]["mpp"]["source"] == "flag"
-    assert "warning: mpp 0.499" in mended.stderr
+    how = ("--slide-mpp", "0.499", "--mpp", "4", "--json")
+    code, told, said = run(path, "--out", tmp_path / "a.zarr", *how)
+    assert code == 0
+    assert json.loads(last_line(told))["slides"][0]["result"]["mpp"]["source"] == "flag"
+    assert "warning: mpp 0.499" in said

@@ -6,8 +6,9 @@ import tifffile
 from PIL import Image
 from scipy.io import savemat
 
+from wsi_sampath.data.folds import Split
 from wsi_sampath.data.grouping import read_grouping
-from wsi_sampath.data.nuclei import Split, plan_nuclei
+from wsi_sampath.data.nuclei import plan_nuclei
 from wsi_sampath.data.nucleus_labels import checked_instances
 from wsi_sampath.data.patches import check_patches, open_patches
 from wsi_sampath.data.prepare import check_mpp, prepare

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked import begin
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.errors import WsiError
@@ -19,6 +16,7 @@ from wsi_sampath.inference.durable.ledger import Ledger
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.semantic import ClassLayer
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.synthetic.painted import paint_slide
 
 SETTINGS = {
     "workers": 2,
@@ -43,9 +41,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def run(painted, folder: Path, network=None, **values):
+def run(slide: Path, folder: Path, network=None, **values):
     return segment_slide(
-        painted.path,
+        slide,
         folder / "a.zarr",
         settings=SegmentSettings.build({**SETTINGS, **values}),
         model=make_stub(network=network),
@@ -53,9 +51,17 @@ def run(painted, folder: Path, network=None, **values):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(painted, tmp_path_factory):
+def narrow(tmp_path_factory):
+    """A slide as high as the shared one, of as many strips, and of fewer tiles in each."""
+    path = tmp_path_factory.mktemp("slides") / "narrow.svs"
+    paint_slide(path, width=1100, height=2300, mpp=0.5, seed=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(narrow, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    run(painted, folder)
+    run(narrow, folder)
     return contents(folder)
 
 
@@ -72,18 +78,19 @@ class Stopping(StubNetwork):
 
 def quick_and_slow(values, *, n_quick):
     """Cases of which the first stand for all where time is short; the whole suite runs them all."""
-    slow = [pytest.param(value, marks=pytest.mark.slow) for value in list(values)[n_quick:]]
-    return [*list(values)[:n_quick], *slow]
+    cases = [value if isinstance(value, tuple) else (value,) for value in values]
+    slow = [pytest.param(*case, marks=pytest.mark.slow) for case in cases[n_quick:]]
+    return [*(pytest.param(*case) for case in cases[:n_quick]), *slow]
 
 
 @pytest.mark.parametrize("seed", quick_and_slow(range(6), n_quick=1))
-def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
+def test_stopped_again_and_again(narrow, tmp_path, uninterrupted, seed):
     rng = random.Random(seed)
     computed, stops = 0, 0
     while True:
-        network = Stopping(after=rng.randint(10, 90))
+        network = Stopping(after=rng.randint(4, 34))
         try:
-            made = run(painted, tmp_path, network)
+            made = run(narrow, tmp_path, network)
             break
         except WsiError as error:
             assert error.reason == "interrupted"  # noqa: PT017 - stopping is the point
@@ -95,15 +102,18 @@ def test_stopped_again_and_again(painted, tmp_path, uninterrupted, seed):
     assert contents(tmp_path) == uninterrupted
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
     tiles = made.attributes["tiles"]["analysed"]
-    row_of_tiles, queued = 16, 5 * SETTINGS["batch_size"]
+    row_of_tiles, queued = 6, 5 * SETTINGS["batch_size"]
     assert stops > 0
     assert tiles <= computed <= tiles + stops * (row_of_tiles + queued)
 
 
-@pytest.mark.parametrize("stage", ["append", "vectorise", "save", "finish", "publish"])
-@pytest.mark.parametrize("row", quick_and_slow([2, 0, 5], n_quick=1))
+STEPS = [(stage, row) for row in (2, 0, 5) for stage in ("append", "vectorise", "save")]
+ENDS = [("finish", 0), ("publish", 0)]
+
+
+@pytest.mark.parametrize(("stage", "row"), quick_and_slow([*ENDS, *STEPS], n_quick=5))
 def test_stopped_inside_any_step_of_a_strip(
-    painted, tmp_path, uninterrupted, monkeypatch, stage, row
+    narrow, tmp_path, uninterrupted, monkeypatch, stage, row
 ):
     calls = {"n": 0}
 
@@ -130,89 +140,71 @@ def test_stopped_inside_any_step_of_a_strip(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, dying(getattr(owner, name), at))
         with pytest.raises(WsiError, match="interrupted"):
-            run(painted, tmp_path)
+            run(narrow, tmp_path)
     assert not (tmp_path / "a.zarr").exists()
-    made = run(painted, tmp_path)
+    made = run(narrow, tmp_path)
     assert contents(tmp_path) == uninterrupted
     assert (made.attributes["resumed_after_strip"] is None) == (
         row == 0 and stage in ("append", "vectorise", "save")
     )
 
 
-KILLED = """
-import sys, time
-sys.path.insert(0, {tests!r})
-from stub_network import StubNetwork, make_stub
-from wsi_sampath.inference.segmenter import segment_slide
-from wsi_sampath.inference.settings import SegmentSettings
-
 class Slow(StubNetwork):
     def forward(self, images):
-        time.sleep(0.02)
+        time.sleep(0.06)
         return super().forward(images)
 
-print("ready", flush=True)
-settings = SegmentSettings.build({settings!r})
-segment_slide({slide!r}, {out!r}, settings=settings, model=make_stub(network=Slow()))
-print("done", flush=True)
-"""
+
+def slowly(slide: Path, folder: Path) -> None:
+    run(slide, folder, Slow())
 
 
 @pytest.mark.parametrize("seed", quick_and_slow(range(4), n_quick=1))
-def test_killed(painted, tmp_path, uninterrupted, seed):
+def test_killed(narrow, tmp_path, uninterrupted, seed):
     rng = random.Random(seed)
-    code = KILLED.format(
-        tests=str(Path(__file__).parents[1]),
-        slide=str(painted.path),
-        out=str(tmp_path / "a.zarr"),
-        settings=SETTINGS,
-    )
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
+        process = begin(slowly, narrow, tmp_path)
         time.sleep(rng.uniform(0.2, 2.0))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process.kill()
+        process.join()
         if (tmp_path / "a.zarr").exists():
             break
-    run(painted, tmp_path)
+    run(narrow, tmp_path)
     assert contents(tmp_path) == uninterrupted
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "a.zarr"]
 
 
-def test_other_settings_do_not_go_on(painted, tmp_path, uninterrupted):
+def test_other_settings_do_not_go_on(narrow, tmp_path, uninterrupted):
     with pytest.raises(WsiError, match="interrupted"):
-        run(painted, tmp_path, Stopping(after=80))
+        run(narrow, tmp_path, Stopping(after=30))
     with pytest.raises(WsiError, match="overlap was None, now 96") as caught:
-        run(painted, tmp_path, overlap=96)
+        run(narrow, tmp_path, overlap=96)
     assert caught.value.reason == "bad-input"
     other = StubNetwork(seed=1)
     with pytest.raises(WsiError, match="begun with other settings"):
         segment_slide(
-            painted.path,
+            narrow,
             tmp_path / "a.zarr",
             settings=SegmentSettings.build(SETTINGS),
             model=type(make_stub())(other, make_stub().spec, "1" * 64, "stub"),
         )
-    made = run(painted, tmp_path, force=True)
+    made = run(narrow, tmp_path, force=True)
     assert made.attributes["resumed_after_strip"] is None
     assert contents(tmp_path) == uninterrupted
 
 
-def test_another_batch_size_goes_on(painted, tmp_path, uninterrupted):
+def test_another_batch_size_goes_on(narrow, tmp_path, uninterrupted):
     with pytest.raises(WsiError, match="interrupted"):
-        run(painted, tmp_path, Stopping(after=80))
-    made = run(painted, tmp_path, batch_size=7, workers=1)
+        run(narrow, tmp_path, Stopping(after=30))
+    made = run(narrow, tmp_path, batch_size=7, workers=1)
     assert made.attributes["resumed_after_strip"] is not None
     assert contents(tmp_path) == uninterrupted
 
 
-def test_a_folder_of_others_is_left_alone(painted, tmp_path):
+def test_a_folder_of_others_is_left_alone(narrow, tmp_path):
     (tmp_path / "a.zarr.partial").mkdir()
     (tmp_path / "a.zarr.partial" / "thesis.txt").write_text("mine")
     for force in (False, True):
         with pytest.raises(WsiError, match="not ours"):
-            run(painted, tmp_path, force=force)
+            run(narrow, tmp_path, force=force)
     assert (tmp_path / "a.zarr.partial" / "thesis.txt").read_text() == "mine"

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_sampath.models.build import build_network
-from wsi_sampath.models.parse import parse_spec
-from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
-from wsi_sampath.training.nuclei.losses import prompt_loss
-from wsi_sampath.training.nuclei.prompting import (
+from wsi_sampath.evaluation.prompting import (
     Prompting,
     asked_repeatedly,
     chosen_objects,
@@ -16,6 +12,10 @@ from wsi_sampath.training.nuclei.prompting import (
     noisy_boxes,
     random_points,
 )
+from wsi_sampath.models.build import build_network
+from wsi_sampath.models.parse import parse_spec
+from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
+from wsi_sampath.training.nuclei.losses import prompt_loss
 from wsi_sampath.training.nuclei.targets import nucleus_targets
 
 SIDE = 48

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import TextIO
@@ -52,6 +52,7 @@ def run(
     command: str,
     *,
     wrong_use: Collection[Reason] = WRONG_USE,
+    words: Sequence[str] | None = None,
 ) -> None:
     """Run a command to its exit code; every known failure is one line on stderr.
 
@@ -63,6 +64,8 @@ def run(
         Its name, for the hint at ``--help``.
     wrong_use
         Reasons that end with the code of wrong usage, all others with that of failure.
+    words
+        What follows the command; None takes what the process was given.
     """
     signal.signal(signal.SIGTERM, _terminate)
     # What is wrong with a file is said once, by us.
@@ -72,7 +75,7 @@ def run(
         if _asks_version():
             code = _tell_version(command)
         else:
-            code = app(standalone_mode=False, prog_name=command)
+            code = app(words, standalone_mode=False, prog_name=command)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         with of_stdout():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,15 @@ import typer
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, with_options
+from wsi_sampath.cli.score_file import check_json, save_json
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.settings import Panel
 from wsi_sampath.shown import plural
 
 app = new_app()
+_PROMPTS = "prompts"
+"""The first word where answers to prompts are scored; a folder of that name is ./prompts."""
 
 _NUCLEUS_SCORES = {
     "f1_50": "F1 at IoU 0.5",
@@ -75,8 +77,11 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei."""
-    _check_json(json_file)
+    """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei.
+
+    Answers to prompts are scored by wsi-evaluate prompts DATA; see wsi-evaluate prompts --help.
+    """
+    check_json(json_file)
     renamed = [_renaming(pair) for pair in same or []]
     if annotations is not None:
         _check_for_slide(context)
@@ -85,7 +90,7 @@ def evaluate(
         _check_for_patches(data, leave_out)
         scores = _patch_scores(data, settings, renamed)
     if json_file is not None:
-        _save(json_file, scores)
+        save_json(json_file, scores)
     _print(scores)
 
 
@@ -136,30 +141,11 @@ def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
         raise UsageError("--leave-out is for --annotations; patches have 0 where nothing is scored")
 
 
-def _check_json(path: Path | None) -> None:
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise UsageError("its folder does not exist", subject=str(path))
-    if path.exists() and not path.is_file():
-        raise UsageError("is not a file: --json takes the name of one", subject=str(path))
-
-
 def _renaming(pair: str) -> tuple[str, str]:
     name, equals, other = pair.partition("=")
     if not (name and equals and other):
         raise UsageError(f"--same {pair!r} is not of the form MODEL=DATA")
     return name, other
-
-
-def _save(path: Path, scores: dict[str, Any]) -> None:
-    from wsi_sampath.data.patches import write_atomically
-
-    text = json.dumps(scores, ensure_ascii=False, indent=2, allow_nan=False)
-    try:
-        write_atomically(path, f"{text}\n".encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error}", subject=str(path)) from error
 
 
 def _print(scores: dict[str, Any]) -> None:
@@ -216,4 +202,9 @@ def _with_ci(score: dict[str, Any], name: str) -> str:
 
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
+    if sys.argv[1:2] == [_PROMPTS]:
+        from wsi_sampath.cli import evaluate_prompts
+
+        run(evaluate_prompts.app, f"wsi-evaluate {_PROMPTS}", words=sys.argv[2:])
+        return
     run(app, "wsi-evaluate")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +10,16 @@ import typer
 
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
+from wsi_sampath.cli.preparing import note, warn, write_plan
 from wsi_sampath.errors import UsageError
 
 if TYPE_CHECKING:
+    from wsi_sampath.data.annotated import NamedClasses
     from wsi_sampath.data.grouping import Grouping
     from wsi_sampath.data.patch_plan import ImageFormat, PatchPlan
+    from wsi_sampath.data.slides import CutSettings, SlideAnnotations
 
-app = new_app("Turn data sets into labelled patches: patches, nuclei, slide, bcss, crag.")
+app = new_app("Turn data sets into labelled patches: patches, nuclei, slide, camelyon, bcss, crag.")
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for img, mask and patches.csv.")]
 Classes = Annotated[
@@ -40,6 +42,14 @@ Mpp = Annotated[
     float | None,
     typer.Option(help="um per pixel of the images, noted for wsi-train and wsi-evaluate."),
 ]
+CutMpp = Annotated[float, typer.Option("--mpp", help="um per pixel of the patches.")]
+Tile = Annotated[int, typer.Option(help="Side of the patches, px.")]
+MinLabelled = Annotated[
+    float, typer.Option(help="Leave out tiles with a smaller share of annotated pixels.")
+]
+SlideMpp = Annotated[
+    float | None, typer.Option(help="um per level-0 pixel, over what the files say.")
+]
 ImageSuffix = Annotated[str, typer.Option("--image-format", help="png, or the smaller jpg.")]
 
 _NO_MPP = (
@@ -57,6 +67,13 @@ def patches(
     out: Out,
     classes: Classes = None,
     mask_suffix: MaskSuffix = "",
+    context: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of what lies around the images, at twice their um per pixel."),
+    ] = None,
+    context_masks: Annotated[
+        list[Path] | None, typer.Option(help="Folder of its masks, with --context.")
+    ] = None,
     case: Case = "",
     test_cases: TestCases = "",
     test: Test = 0.2,
@@ -73,6 +90,7 @@ def patches(
         out,
         grouping=_grouping(classes),
         mask_suffix=mask_suffix,
+        context=(context or [], context_masks or []),
         case=case,
         test_cases=test_cases,
         test=test,
@@ -80,10 +98,10 @@ def patches(
         seed=seed,
         mpp=mpp,
     )
-    for note in plan.notes:
-        _note(note)
+    for line in plan.notes:
+        note(line)
     _warn_of(mpp, case)
-    _write(plan, test_cases=test_cases)
+    write_plan(plan, test_cases=test_cases)
 
 
 @app.command(cls=Command)
@@ -112,7 +130,8 @@ def nuclei(
     mpp: Mpp = None,
 ) -> None:
     """Images with labelled nuclei: folders of files, or PanNuke's images.npy and masks.npy."""
-    from wsi_sampath.data.nuclei import Split, plan_nuclei
+    from wsi_sampath.data.folds import Split
+    from wsi_sampath.data.nuclei import plan_nuclei
 
     plan = plan_nuclei(
         images,
@@ -125,7 +144,7 @@ def nuclei(
         mpp=mpp,
     )
     _warn_of(mpp, case)
-    _write(plan, test_cases=test_cases)
+    write_plan(plan, test_cases=test_cases)
 
 
 @app.command(cls=Command)
@@ -133,7 +152,10 @@ def slide(
     out: Out,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SLIDE FILE.geojson ...", help="Slides, each with annotations."),
+        typer.Argument(
+            metavar="SLIDE FILE.geojson ...",
+            help="Slides, each with annotations: QuPath's GeoJSON, or ASAP's XML.",
+        ),
     ] = None,
     pairs: Annotated[
         Path | None, typer.Option("--list", help="CSV with slide,annotations and maybe case.")
@@ -141,11 +163,15 @@ def slide(
     classes: Annotated[
         Path | None, typer.Option(help="YAML: classes and annotation names [all, as they come].")
     ] = None,
-    mpp: Annotated[float, typer.Option(help="um per pixel of the patches.")] = 0.5,
-    tile: Annotated[int, typer.Option(help="Side of the patches, px.")] = 1024,
-    min_labelled: Annotated[
-        float, typer.Option(help="Leave out tiles with a smaller share of annotated pixels.")
-    ] = 0.05,
+    mpp: CutMpp = 0.5,
+    tile: Tile = 1024,
+    min_labelled: MinLabelled = 0.05,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context", help="Keep what lies around each patch, at twice its um per pixel, too."
+        ),
+    ] = False,
     case: Case = "",
     test_cases: TestCases = "",
     test: Test = 0.2,
@@ -154,39 +180,77 @@ def slide(
     ] = False,
     folds: Folds = 5,
     seed: Seed = 0,
-    slide_mpp: Annotated[
-        float | None, typer.Option(help="um per level-0 pixel, over what the files say.")
-    ] = None,
+    slide_mpp: SlideMpp = None,
     image_format: ImageSuffix = "png",
 ) -> None:
-    """Slides annotated in QuPath; what nobody annotated is ignored."""
-    from wsi_sampath.data.annotated import plan_slides
-    from wsi_sampath.data.slides import CutSettings, cut_slides, listed, paired
+    """Slides annotated in QuPath or ASAP; what nobody annotated is ignored."""
+    from wsi_sampath.data.slides import CutSettings, listed, paired
 
     if bool(files) == bool(pairs):
         raise UsageError("give either SLIDE FILE.geojson ... or --list CSV")
     drawn = listed(pairs, case) if pairs else paired(files or [], case)
-    cutting = CutSettings(mpp, tile, min_labelled, slide_mpp)
-    slides, named, warnings = cut_slides(drawn, classes, cutting)
-    for warning in warnings:
-        _warn(warning)
-    plan = plan_slides(
-        slides,
+    plan = _plan_of_slides(
+        drawn,
         out,
-        classes=named,
-        mpp=mpp,
-        options={"tile": tile, "min_labelled": min_labelled, "slide_mpp": slide_mpp},
+        CutSettings(mpp, tile, min_labelled, slide_mpp, context),
+        classes=_named(classes),
         blocks=blocks,
-        test_cases=test_cases,
-        test=test,
-        folds=folds,
-        seed=seed,
-        image_format=_known_format(image_format),
+        split=(test_cases, test, folds, seed),
+        image_format=image_format,
     )
     if blocks:
-        _warn("all splits show the same patients, which flatters all scores")
+        warn("all splits show the same patients, which flatters all scores")
     hint = "" if blocks else "; --blocks splits within slides instead"
-    _write(plan, hint, test_cases)
+    write_plan(plan, hint, test_cases)
+
+
+@app.command(cls=Command)
+def camelyon(
+    slides: Annotated[Path, typer.Argument(help="Folder of slides.")],
+    out: Out,
+    xml: Annotated[
+        Path, typer.Option(help="Folder of ASAP's annotations, NAME.xml for each slide.")
+    ],
+    classes: Annotated[
+        Path | None, typer.Option(help="YAML: classes and groups of ASAP [tumor].")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Group that cuts out; may be repeated [_2, Exclusion, Normal]."),
+    ] = None,
+    mpp: CutMpp = 1.0,
+    tile: Tile = 1024,
+    min_labelled: MinLabelled = 0.05,
+    case: Annotated[
+        str | None,
+        typer.Option(help="Regular expression that finds the patient in a name [CAMELYON's]."),
+    ] = None,
+    test_cases: TestCases = "",
+    test: Test = 0.2,
+    folds: Folds = 5,
+    seed: Seed = 0,
+    slide_mpp: SlideMpp = None,
+    image_format: ImageSuffix = "png",
+) -> None:
+    """Slides of CAMELYON with ASAP's outlines: patches, each with what lies around it."""
+    from wsi_sampath.data.camelyon import CASE, TUMOR, annotated_slides
+    from wsi_sampath.data.slides import CutSettings
+    from wsi_sampath.slides.regions.asap import EXCLUSIONS
+
+    drawn, notes = annotated_slides(slides, xml, CASE if case is None else case)
+    for line in notes:
+        warn(line)
+    excluded = tuple(exclude) if exclude else EXCLUSIONS
+    plan = _plan_of_slides(
+        drawn,
+        out,
+        CutSettings(mpp, tile, min_labelled, slide_mpp, context=True, exclusions=excluded),
+        classes=_named(classes) or TUMOR,
+        blocks=False,
+        split=(test_cases, test, folds, seed),
+        image_format=image_format,
+    )
+    write_plan(plan, "", test_cases)
 
 
 @app.command(cls=Command)
@@ -221,10 +285,10 @@ def bcss(
         image_format=_known_format(image_format),
     )
     for warning in warnings_about(plan):
-        _warn(warning)
+        warn(warning)
     if paper_compatible:
-        _warn("validation shares patients and pixels with training; select no model on it")
-    _write(plan)
+        warn("validation shares patients and pixels with training; select no model on it")
+    write_plan(plan)
 
 
 @app.command(cls=Command)
@@ -238,14 +302,55 @@ def crag(
     """Colorectal glands of CRAG: whole images, valid as the test split."""
     from wsi_sampath.data.crag import plan_crag
 
-    _write(plan_crag(root, out, grouping=_grouping(classes), folds=_at_least_two(folds), seed=seed))
+    write_plan(
+        plan_crag(root, out, grouping=_grouping(classes), folds=_at_least_two(folds), seed=seed)
+    )
+
+
+def _plan_of_slides(
+    drawn: Sequence[SlideAnnotations],
+    out: Path,
+    cutting: CutSettings,
+    *,
+    classes: NamedClasses | None,
+    blocks: bool,
+    split: tuple[str, float, int, int],
+    image_format: str,
+) -> PatchPlan:
+    from wsi_sampath.data.annotated import plan_slides
+    from wsi_sampath.data.slides import cut_slides
+
+    slides, named, warnings = cut_slides(drawn, classes, cutting)
+    for warning in warnings:
+        warn(warning)
+    test_cases, test, folds, seed = split
+    return plan_slides(
+        slides,
+        out,
+        classes=named,
+        mpp=cutting.mpp,
+        options=cutting.deciding(),
+        blocks=blocks,
+        context=cutting.context,
+        test_cases=test_cases,
+        test=test,
+        folds=folds,
+        seed=seed,
+        image_format=_known_format(image_format),
+    )
+
+
+def _named(classes: Path | None) -> NamedClasses | None:
+    from wsi_sampath.data.annotated import read_named_classes
+
+    return None if classes is None else read_named_classes(classes)
 
 
 def _warn_of(mpp: float | None, case: str) -> None:
     if mpp is None:
-        _warn(_NO_MPP)
+        warn(_NO_MPP)
     if not case:
-        _warn("without --case every image is a patient of its own, which flatters all scores")
+        warn("without --case every image is a patient of its own, which flatters all scores")
 
 
 def _grouping(classes: str | None) -> Grouping | None:
@@ -264,63 +369,6 @@ def _at_least_two(folds: int) -> int:
     if folds < 2:
         raise UsageError("--folds must be 2 or more")
     return folds
-
-
-def _write(plan: PatchPlan, hint: str = "", test_cases: str = "") -> None:
-    from wsi_sampath.data.prepare import prepare, unseen_classes
-    from wsi_sampath.progress import counted
-
-    told: dict[str, list[str]] = {}
-
-    def tell(image: Path, note: str) -> None:
-        if image.name not in told.setdefault(note, []):
-            told[note].append(image.name)
-
-    for _ in counted(prepare(plan, tell), plan.out.name, len(plan.sources)):
-        pass
-    for note, images in told.items():
-        _warn(f"{_few(images)}: {note}")
-    unseen = unseen_classes(plan)
-    if unseen:
-        _warn(
-            f"no pixel of any mask is {' or '.join(unseen)}: do the masks hold what --classes says?"
-        )
-    _tell_splits(plan, hint, test_cases)
-
-
-def _few(names: list[str]) -> str:
-    """Return the first of some images, and how many more there are."""
-    from wsi_sampath.shown import plural
-
-    more = len(names) - 1
-    return names[0] if not more else f"{names[0]} and {plural(more, 'more image')}"
-
-
-def _tell_splits(plan: PatchPlan, hint: str, test_cases: str) -> None:
-    from wsi_sampath.shown import plural
-
-    found = Counter(patch.split for patch in plan.patches)
-    cases = len({patch.case for patch in plan.patches})
-    left = len({patch.case for patch in plan.patches if patch.split != "test"})
-    all_cases = plural(cases, "case")
-    why = f"there {'is' if cases == 1 else 'are'} only {all_cases}{hint}"
-    if test_cases or not left:
-        why = f"the test split has {cases - left} of {all_cases}"
-    for name in ("train", "validation", "test"):
-        if not found[name]:
-            _warn(f"the {name} split is empty: {why}")
-    counts = ", ".join(f"{found[name]} {name}" for name in ("train", "validation", "test"))
-    names = ", ".join(one.name for one in plan.grouping.plain_classes)
-    patches = plural(len(plan.patches), "patch", "patches")
-    print(f"{plan.out}: {patches} of {all_cases}: {counts}; classes: {names}")
-
-
-def _note(message: str) -> None:
-    print(f"note: {message}", file=sys.stderr, flush=True)
-
-
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -87,11 +87,17 @@ def prompt(
     """
     from wsi_sampath.batch.prompt_jobs import plan_prompts
     from wsi_sampath.cli.progress import say
+    from wsi_sampath.files import require_file
     from wsi_sampath.inference.segmenter import load_from_settings
+    from wsi_sampath.inference.targets import refuse_foreign_masks
 
     plan = plan_prompts(slides, prompts, out)
     for note in plan.notes:
         say(f"note: {note}")
+    if len(plan.jobs) == 1:
+        # Before the model is loaded; of several slides one must not stop the others.
+        refuse_foreign_masks(plan.jobs[0].out, plan.jobs[0].prompts)
+        require_file(plan.jobs[0].prompts, "bad-input")
     model = load_from_settings(settings)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)
@@ -103,7 +109,11 @@ def _answer(job: PromptJob, model: LoadedModel, settings: PromptSettings, reques
     from wsi_sampath.inference.prompting.answering import answer_file
     from wsi_sampath.inference.prompting.prompter import Prompter
 
+    if job.mpp is not None and settings.slide_mpp is None:
+        settings = settings.model_copy(update={"slide_mpp": job.mpp})
     try:
+        if job.fault:
+            raise WsiError("unreadable", job.fault)
         with explained(str(job.slide)), Prompter(job.slide, model, settings=settings) as prompter:
             _warn(prompter.slide.warnings)
             answered = answer_file(
@@ -192,6 +202,6 @@ def _warn_of_cache(trouble: OSError | None) -> None:
 def main() -> None:
     """Run the command; every known failure is one line and an exit code."""
     if sys.argv[1:2] == [PRECOMPUTE]:
-        del sys.argv[1]
-        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE)
+        words = sys.argv[2:]
+        run(precompute_app, f"wsi-prompt {PRECOMPUTE}", wrong_use=BEFORE_ANY_SLIDE, words=words)
     run(app, "wsi-prompt", wrong_use=BEFORE_ANY_SLIDE)

@@ -14,13 +14,15 @@ from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names, name_key
 from wsi_sampath.data.class_tables import read_table
+from wsi_sampath.data.context import in_context
 from wsi_sampath.data.folds import draw_folds
 from wsi_sampath.data.pairing import check_name
-from wsi_sampath.data.patch_plan import ImageFormat, LabelledImage, PatchPlan, Piece
-from wsi_sampath.data.patches import MASKS, Patch, several
+from wsi_sampath.data.patch_plan import Decides, ImageFormat, LabelledImage, PatchPlan, Piece
+from wsi_sampath.data.patches import CONTEXT_MASKS, MASKS, Patch, several
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import Frozen
 
+_LAYERS = {False: (MASKS,), True: (CONTEXT_MASKS, MASKS)}
 BLOCK_TILES = 3
 """Side, in tiles, of the blocks that act as cases where slides are split within themselves."""
 _PALETTE = ("#c83232", "#6ab04c", "#3264c8", "#c8a032", "#8e44ad", "#16a085", "#d35400", "#7f8c8d")
@@ -141,7 +143,8 @@ class AnnotatedSlide:
     tiles
         Where its patches lie.
     read
-        Yields image (uint8 (h, w, 3)) and labels (uint8 (h, w)) of every tile, in their order.
+        Yields image (uint8 (h, w, 3)) and labels (uint8 (h, w)) of every tile, in their order; of
+        twice its width, around its centre, where the tile is to be in its context.
     """
 
     image: Path
@@ -157,8 +160,9 @@ def plan_slides(
     *,
     classes: NamedClasses,
     mpp: float,
-    options: Mapping[str, float | None],
+    options: Mapping[str, Decides],
     blocks: bool = False,
+    context: bool = False,
     test_cases: str = "",
     test: float = 0.2,
     folds: int = 5,
@@ -181,6 +185,8 @@ def plan_slides(
         Other settings that decide the tiles' content; a folder begun with others is refused.
     blocks
         Split by blocks of `BLOCK_TILES` x `BLOCK_TILES` tiles of a slide, not by case.
+    context
+        What is read is twice as wide as the tiles, and becomes their context.
     test_cases, test, folds, seed
         As in `draw_folds`.
     image_format
@@ -202,17 +208,23 @@ def plan_slides(
     drawn = draw_folds([*cases.values()], test_cases, test, folds, seed)
     found = {img_id: Patch(img_id, drawn[case], case) for img_id, case in cases.items()}
     sources = tuple(
-        _source(slide, tuple(found[_patch_id(slide, tile)] for tile in slide.tiles))
+        _source(slide, tuple(found[_patch_id(slide, tile)] for tile in slide.tiles), context)
         for slide in slides
         if slide.tiles
     )
-    return PatchPlan(out, classes, sources, mpp, image_format, {**options, "mpp": mpp})
+    options = {**options, "mpp": mpp}
+    return PatchPlan(out, classes, sources, mpp, image_format, options, layers=_LAYERS[context])
 
 
-def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...]) -> LabelledImage:
+def _source(slide: AnnotatedSlide, patches: tuple[Patch, ...], context: bool) -> LabelledImage:
     def cut() -> Iterator[Piece]:
         for patch, (rgb, labels) in zip(patches, slide.read(), strict=True):
-            yield Piece(patch.img_id, rgb, {MASKS: labels})
+            if not context:
+                yield Piece(patch.img_id, rgb, {MASKS: labels})
+                continue
+            both = in_context(rgb, labels)
+            layers = {MASKS: both.labels, CONTEXT_MASKS: both.context_labels}
+            yield Piece(patch.img_id, both.image, layers, context=both.context)
 
     return LabelledImage(slide.image, slide.annotations, patches, cut)
 

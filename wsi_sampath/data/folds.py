@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from wsi_sampath.data.patches import TEST_FOLD, VALIDATION_FOLD
+from wsi_sampath.data.patches import TEST_FOLD, VALIDATION_FOLD, Patch
 from wsi_sampath.errors import UsageError
 
 _TRAINING = 1
@@ -110,3 +111,31 @@ def _compiled(pattern: str, option: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise UsageError(f"{option} {pattern!r} is not a regular expression: {error}") from error
+
+
+@dataclass(frozen=True)
+class Split:
+    """How images are split.
+
+    Attributes
+    ----------
+    case
+        Regular expression: its first group (or all of it) found in an id is the case; without it
+        every image is a case of its own.
+    test_cases
+        Regular expression: the cases in which it is found are the test split.
+    test, folds, seed
+        As in `case_folds`; `test` only matters without `test_cases`.
+    """
+
+    case: str = ""
+    test_cases: str = ""
+    test: float = 0.2
+    folds: int = 5
+    seed: int = 0
+
+    def patches(self, img_ids: Sequence[str]) -> dict[str, Patch]:
+        """Return the patch of every id."""
+        case_of = {img_id: find_case(self.case, img_id) for img_id in img_ids}
+        drawn = draw_folds([*case_of.values()], self.test_cases, self.test, self.folds, self.seed)
+        return {img_id: Patch(img_id, drawn[case], case) for img_id, case in case_of.items()}

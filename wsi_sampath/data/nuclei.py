@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.data.folds import draw_folds, find_case
+from wsi_sampath.data.folds import Split
 from wsi_sampath.data.grouping import Grouping, read_grouping
 from wsi_sampath.data.nucleus_labels import (
     LABEL_SUFFIXES,
@@ -30,23 +30,6 @@ from wsi_sampath.slides.regions.mask_image import Mask
 
 _UNTYPED = "nuclei"
 _PANNUKE = "pannuke"
-
-
-@dataclass(frozen=True)
-class Split:
-    """How images are split: `case` and `test_cases` are regular expressions, see `draw_folds`."""
-
-    case: str = ""
-    test_cases: str = ""
-    test: float = 0.2
-    folds: int = 5
-    seed: int = 0
-
-    def patches(self, img_ids: Sequence[str]) -> dict[str, Patch]:
-        """Return the patch of every id."""
-        case_of = {img_id: find_case(self.case, img_id) for img_id in img_ids}
-        drawn = draw_folds([*case_of.values()], self.test_cases, self.test, self.folds, self.seed)
-        return {img_id: Patch(img_id, drawn[case], case) for img_id, case in case_of.items()}
 
 
 @dataclass(frozen=True)

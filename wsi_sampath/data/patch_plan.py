@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.classes import ClassSpec
-from wsi_sampath.data.patches import MASKS, Patch
+from wsi_sampath.data.patches import CONTEXT, CONTEXT_MASKS, IMAGES, MASKS, Patch
 
 ImageFormat = Literal["png", "jpg"]
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
+Decides = float | tuple[str, ...] | None
+"""A setting that decides the content of files; None for the default."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Piece:
     """One patch: `rgb`, uint8 (height, width, 3), and its labels (height, width) by their folder.
 
     `encoded` is the image's file where it can be copied unchanged; `notes` are what the user should
-    know about how image and mask were read.
+    know about how image and mask were read; `context` is what lies around the image, of the same
+    size, where the plan has its labels.
     """
 
     img_id: str
@@ -30,6 +33,7 @@ class Piece:
     labels: Mapping[str, Labels]
     encoded: Path | None = None
     notes: tuple[str, ...] = ()
+    context: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Classes(Protocol):
 class PatchPlan:
     """Everything that a folder of patches will hold, fixed before the first pixel is read.
 
-    `options` are further numbers, or None for the default, that decide the content of the files;
+    `options` are further settings that decide the content of the files;
     `notes` are what the user should know in advance; `layers` are the folders of labels, the one
     with the classes last.
     """
@@ -75,7 +79,7 @@ class PatchPlan:
     sources: tuple[LabelledImage, ...]
     mpp: float | None = None
     image_format: ImageFormat = "png"
-    options: Mapping[str, float | None] = field(default_factory=dict)
+    options: Mapping[str, Decides] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     layers: tuple[str, ...] = (MASKS,)
 
@@ -83,6 +87,11 @@ class PatchPlan:
     def patches(self) -> list[Patch]:
         """Every patch, in the order of the table."""
         return [patch for source in self.sources for patch in source.patches]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The folders of images."""
+        return (IMAGES, CONTEXT) if CONTEXT_MASKS in self.layers else (IMAGES,)
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the content of the files besides their sources, for resuming."""

@@ -6,6 +6,9 @@ columns ``img_id,fold,case``; fold -1 is the test split, 0 validation, above 0 t
 
 Instead of masks, or beside them, nuclei: ``inst/ID.png`` (uint16, 0 = background, every nucleus a
 number of its own) and perhaps ``type/ID.png`` (uint8, 1..k the class of the nucleus, 0 = unknown).
+
+Beside masks perhaps what is around an image, for networks that look twice: ``context/ID.png`` and
+``context_mask/ID.png``, of the same size in px but of twice the um per pixel, around one centre.
 """
 
 from __future__ import annotations
@@ -36,8 +39,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 TEST_FOLD, VALIDATION_FOLD = -1, 0
 IMAGE_SUFFIXES = (".png", ".jpg")
-MASKS, INSTANCES, TYPES = "mask", "inst", "type"
+MASKS, INSTANCES, TYPES, CONTEXT_MASKS = "mask", "inst", "type", "context_mask"
 """The folders of labels."""
+IMAGES, CONTEXT = "img", "context"
+"""The folders of images."""
 _COLUMNS = ("img_id", "fold", "case")
 _NAMED = 3
 """How many faults one line of an error names at most."""
@@ -107,7 +112,7 @@ class PatchSet:
     patches
         All of them, in the order of the table.
     layers
-        Which labels there are: of ``mask``, ``inst`` and ``type``.
+        Which labels there are: of ``mask``, ``inst``, ``type`` and ``context_mask``.
     """
 
     root: Path
@@ -120,8 +125,8 @@ class PatchSet:
         """Return the patches of one split."""
         return tuple(patch for patch in self.patches if name in ("all", patch.split))
 
-    def image_path(self, img_id: str) -> Path:
-        """Return the file of an image.
+    def image_path(self, img_id: str, folder: str = IMAGES) -> Path:
+        """Return the file of an image, or of its context.
 
         Raises
         ------
@@ -129,10 +134,21 @@ class PatchSet:
             ``bad-input`` if there is none.
         """
         for suffix in IMAGE_SUFFIXES:
-            path = self.root / "img" / f"{img_id}{suffix}"
+            path = self.root / folder / f"{img_id}{suffix}"
             if path.is_file():
                 return path
-        raise _bad(self.root, f"img/{img_id}.png (or .jpg) of patches.csv is missing")
+        raise _bad(self.root, f"{folder}/{img_id}.png (or .jpg) of patches.csv is missing")
+
+    def image_paths(self, img_id: str) -> tuple[Path, ...]:
+        """Return the files of an image and of its context, if there are any.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` as `image_path`.
+        """
+        folders = (IMAGES, CONTEXT) if self.has_context else (IMAGES,)
+        return tuple(self.image_path(img_id, folder) for folder in folders)
 
     def size(self, img_id: str) -> tuple[int, int]:
         """Return width and height of an image, px, without decoding it."""
@@ -150,6 +166,11 @@ class PatchSet:
     def has_nuclei(self) -> bool:
         """Whether nuclei are told apart, so that `read_nuclei` reads them."""
         return INSTANCES in self.layers
+
+    @property
+    def has_context(self) -> bool:
+        """Whether there is what lies around the images, so that `read_context` reads it."""
+        return CONTEXT_MASKS in self.layers
 
     def read(self, patch: Patch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return image and mask.
@@ -171,6 +192,31 @@ class PatchSet:
             raise _bad(self.root, "has nuclei (inst), but no classes of pixels (mask)")
         image = read_rgb(self.image_path(patch.img_id))
         return image, self._labels(MASKS, patch, image)
+
+    def read_context(self, patch: Patch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the image around an image, and its mask.
+
+        Returns
+        -------
+        image
+            uint8 (height, width, 3), RGB, as many px as the image, around the same centre.
+        mask
+            uint8 (height, width), 0 ignored, 1..k.
+
+        Raises
+        ------
+        WsiError
+            ``bad-input`` as `read`, and where the folder has no context.
+        """
+        if not self.has_context:
+            raise _bad(self.root, "has nothing of what lies around its images (context)")
+        path = self.image_path(patch.img_id, CONTEXT)
+        image = read_rgb(path)
+        width, height = self.size(patch.img_id)
+        if image.shape[:2] != (height, width):
+            sizes = f"{image.shape[1]} x {image.shape[0]} px, its image {width} x {height} px"
+            raise _bad(path, f"context is {sizes}")
+        return image, self._labels(CONTEXT_MASKS, patch, image)
 
     def read_nuclei(self, patch: Patch) -> Nuclei:
         """Return an image with its nuclei.
@@ -220,7 +266,7 @@ def open_patches(root: str | Path) -> PatchSet:
         f"{layer}/{patch.img_id}.png"
         for patch in found.patches
         for layer in found.layers
-        if found.image_path(patch.img_id) and not found.label_path(layer, patch.img_id).is_file()
+        if found.image_paths(patch.img_id) and not found.label_path(layer, patch.img_id).is_file()
     ]
     if missing:
         raise _bad(root, f"{several(missing)} of patches.csv missing")
@@ -238,6 +284,8 @@ def check_patches(patches: PatchSet) -> Iterator[Patch]:
     for patch in patches.patches:
         if MASKS in patches.layers:
             patches.read(patch)
+        if patches.has_context:
+            patches.read_context(patch)
         if patches.has_nuclei:
             patches.read_nuclei(patch)
         yield patch
@@ -324,7 +372,8 @@ def _row(row: dict[str, str | None], path: Path, line: int) -> Patch:
 
 def _layers(root: Path) -> tuple[str, ...]:
     """Return which folders of labels there are; masks are missed where there is none at all."""
-    found = tuple(name for name in (MASKS, INSTANCES, TYPES) if (root / name).is_dir())
+    known = (MASKS, INSTANCES, TYPES, CONTEXT_MASKS)
+    found = tuple(name for name in known if (root / name).is_dir())
     return found if MASKS in found or INSTANCES in found else (MASKS,)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_sampath.data.folds import draw_folds, find_case
+from wsi_sampath.data.folds import Split
 from wsi_sampath.data.grouping import Grouping, guess_grouping
 from wsi_sampath.data.pairing import check_out, pair_up
 from wsi_sampath.data.patch_plan import LabelledImage, Labels, PatchPlan, Piece
 from wsi_sampath.data.patches import (
+    CONTEXT,
+    CONTEXT_MASKS,
     IMAGE_SUFFIXES,
+    IMAGES,
     INSTANCES,
     MASKS,
     Patch,
@@ -77,6 +80,7 @@ def plan_patches(
     *,
     grouping: Grouping | None = None,
     mask_suffix: str = "",
+    context: tuple[Sequence[Path], Sequence[Path]] = ((), ()),
     case: str = "",
     test_cases: str = "",
     test: float = 0.2,
@@ -96,13 +100,11 @@ def plan_patches(
         What mask values mean; guessed for plain black-and-white masks.
     mask_suffix
         What the names of masks append to those of images, such as ``_anno``.
-    case
-        Regular expression: its first group (or all of it) found in an id is the case; without it
-        every image is a case of its own.
-    test_cases
-        Regular expression: the cases in which it is found are the test split.
-    test, folds, seed
-        As in `case_folds`; `test` only matters without `test_cases`.
+    context
+        Folders of what lies around the images, of the same names and of twice the um per pixel, and
+        of its masks; as many as of images, or none.
+    case, test_cases, test, folds, seed
+        As in `Split`.
     mpp
         Microns per pixel, recorded in ``classes.yaml``.
 
@@ -114,31 +116,65 @@ def plan_patches(
     if len(images) != len(masks):
         raise UsageError("give as many --masks as --images: one belongs to the other")
     check_mpp(mpp)
-    check_out(out, [*images, *masks])
+    check_out(out, [*images, *masks, *context[0], *context[1]])
     pairs = pair_up(images, masks, mask_suffix)
-    case_of = {img_id: find_case(case, img_id) for img_id in pairs}
-    folds_of = draw_folds([*case_of.values()], test_cases, test, folds, seed)
+    split = Split(case, test_cases, test, folds, seed)
     notes: tuple[str, ...] = ()
     if grouping is None:
         guess = guess_grouping((mask, read_mask(mask)) for _, mask in pairs.values())
         grouping, notes = guess.grouping, guess.notes
+    around = _contexts(context, mask_suffix, pairs)
     sources = [
-        whole(image, mask, Patch(img_id, folds_of[case_of[img_id]], case_of[img_id]), grouping)
-        for img_id, (image, mask) in pairs.items()
+        whole(*pairs[img_id], patch, grouping, around.get(img_id))
+        for img_id, patch in split.patches([*pairs]).items()
     ]
-    return PatchPlan(out, grouping, tuple(sources), mpp, notes=notes)
+    layers = (CONTEXT_MASKS, MASKS) if around else (MASKS,)
+    return PatchPlan(out, grouping, tuple(sources), mpp, notes=notes, layers=layers)
 
 
-def whole(image: Path, mask: Path, patch: Patch, grouping: Grouping) -> LabelledImage:
-    """Return a source that becomes one patch of the same size."""
+def _contexts(
+    folders: tuple[Sequence[Path], Sequence[Path]],
+    mask_suffix: str,
+    pairs: Mapping[str, tuple[Path, Path]],
+) -> dict[str, tuple[Path, Path]]:
+    """Return what lies around every image, and its mask, by id; nothing without folders."""
+    if not any(folders):
+        return {}
+    if len(folders[0]) != len(folders[1]):
+        raise UsageError("give as many --context-masks as --context: one belongs to the other")
+    found = pair_up(*folders, mask_suffix)
+    alone = sorted(found.keys() ^ pairs.keys())
+    if alone:
+        message = f"{several(alone)}: every image of --images needs one of its name in --context"
+        raise UsageError(f"{message}, and the other way round")
+    return found
+
+
+def whole(
+    image: Path,
+    mask: Path,
+    patch: Patch,
+    grouping: Grouping,
+    around: tuple[Path, Path] | None = None,
+) -> LabelledImage:
+    """Return a source that becomes one patch of the same size; `around` is for its context."""
 
     def cut() -> Iterator[Piece]:
         picture, painted = read_picture(image), read_mask(mask)
         rgb, labels, notes = labelled_pixels(picture, painted, grouping, image, mask)
         encoded = image if passes_on(picture, image) else None
-        yield Piece(patch.img_id, rgb, {MASKS: labels}, encoded, notes)
+        if around is None:
+            yield Piece(patch.img_id, rgb, {MASKS: labels}, encoded, notes)
+            return
+        wide, marked = read_picture(around[0]), read_mask(around[1])
+        context, beside, more = labelled_pixels(wide, marked, grouping, *around)
+        if context.shape != rgb.shape:
+            message = "is not of its image's size in px, with pixels twice as wide"
+            raise WsiError("bad-input", message, subject=str(around[0]))
+        layers = {MASKS: labels, CONTEXT_MASKS: beside}
+        yield Piece(patch.img_id, rgb, layers, encoded, (*notes, *more), context)
 
-    return LabelledImage(image, mask, (patch,), cut)
+    return LabelledImage(image, mask, (patch,), cut, around or ())
 
 
 def labelled_pixels(
@@ -212,7 +248,7 @@ def _check_plan(plan: PatchPlan) -> None:
     twice = len(plan.patches) - len({patch.img_id for patch in plan.patches})
     if twice:
         raise UsageError(f"{twice} patches would share their names", subject=str(plan.out))
-    own = [(plan.out / name).resolve() for name in ("img", *plan.layers)]
+    own = [(plan.out / name).resolve() for name in (*plan.images, *plan.layers)]
     for path in {path for source in plan.sources for path in source.files}:
         if any(path.resolve().is_relative_to(folder) for folder in own):
             message = (
@@ -231,7 +267,7 @@ def _begin(plan: PatchPlan) -> None:
     if finished and settings != plan.settings():
         message = "was begun with other classes, image format or tiles; take another folder"
         raise UsageError(message, subject=str(plan.out))
-    for name in ("img", *plan.layers):
+    for name in (*plan.images, *plan.layers):
         (plan.out / name).mkdir(parents=True, exist_ok=True)
     stray = sorted(finished - {patch.img_id for patch in plan.patches})
     if stray:
@@ -269,8 +305,9 @@ def _is_done(plan: PatchPlan, source: LabelledImage) -> bool:
     """Return whether image and labels of every patch exist and are not empty."""
     return all(
         all(_has_content(plan.out / layer / f"{patch.img_id}.png") for layer in plan.layers)
-        and any(
-            _has_content(plan.out / "img" / f"{patch.img_id}{suffix}") for suffix in IMAGE_SUFFIXES
+        and all(
+            any(_has_content(plan.out / name / f"{patch.img_id}{end}") for end in IMAGE_SUFFIXES)
+            for name in plan.images
         )
         for patch in source.patches
     )
@@ -285,15 +322,22 @@ def _write(plan: PatchPlan, piece: Piece) -> None:
     if piece.encoded is not None:
         suffix = "png" if piece.encoded.suffix.lower() == ".png" else "jpg"
     content = piece.encoded.read_bytes() if piece.encoded else _encode(piece.rgb, suffix)
-    image = plan.out / "img" / f"{piece.img_id}.{suffix}"
     with _writing(plan.out):
-        for other in IMAGE_SUFFIXES:
-            if other != image.suffix:
-                image.with_name(f"{piece.img_id}{other}").unlink(missing_ok=True)
-        write_atomically(image, content)
+        _write_image(plan.out / IMAGES / f"{piece.img_id}.{suffix}", content)
+        if piece.context is not None:
+            around = plan.out / CONTEXT / f"{piece.img_id}.{plan.image_format}"
+            _write_image(around, _encode(piece.context, plan.image_format))
         for layer in plan.layers:
             labels = _encode(piece.labels[layer], "png")
             write_atomically(plan.out / layer / f"{piece.img_id}.png", labels)
+
+
+def _write_image(image: Path, content: bytes) -> None:
+    """Write an image; one of the same name in another format goes."""
+    for other in IMAGE_SUFFIXES:
+        if other != image.suffix:
+            image.with_suffix(other).unlink(missing_ok=True)
+    write_atomically(image, content)
 
 
 @contextmanager

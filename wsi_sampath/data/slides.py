@@ -1,4 +1,4 @@
-"""Annotated slides for ``wsi-prepare slide``: what to cut, and how a tile is read and labelled."""
+"""Annotated slides for ``wsi-prepare``: what to cut, and how a tile is read and labelled."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from wsi_sampath.data.annotated import (
     Pair,
     SlideTile,
     classes_as_found,
-    read_named_classes,
 )
+from wsi_sampath.data.context import TIMES, check_side
 from wsi_sampath.data.folds import find_case
+from wsi_sampath.data.patch_plan import Decides
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.progress import counted
 from wsi_sampath.slides.grid import Box
@@ -32,6 +33,7 @@ from wsi_sampath.slides.regions.annotations import (
     read_annotations,
     within,
 )
+from wsi_sampath.slides.regions.asap import EXCLUSIONS, SUFFIX, read_asap
 from wsi_sampath.slides.regions.drawn import outside_notes, paint_tissue
 from wsi_sampath.slides.regions.find import MASK_MPP, place_doubts
 from wsi_sampath.slides.regions.rasterise import Placement
@@ -41,12 +43,28 @@ from wsi_sampath.slides.slide import Slide
 
 @dataclass(frozen=True)
 class CutSettings:
-    """How slides are cut: um per pixel, side in px, and the least share of labelled pixels."""
+    """How slides are cut.
+
+    Attributes
+    ----------
+    mpp, tile
+        Um per pixel, and side in px.
+    least
+        Least share of labelled pixels.
+    slide_mpp
+        Um per level-0 pixel, over what files say.
+    context
+        Read tiles of twice the width, around the same centres.
+    exclusions
+        Groups of ASAP that cut out.
+    """
 
     mpp: float
     tile: int
     least: float
     slide_mpp: float | None = None
+    context: bool = False
+    exclusions: tuple[str, ...] = EXCLUSIONS
 
     def __post_init__(self) -> None:
         for name, value in (("--mpp", self.mpp), ("--tile", self.tile)):
@@ -54,6 +72,18 @@ class CutSettings:
                 raise UsageError(f"{name} {value} must be a number above 0")
         if not 0 <= self.least <= 1:
             raise UsageError(f"--min-labelled {self.least} must be a share from 0 to 1")
+        if self.context:
+            check_side(self.tile)
+
+    def deciding(self) -> dict[str, Decides]:
+        """Return what decides the content of tiles besides their um per pixel."""
+        found: dict[str, Decides] = {
+            "tile": self.tile,
+            "min_labelled": self.least,
+            "slide_mpp": self.slide_mpp,
+        }
+        found |= {"context": TIMES} if self.context else {}
+        return found | ({} if self.exclusions == EXCLUSIONS else {"exclusions": self.exclusions})
 
 
 @dataclass(frozen=True)
@@ -104,15 +134,19 @@ def _is_complete(row: dict[str, str]) -> bool:
     return bool(row.get("slide") and row.get("annotations"))
 
 
-def choose_classes(drawn: Sequence[Annotations], path: Path | None) -> NamedClasses:
-    """Return the classes of a file, or one per annotation name in order of appearance."""
-    return read_named_classes(path) if path else classes_as_found(named.colors() for named in drawn)
-
-
 def cut_slides(
-    drawn: Sequence[SlideAnnotations], classes_file: Path | None, cutting: CutSettings
+    drawn: Sequence[SlideAnnotations], chosen: NamedClasses | None, cutting: CutSettings
 ) -> tuple[list[AnnotatedSlide], NamedClasses, list[str]]:
     """Find the tiles of every slide.
+
+    Parameters
+    ----------
+    drawn
+        The slides.
+    chosen
+        What names of annotations mean; None makes a class of each.
+    cutting
+        How tiles are cut.
 
     Returns
     -------
@@ -124,8 +158,8 @@ def cut_slides(
     WsiError
         For slides and annotations that cannot be read.
     """
-    found = [read_annotations(slide.annotations) for slide in drawn]
-    classes = choose_classes(found, classes_file)
+    found = [_read_areas(slide.annotations, cutting) for slide in drawn]
+    classes = chosen or classes_as_found(named.colors() for named in found)
     notes: list[str] = []
     slides = []
     for slide, areas in counted(list(zip(drawn, found, strict=True)), "slides", len(drawn)):
@@ -145,11 +179,12 @@ def _cut(
     names = {area.name for area in drawn.areas if not area.is_ignored}
     labels = classes.labels(names, subject=str(source.annotations))
     with Slide.open(source.slide, slide_mpp=cutting.slide_mpp) as slide:
-        sampling, offset = slide.sampling(cutting.mpp), slide.bounds_offset
+        sampling = slide.sampling(cutting.mpp)
+        offset = (0, 0) if _is_asap(source.annotations) else slide.bounds_offset
         notes += slide.warnings
         beside = [
             *outside_notes(drawn.areas, slide.size, offset),
-            *place_doubts(slide, _covered(drawn.areas, slide)),
+            *place_doubts(slide, _covered(drawn.areas, slide, offset)),
         ]
         notes += [f"{source.annotations.name}: {note}" for note in beside]
         if max(slide.mpp.x, slide.mpp.y) > 1.02 * cutting.mpp:
@@ -170,13 +205,23 @@ def _cut(
     )
 
 
-def _covered(areas: tuple[Annotation, ...], slide: Slide) -> NDArray[np.bool_]:
+def _read_areas(path: Path, cutting: CutSettings) -> Annotations:
+    return read_asap(path, cutting.exclusions) if _is_asap(path) else read_annotations(path)
+
+
+def _is_asap(path: Path) -> bool:
+    return path.suffix.lower() == SUFFIX
+
+
+def _covered(
+    areas: tuple[Annotation, ...], slide: Slide, offset: tuple[int, int]
+) -> NDArray[np.bool_]:
     sampling = slide.sampling(MASK_MPP)
     return paint_tissue(
         areas,
         slide_size=slide.size,
         mask_size=(sampling.width, sampling.height),
-        bounds_offset=slide.bounds_offset,
+        bounds_offset=offset,
     )
 
 
@@ -202,7 +247,8 @@ def _read(
     boxes: Sequence[Box],
 ) -> Iterator[Pair]:
     with Slide.open(path, slide_mpp=cutting.slide_mpp) as slide:
-        for box in boxes:
+        for tile in boxes:
+            box = _twice(tile) if cutting.context else tile
             try:
                 rgb = slide.read_sampled(sampling, box.x, box.y, box.width, box.height)
             except TileError as error:
@@ -210,3 +256,9 @@ def _read(
                 message = f"cannot be decoded {where}: {error}"
                 raise WsiError("unreadable", message, subject=str(path)) from error
             yield rgb, painter.paint(box) * within(box, (sampling.width, sampling.height))
+
+
+def _twice(box: Box) -> Box:
+    """Return the box of twice the width and height around the same centre."""
+    x, y = box.x - box.width // 2, box.y - box.height // 2
+    return Box(x, y, TIMES * box.width, TIMES * box.height)

@@ -45,7 +45,7 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
         For data or models that cannot be used.
     """
     opened = open_patches(data)
-    chosen = _chosen(opened, settings.split)
+    chosen = chosen_patches(opened, settings.split)
     loaded = load_model(
         settings.model,
         weights=settings.weights,
@@ -98,7 +98,14 @@ def _score_pixels(
     }
 
 
-def _chosen(opened: PatchSet, split: str) -> tuple[Patch, ...]:
+def chosen_patches(opened: PatchSet, split: str) -> tuple[Patch, ...]:
+    """Return the patches of a split that is not empty.
+
+    Raises
+    ------
+    UsageError
+        For an unknown split, or an empty one.
+    """
     known = {name: name for name in SPLITS}
     if split not in known:
         raise UsageError(f"--split {split!r} is not one of {', '.join(SPLITS)}")

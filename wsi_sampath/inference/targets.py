@@ -9,7 +9,7 @@ from pathlib import Path
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.belonging import is_blank, nuclei_run, report_run
-from wsi_sampath.outputs.qupath.packing import run_of
+from wsi_sampath.outputs.qupath.packing import check_suffix, run_of, says_more
 
 # What a run of ours writes into its zarr, and what file browsers leave there.
 _OWN = {".zattrs", ".zgroup", ".zmetadata", "zarr.json", "labels", "OME"}
@@ -146,3 +146,22 @@ def _strangers(zarr: Path) -> Iterator[str]:
             ours = name in own | _LITTER or name.isdecimal() or name.endswith(".partial")
             if not ours:
                 yield (folder / name).relative_to(zarr).as_posix()
+
+
+def refuse_foreign_masks(out: Path, prompts: Path) -> None:
+    """Make sure that masks may be written to a path.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` for a name that says nothing of the format, or where something lies there
+        that is no file of masks of ours, or the prompts themselves.
+    """
+    check_suffix(out)
+    if not os.path.lexists(out):
+        return
+    if out.exists() and prompts.exists() and out.samefile(prompts):
+        raise WsiError("bad-input", "--out is the file of prompts itself", subject=str(out))
+    if out.is_symlink() or not (says_more(out) or is_blank(out)):
+        message = "the masks would replace a file that is not ours; move it, or give another --out"
+        raise WsiError("bad-input", message, subject=str(out))

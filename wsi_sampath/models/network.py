@@ -53,6 +53,10 @@ class TileNetwork(Network, Protocol):
         """
 
 
+MASK_PX_PER_CELL = 4
+"""Pixels of masks, asked and answered, along a cell of the grid of the spec."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """Where to look in one image, for each of p objects, in px of the network's frame.
@@ -64,7 +68,7 @@ class Prompts:
     boxes
         (p, 4): x0, y0, x1, y1.
     masks
-        (p, 1, frame / 4, frame / 4) logits of an earlier answer.
+        (p, 1, 4 grid, 4 grid) logits of an earlier answer.
     """
 
     points: Tensor | None = None
@@ -123,7 +127,7 @@ class PromptNetwork(Protocol):
         Returns
         -------
         tuple of Tensor
-            Logits (p, c, frame / 4, frame / 4), above 0 inside the object, and the predicted IoU
+            Logits (p, c, 4 grid, 4 grid), above 0 inside the object, and the predicted IoU
             (p, c).
         """
 
@@ -188,5 +192,5 @@ def refuse_mapless(spec: ModelSpec) -> None:
     if not spec.makes_maps:
         raise UsageError(
             f"{spec.name} ({spec.architecture}) makes no maps, it answers prompts only; use "
-            "wsi-prompt SLIDE --prompts FILE --model ..."
+            "wsi-prompt SLIDE --prompts FILE --out MASKS.geojson --model FILE"
         )

@@ -57,8 +57,7 @@ class Sam(nn.Module):
     def embed(self, views: Sequence[Tensor]) -> Embedding:
         """Return the features of the one view, (1, 3, tile, tile), as (1, dim, grid, grid)."""
         (image,) = views
-        # Laid out as it would come back from a file: another layout changes the last digits.
-        return (self.image_encoder(image).contiguous(),)
+        return (self.image_encoder(image),)
 
     def masks(
         self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True

@@ -71,6 +71,40 @@ def read_overview(
     return Overview(image, failed, tuple(sorted(painter.mended)))
 
 
+def read_in_parts(read: ReadSampled, sampling: Sampling, box: Box) -> NDArray[np.uint8]:
+    """Read a box of a plane, in parts where it is many pixels of its level, to bound memory.
+
+    The pixels are those of a single read. Beside a level that is much finer than the plane, a
+    square of the plane may be gigabytes of it.
+
+    Parameters
+    ----------
+    read, sampling
+        As in `read_overview`.
+    box
+        x, y, width, height in pixels of the plane.
+
+    Raises
+    ------
+    TileError
+        Where a part cannot be decoded.
+    """
+    x, y, width, height = box
+    if not _is_large(sampling, box):
+        return read(sampling, x, y, width, height)
+    image = np.empty((height, width, 3), np.uint8)
+    for left, top, columns, rows in _halves((0, 0, width, height)):
+        part = read_in_parts(read, sampling, (x + left, y + top, columns, rows))
+        image[top : top + rows, left : left + columns] = part
+    return image
+
+
+def _is_large(sampling: Sampling, box: Box) -> bool:
+    _, _, width, height = box
+    pixels = width * height * max(1.0, sampling.factor_x * sampling.factor_y)
+    return pixels > _BAND_PIXELS and max(width, height) > 1
+
+
 @dataclass
 class _Painter:
     read: ReadSampled
@@ -83,8 +117,7 @@ class _Painter:
     def paint(self, sampling: Sampling, box: Box) -> None:
         """Read a box, in parts where it is too large or cannot be read as a whole."""
         x, y, width, height = box
-        pixels = width * height * max(1.0, sampling.factor_x * sampling.factor_y)
-        if pixels > _BAND_PIXELS and max(width, height) > 1:
+        if _is_large(sampling, box):
             self._paint_halves(sampling, box)
             return
         try:

@@ -152,7 +152,8 @@ def augmenter(settings: Augmentation, side: int) -> Callable[[Rgb, NDArray[np.in
     -------
     callable
         Takes image, labels (of any whole numbers, or several layers of them) and a seed that
-        decides everything; returns what `to_side` does.
+        decides everything; returns what `to_side` does. Several images of one size, as (n, height,
+        width, 3), are changed alike.
     """
     change = _transform(settings, side)
 
@@ -183,7 +184,8 @@ def _transform(settings: Augmentation, side: int) -> Callable[..., tuple[Tensor,
     across, down = v2.RandomHorizontalFlip(_ALWAYS), v2.RandomVerticalFlip(_ALWAYS)
     flip = v2.RandomChoice([across, down, v2.Compose([across, down])])
     turn = v2.RandomChoice([_quarter_turns(n) for n in range(4)])
-    colour = v2.ColorJitter(*[settings.colour] * 4)
+    hue = settings.colour if settings.hue is None else settings.hue
+    colour = v2.ColorJitter(*[settings.colour] * 3, hue=hue)
     parts = [
         crop,
         v2.RandomApply([flip], settings.flip),
@@ -201,10 +203,10 @@ def _quarter_turns(count: int) -> v2.Transform:
 def _apply(
     change: Callable[..., tuple[Tensor, Tensor]], image: Rgb, mask: NDArray[np.integer]
 ) -> Pair:
-    pixels = tv_tensors.Image(_tensor(image).permute(2, 0, 1))
+    pixels = tv_tensors.Image(_tensor(image).movedim(-1, -3))
     labels = tv_tensors.Mask(_tensor(mask))
     pixels, labels = change(pixels, labels)
-    plain = pixels.as_subclass(Tensor).permute(1, 2, 0).contiguous()
+    plain = pixels.as_subclass(Tensor).movedim(-3, -1).contiguous()
     return plain, labels.as_subclass(Tensor).contiguous()
 
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.settings import parts_of
 from wsi_sampath.training.nuclei.settings import NucleiSettings, PathoSamWeights
+from wsi_sampath.training.prompts.settings import PromptTrainSettings, WsiSamWeights
 from wsi_sampath.training.settings import PublishedWeights, RunSettings, TrainSettings
 from wsi_sampath.yaml_files import parse_yaml, read_yaml
 
@@ -21,15 +22,22 @@ _PATHS = ("model", "data", "weights")
 _MADE = ("out", "cache_folder")
 _UNKNOWN = "extra_forbidden"
 _OBJECTIVE = "objective"
-"""What the settings of PathoSAM have, and those of SAM-Path have not."""
-_KINDS = ("str", PublishedWeights.__name__, PathoSamWeights.__name__)
+"""What the settings of PathoSAM and WSI-SAM have, and those of SAM-Path have not."""
+_PROMPTS = "prompts"
+"""The objective of WSI-SAM."""
+_KINDS = ("str", PublishedWeights.__name__, PathoSamWeights.__name__, WsiSamWeights.__name__)
 """What `weights` may be; pydantic counts them to the place of an error."""
 
 
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings | NucleiSettings:
+AnySettings = TrainSettings | NucleiSettings | PromptTrainSettings
+"""The settings there are: a union with one member for each kind of training."""
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> AnySettings:
     """Read settings from a YAML file and ``key=value`` texts, which come last.
 
-    They are those of PathoSAM where they name an ``objective``, and of SAM-Path otherwise.
+    They are those of WSI-SAM where their ``objective`` is ``prompts``, those of PathoSAM where it
+    is another, and of SAM-Path without one.
 
     The file may name another as its ``base`` and then states only what differs. Paths in a file are
     relative to its folder (``model``, ``data`` and ``weights`` only where such a file exists, since
@@ -52,13 +60,19 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings | 
     for text in overrides:
         key, value = _override(text)
         values = merged(values, _nested(key.split("."), value))
-    kind = NucleiSettings if _OBJECTIVE in values else TrainSettings
+    kind = _kind_of(values)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         # Wrong keys of `weights` also report "not a string", which helps nobody.
         found = sorted(error.errors(), key=_helpfulness)
         raise UsageError(_explained(found[0], kind), subject=str(path)) from None
+
+
+def _kind_of(values: Mapping[str, Any]) -> type[AnySettings]:
+    if _OBJECTIVE not in values:
+        return TrainSettings
+    return PromptTrainSettings if values[_OBJECTIVE] == _PROMPTS else NucleiSettings
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,15 +21,22 @@ from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.sam_path.start import continued, random_sam_path, start_sam_path
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.wsi_sam.network import WsiSam
+from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
 from wsi_sampath.training.settings import PublishedWeights, RunSettings, StartWeights, TrainSettings
 
-Spec = TypeVar("Spec", SamPathSpec, PathoSamSpec)
-Network = TypeVar("Network", SamPath, PathoSam)
+Spec = TypeVar("Spec", SamPathSpec, PathoSamSpec, WsiSamSpec)
+Network = TypeVar("Network", SamPath, PathoSam, WsiSam)
 
 _SPECIFICATIONS = (".yaml", ".yml")
 _NOT_TRAINED = "is not a SAM-Path, so no training of one can start from it"
-_NUCLEI = "; a PathoSAM is trained with objective=nuclei or classes (configs/train/nuclei.yaml)"
+_INSTEAD = {
+    "patho_sam": (
+        "; a PathoSAM is trained with objective=nuclei or classes (configs/train/nuclei.yaml)"
+    ),
+    "wsi_sam": "; a WSI-SAM is trained with objective=prompts (configs/train/wsi-sam.yaml)",
+}
 _NAMED = 20
 _BEFORE = 1000
 
@@ -53,7 +60,7 @@ class Start(Generic[Network]):
     steps: int | None = None
 
 
-AnyStart = Start[SamPath] | Start[PathoSam]
+AnyStart = Start[SamPath] | Start[PathoSam] | Start[WsiSam]
 
 
 def start_model(settings: TrainSettings, patches: PatchSet) -> Start[SamPath]:
@@ -110,7 +117,7 @@ def spec_for(settings: TrainSettings, patches: PatchSet) -> SamPathSpec:
     """
     spec = model_spec(settings.model)
     if not isinstance(spec, SamPathSpec):
-        message = _NOT_TRAINED + (_NUCLEI if isinstance(spec, PathoSamSpec) else "")
+        message = _NOT_TRAINED + _INSTEAD.get(spec.architecture, "")
         raise WsiError("bad-model", message, subject=settings.model)
     return changed(spec, settings, patches)
 

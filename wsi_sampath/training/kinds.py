@@ -12,7 +12,9 @@ import torch
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.training.base_task import Score, Task
+from wsi_sampath.training.configuration import AnySettings
 from wsi_sampath.training.data_module import PatchData
 from wsi_sampath.training.initial_weights import AnyStart, Start, start_model
 from wsi_sampath.training.loader import PatchReader, Reader, label_table
@@ -21,6 +23,10 @@ from wsi_sampath.training.nuclei.reader import NucleusReader
 from wsi_sampath.training.nuclei.settings import NucleiSettings
 from wsi_sampath.training.nuclei.start import start_nuclei
 from wsi_sampath.training.nuclei.task import NucleusTask, score_of
+from wsi_sampath.training.prompts.reader import PromptReader
+from wsi_sampath.training.prompts.settings import PromptTrainSettings
+from wsi_sampath.training.prompts.start import start_prompts
+from wsi_sampath.training.prompts.task import PROMPT_DICE, PromptTask
 from wsi_sampath.training.settings import RunSettings, TrainSettings
 from wsi_sampath.training.start_report import Doubt, scale_doubt
 from wsi_sampath.training.task import SegmentationTask
@@ -135,7 +141,40 @@ class NucleusTraining:
         """Keep nothing."""
 
 
-def training_of(settings: TrainSettings | NucleiSettings, patches: PatchSet) -> Training:
+@dataclass(frozen=True)
+class PromptTraining:
+    """WSI-SAM, on objects in their context."""
+
+    settings: PromptTrainSettings
+    patches: PatchSet
+    start: Start[WsiSam]
+    score: Score = PROMPT_DICE
+
+    def doubts(self) -> list[Doubt]:
+        """Return what is doubtful about the scale of the patches."""
+        doubt = scale_doubt(self.settings, self.patches, self.start.model.spec)
+        return [] if doubt is None else [doubt]
+
+    def reader(self) -> PromptReader:
+        """Return what reads patches and their context."""
+        return PromptReader(self.patches, self.start.model.spec, self.settings)
+
+    def task(self, steps_per_epoch: int) -> PromptTask:
+        """Return what Lightning trains; its rate does not depend on the length of an epoch."""
+        return PromptTask(self.start.model, self.settings)
+
+    def cache(
+        self,
+        data: PatchData,
+        task: Task,
+        device: torch.device,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        """Keep nothing."""
+
+
+def training_of(settings: AnySettings, patches: PatchSet) -> Training:
     """Return the training that the settings describe, its initial network loaded.
 
     Raises
@@ -148,5 +187,7 @@ def training_of(settings: TrainSettings | NucleiSettings, patches: PatchSet) -> 
             return PixelTraining(settings, patches, start_model(settings, patches))
         case NucleiSettings():
             return NucleusTraining(settings, patches, start_nuclei(settings, patches))
+        case PromptTrainSettings():
+            return PromptTraining(settings, patches, start_prompts(settings, patches))
         case _:
             assert_never(settings)

@@ -195,8 +195,8 @@ def data_sha256(patches: PatchSet) -> str:
     for name in ("classes.yaml", "patches.csv"):
         _add(digest, (patches.root / name).read_bytes())
     for patch in (*patches.split("train"), *patches.split("validation")):
-        image = patches.image_path(patch.img_id)
-        _add(digest, f"{image.name} {image.stat().st_size}".encode())
+        for image in patches.image_paths(patch.img_id):
+            _add(digest, f"{image.name} {image.stat().st_size}".encode())
         for layer in patches.layers:
             _add(digest, patches.label_path(layer, patch.img_id).read_bytes())
     return digest.hexdigest()

@@ -49,6 +49,8 @@ class Augmentation(Frozen):
         Probability of a rotation by 0, 90, 180 or 270 degrees.
     colour, colour_probability
         Largest change of brightness, contrast, saturation and hue, and how often.
+    hue
+        Largest change of hue, where that is not `colour`.
     stain
         Largest relative change of haematoxylin and eosin; 0, as in the paper, for none.
     variants
@@ -61,6 +63,7 @@ class Augmentation(Frozen):
     flip: Share = 0.75
     rotate: Share = 0.5
     colour: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
     colour_probability: Share = 0.5
     stain: Annotated[float, Field(ge=0, lt=1)] = 0.0
     variants: Positive | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wsi_sampath.data.patches import SPLITS, PatchSet
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.training.initial_weights import AnyStart
-from wsi_sampath.training.settings import RunSettings, StartWeights, TrainSettings
+from wsi_sampath.training.settings import RunSettings, StartWeights
 
 _TOLERANCE = 0.1
 
@@ -21,7 +21,7 @@ class Doubt:
     credit: str
 
 
-def scale_doubt(settings: TrainSettings, patches: PatchSet, spec: ModelSpec) -> Doubt | None:
+def scale_doubt(settings: RunSettings, patches: PatchSet, spec: ModelSpec) -> Doubt | None:
     """Return a doubt where the model may see slides at another scale than its patches.
 
     Patches are stretched to the tile, so one of 512 px shows a tile of 256 px at twice its um per

@@ -25,6 +25,7 @@ from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import STEPS
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.sam_path.network import SamPath
+from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.training.base_task import Score, Task
 from wsi_sampath.training.callbacks import (
     Curve,
@@ -36,10 +37,10 @@ from wsi_sampath.training.callbacks import (
     keeper,
     spread_out,
 )
+from wsi_sampath.training.configuration import AnySettings
 from wsi_sampath.training.data_module import DTYPES, PatchData
 from wsi_sampath.training.devices import accelerator_of, check_hardware, strategy_of
 from wsi_sampath.training.kinds import Training, training_of
-from wsi_sampath.training.nuclei.settings import NucleiSettings
 from wsi_sampath.training.run_folder import (
     RunFolder,
     begin,
@@ -50,7 +51,7 @@ from wsi_sampath.training.run_folder import (
     read_json,
     write_json,
 )
-from wsi_sampath.training.settings import RunSettings, TrainSettings
+from wsi_sampath.training.settings import RunSettings
 from wsi_sampath.training.start_report import opening_lines
 
 Say = Callable[[str], None]
@@ -79,7 +80,7 @@ class Trained:
     new: bool = True
 
 
-def train(settings: TrainSettings | NucleiSettings, say: Say = print) -> Trained:
+def train(settings: AnySettings, say: Say = print) -> Trained:
     """Train, resume a training, or return what a finished one left.
 
     Parameters
@@ -204,7 +205,7 @@ def _finish(
     write_json(folder.result, {**result, "weights_sha256": file_sha256(folder.model)})
 
 
-def _describe(model: SamPath | PathoSam, more: str) -> None:
+def _describe(model: SamPath | PathoSam | WsiSam, more: str) -> None:
     """Add to what a model says of itself."""
     description = f"{model.spec.description[: MAX_TEXT - len(more)]}{more}"
     model.spec = model.spec.model_copy(update={"description": description})

@@ -243,7 +243,7 @@ def test_models_that_cannot_are_refused_in_one_line(stub):
     for mode in ("amg", "apg"):
         with pytest.raises(UsageError, match=f"stub.*answers no prompts.*{mode}"):
             refuse_unable(stub, mode)
-    with pytest.raises(UsageError, match="use a PathoSAM"):
+    with pytest.raises(UsageError, match="answers no prompts; use a SAM, a PathoSAM"):
         FieldNetwork(stub)
     refuse_unable(disc_model(64, network=DiscPrompts()), "amg")
     with pytest.raises(UsageError, match="makes no maps of nuclei"):

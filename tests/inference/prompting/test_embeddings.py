@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from wsi_sampath.files import GROWING
 from wsi_sampath.inference.prompting.embeddings import (
     SUFFIX,
     EmbeddingCache,
@@ -35,12 +36,14 @@ def never():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_files_give_back_every_bit(tmp_path, dtype):
     made = embedding(1, dtype)
-    EmbeddingCache(folder=tmp_path).get(key(1), CPU, lambda: made)
+    first = EmbeddingCache(folder=tmp_path).get(key(1), CPU, lambda: made)
     again = EmbeddingCache(folder=tmp_path)
     assert again.holds(key(1))
     found = again.get(key(1), CPU, never)
     assert [part.dtype for part in found] == [part.dtype for part in made]
     assert all(map(torch.equal, found, made))
+    # What is laid out otherwise would be computed with otherwise, to other last digits.
+    assert [part.stride() for part in found] == [part.stride() for part in first]
 
 
 def test_memory_holds_what_was_used_last():
@@ -96,9 +99,19 @@ def test_a_folder_that_cannot_be_written_is_let_be(tmp_path):
     (tmp_path / "file").write_text("")
     cache = EmbeddingCache(folder=tmp_path / "file" / "cache")
     made = embedding(1)
-    assert cache.get(key(1), CPU, lambda: made) is made
+    held = cache.get(key(1), CPU, lambda: made)
+    assert all(map(torch.equal, held, made))
     assert isinstance(cache.trouble, OSError)
-    assert cache.get(key(1), CPU, never) is made
+    assert cache.get(key(1), CPU, never) is held
+
+
+def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
+    old, new = (tmp_path / f".host.1.{name}{GROWING}" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    EmbeddingCache(folder=tmp_path).get(key(1), CPU, lambda: embedding(1))
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_every_part_of_a_key_counts():

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_sampath.inference.prompting.lattice import (
+    FITS,
     Square,
     coarser,
     concentric,
     plan_lattice,
 )
-from wsi_sampath.inference.prompting.questions import FITS
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.sampling import snap_levels
 

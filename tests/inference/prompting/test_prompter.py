@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import shapely
+import torch
 from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
 
 from wsi_sampath.errors import UsageError
@@ -16,8 +17,12 @@ from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
 from wsi_sampath.inference.prompting.settings import PromptSettings
+from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.slides import overview
 
 SIDE = 96
 CPU = PromptSettings(device="cpu", smallest_part=0.0, cache_gib=0.0)
@@ -139,6 +144,16 @@ def test_what_is_larger_than_a_square_is_answered_at_a_coarser_mpp(prompter, dis
     assert answer.zoom == (2, 2)
 
 
+@pytest.mark.parametrize("side", [37, 47, 75, 96])
+def test_a_box_as_large_as_the_slide_is_answered(side, tmp_path):
+    picture = disc_picture(side, side - 7)
+    path = write_discs(tmp_path / "small.tiff", picture)
+    with Prompter(path, disc_model(SIDE), settings=CPU) as prompter:
+        square = prompter.place(Prompt(id="", box=(0, 0, side - 7, side)))
+        assert (square.y, square.x) == (0, 0)
+        assert square.factor == (2 if side <= 72 else 4)
+
+
 def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     network.given = []
     answer_masks = network.masks
@@ -158,6 +173,20 @@ def test_corrections_go_on_in_the_same_square(prompter, network, discs):
     assert second.labels.tolist() == [[1, 0]]
     assert (second.points[0, 1] - second.points[0, 0]).tolist() == [2, 0]
     assert better.square == answer.square
+
+
+@pytest.mark.parametrize("point", [(290, 190), (-1, 5), (float("nan"), 5)])
+def test_corrections_beyond_the_square_are_refused(prompter, discs, point):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(Unanswerable, match="beyond what was seen"):
+        prompter.correct(answer, [point], [1])
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 0], []])
+def test_corrections_need_a_label_each(prompter, discs, labels):
+    answer = prompter.ask(click_on(discs, visible(discs)[0]))
+    with pytest.raises(ValueError, match="a label each"):
+        prompter.correct(answer, [(20, 15)], labels)
 
 
 @pytest.mark.parametrize(("pick", "share"), [("largest", 8), ("smallest", 0.9)])
@@ -201,6 +230,21 @@ def test_an_empty_mask_is_no_answer(prompter):
         prompter.ask(Prompt(id="", outline=outline))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", [0, 1])
+def test_an_answer_that_is_not_finite_is_none(prompter, network, discs, part, bad):
+    answer = network.masks
+
+    def masks(embedding, prompts, *, multimask=True):
+        found = [one.clone() for one in answer(embedding, prompts, multimask=multimask)]
+        found[part].view(-1)[0] = bad
+        return tuple(found)
+
+    network.masks = masks
+    with pytest.raises(Unanswerable, match="not finite"):
+        prompter.ask(click_on(discs, visible(discs)[3]))
+
+
 def test_regions_are_looked_at_beforehand(prompter, network, discs):
     squares = prompter.squares_of((100, 60, 150, 120))
     assert all(prompter.precompute(squares))
@@ -212,6 +256,34 @@ def test_regions_are_looked_at_beforehand(prompter, network, discs):
             prompter.ask(click_on(discs, number))
     assert network.looks == looks
     assert len(prompter.squares_of(None)) > len(squares)
+
+
+def test_prompts_up_to_the_edge_of_a_region_were_looked_at(slide):
+    settings = CPU.model_copy(update={"mpp": 0.3})
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        for edge in np.arange(195, 210, 0.25):
+            seen = prompter.squares_of((90, 10, edge - 90, 10))
+            assert prompter.place(click(edge - 1e-6, 15)) in seen
+
+
+def test_a_square_far_from_its_level_is_read_in_parts(slide, monkeypatch):
+    with Prompter(slide, disc_model(SIDE), settings=CPU) as prompter:
+        prompt = Prompt(id="", box=(0, 0, 300, 200))
+        before = prompter.ask(prompt)
+        areas = []
+        read = prompter.slide.reader.read
+
+        def counted(level, x, y, width, height):
+            areas.append(width * height)
+            return read(level, x, y, width, height)
+
+        monkeypatch.setattr(prompter.slide.reader, "read", counted)
+        monkeypatch.setattr(overview, "_BAND_PIXELS", 1 << 14)
+        prompter.cache = EmbeddingCache()
+        after = prompter.ask(prompt)
+        assert len(areas) > 8
+        assert max(areas) <= 1 << 14
+        assert after.logits.equal(before.logits)
 
 
 def test_models_without_prompts_are_refused(slide, stub):
@@ -251,3 +323,37 @@ def test_a_second_view_is_of_twice_the_mpp_around_the_same_middle(slide, place):
     halved = near.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
     quarter = slice(SIDE // 4, SIDE // 4 + SIDE // 2)
     assert np.abs(halved - far[quarter, quarter]).max() <= 1
+
+
+SMALL_SAM = {"embed_dim": 16, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]}
+SMALL_PROMPTS = {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
+NETWORKS = {
+    "patches of 8 px": {"architecture": "patho_sam", "sam": {**SMALL_SAM, "patch": 8}},
+    "enlarged twice": {"architecture": "patho_sam", "sam": SMALL_SAM, "enlargement": 2},
+    "SAM": {"architecture": "sam", "sam": SMALL_SAM},
+    "WSI-SAM": {"architecture": "wsi_sam", "sam": SMALL_SAM},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_takes_every_kind_of_prompt(slide, name):
+    values = {"name": "small", "mpp": 0.25, "tile": 64, "prompts": SMALL_PROMPTS, **NETWORKS[name]}
+    if values["architecture"] == "patho_sam":
+        classes = [{"name": "nucleus", "color": "#c83232"}]
+        values |= {"enlargement": 1, "decoder": {"widths": [8, 8, 4, 4]}, "classes": classes}
+        values |= NETWORKS[name]
+    torch.manual_seed(0)
+    module = build_model(parse_spec(values))
+    model = LoadedModel(module.eval(), module.spec, "0" * 64, "small")
+    side = 4 * model.spec.grid
+    outline = shapely.Point(150, 100).buffer(9)
+    drawn = Prompt(id="", outline=outline, points=np.array([[150.0, 100.0]]), labels=np.array([1]))
+    prompts = [click(150, 100), Prompt(id="", box=(140, 90, 160, 110)), drawn]
+    with Prompter(slide, model, settings=CPU) as prompter:
+        found = dict(prompter.answers(prompts))
+        for one in found.values():
+            if isinstance(one, Segmented):
+                assert one.logits.shape == (1, 1, side, side)
+                prompter.correct(one, [[155.0, 104.0]], [0])
+    assert set(found) == {0, 1, 2}
+    assert all("sees nothing" in str(one) or one.mask.area for one in found.values())

@@ -80,6 +80,19 @@ def test_what_is_kept_of_a_place_takes_its_own_memory_and_is_laid_out_plainly(en
         assert part.untyped_storage().nbytes() == part.nbytes
 
 
+@both
+@torch.no_grad()
+def test_half_precision_is_for_the_encoder_alone(encoder):
+    model, prompts = small_model("wsi_sam", encoder), some_prompts()
+    exact = model.masks(model.embed(looks()), prompts)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embedding = model.embed(looks())
+        logits, quality = model.masks(embedding, prompts)
+    assert logits.dtype == quality.dtype == torch.float32
+    assert ((logits > 0) == (exact > 0)).float().mean() > 0.95
+    assert torch.equal(model.masks(embedding, prompts)[0], logits)
+
+
 @torch.no_grad()
 def test_places_in_one_batch(model):
     together = model.look(looks(3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,12 @@ from wsi_sampath.fingerprint import whole_digest
 from wsi_sampath.inference.durable.claim import Claim
 from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
 from wsi_sampath.inference.prompting.questions import Unanswerable
-from wsi_sampath.outputs.belonging import is_blank
-from wsi_sampath.outputs.qupath.packing import check_suffix, is_whole, run_of, says_more
+from wsi_sampath.inference.targets import refuse_foreign_masks
+from wsi_sampath.outputs.qupath.packing import (
+    is_whole,
+    is_without_features,
+    run_of,
+)
 from wsi_sampath.progress import counted
 from wsi_sampath.prompt_files.answer import Answer, Mask, Unanswered
 from wsi_sampath.prompt_files.mask_features import MaskRun
@@ -85,7 +88,8 @@ def answer_file(
     refuse_foreign_masks(out, prompts)
     read = _read(prompter, prompts, refine=refine, each_point=each_point)
     run = _run(prompter, prompts, refine=refine, each_point=each_point)
-    if out.is_file() and run_of(out) == run.run and is_whole(out):
+    # Without a single mask it was a failure, which is tried again.
+    if run_of(out) == run.run and is_whole(out) and not is_without_features(out):
         return Answered(out, None, read.notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     seen = _Seen()
@@ -95,25 +99,6 @@ def answer_file(
             file.add(seen.noted(answer))
         written = file.close()
     return Answered(out, written, read.notes, seen.cut, seen.coarser)
-
-
-def refuse_foreign_masks(out: Path, prompts: Path) -> None:
-    """Make sure that masks may be written to a path.
-
-    Raises
-    ------
-    WsiError
-        ``bad-input`` for a name that says nothing of the format, or where something lies there
-        that is no file of masks of ours, or the prompts themselves.
-    """
-    check_suffix(out)
-    if not os.path.lexists(out):
-        return
-    if out.exists() and prompts.exists() and out.samefile(prompts):
-        raise WsiError("bad-input", "--out is the file of prompts itself", subject=str(out))
-    if out.is_symlink() or not (says_more(out) or is_blank(out)):
-        message = "the masks would replace a file that is not ours; move it, or give another --out"
-        raise WsiError("bad-input", message, subject=str(out))
 
 
 def as_outlines(read: PromptFile) -> PromptFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,12 +15,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from wsi_sampath.files import replacing
+from wsi_sampath.files import GROWING, replacing
 from wsi_sampath.models.network import Embedding
 
 SUFFIX = ".embedding"
 GIB = 1 << 30
 _KEY = "key"
+_ABANDONED_S = 3600.0
 _AFTER_EVICTION = 0.9
 """Share of its limit that a full folder is brought down to, so that not every file makes room."""
 
@@ -106,7 +108,8 @@ class EmbeddingCache:
             return self._held[key]
         found = None if self._folder is None else _read(_path(self._folder, key), key, device)
         if found is None:
-            found = make()
+            # Laid out as it comes back from a file: another layout changes the last digits.
+            found = tuple(part.contiguous() for part in make())
             self.made += 1
             if self._folder is not None and self.trouble is None:
                 self._try_to_store(self._folder, key, found)
@@ -131,8 +134,11 @@ class EmbeddingCache:
         tensors = {str(index): part.contiguous().cpu() for index, part in enumerate(embedding)}
         with replacing(_path(folder, key), shared=True) as growing:
             save_file(tensors, growing, metadata={_KEY: key})
-        size = _size(embedding)
-        known = _taken(folder) if self._on_disk is None else self._on_disk + size
+        if self._on_disk is None:
+            _sweep(folder)
+            known = _taken(folder)
+        else:
+            known = self._on_disk + _size(embedding)
         self._on_disk = _make_room(folder, self._disk_limit) if known > self._disk_limit else known
 
 
@@ -172,6 +178,14 @@ def _files(folder: Path) -> list[tuple[float, int, Path]]:
             state = path.stat()
             found.append((state.st_mtime, state.st_size, path))
     return sorted(found)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what was left half-written by processes that were killed."""
+    for path in folder.glob(f".*{GROWING}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
 
 
 def _taken(folder: Path) -> int:

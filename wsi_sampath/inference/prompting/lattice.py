@@ -19,6 +19,8 @@ STEPS_PER_SIDE = 2
 """Neighbours are a side divided by this apart."""
 _ALIGNED_PX = 4
 """Starts are multiples of this, so that a square has whole pixels at 2 and 4 times its mpp."""
+FITS = 3 / 8
+"""What is no longer than this share of a square is answered in it, with room on every side."""
 LARGEST_FACTOR = 64
 _SLACK = 1e-6
 
@@ -127,6 +129,27 @@ def plan_lattice(
     """
     finest = plan_sampling(levels, mpp, model_mpp)
     return Lattice(factor, coarser(finest, levels, factor), side)
+
+
+def plan_lattices(
+    levels: tuple[Level, ...], mpp: tuple[float, float], *, model_mpp: float, side: int
+) -> tuple[Lattice, ...]:
+    """Lay squares of 1, 2, 4... times the model's mpp, up to where all of the slide fits in one.
+
+    Parameters
+    ----------
+    levels, mpp, model_mpp, side
+        As of `plan_lattice`.
+    """
+    lattices: list[Lattice] = []
+    factor = 1
+    while factor <= LARGEST_FACTOR:
+        one = plan_lattice(levels, mpp, model_mpp=model_mpp, side=side, factor=factor)
+        lattices.append(one)
+        if max(one.plane.width, one.plane.height) <= side * FITS:
+            break
+        factor *= 2
+    return tuple(lattices)
 
 
 def coarser(plane: Sampling, levels: tuple[Level, ...], factor: float) -> Sampling:

@@ -22,25 +22,26 @@ from wsi_sampath.inference.prompted.network import Field, FieldNetwork
 from wsi_sampath.inference.prompting.answers import chosen, without_specks
 from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
 from wsi_sampath.inference.prompting.lattice import (
-    LARGEST_FACTOR,
     Lattice,
     Square,
     coarser,
     concentric,
-    plan_lattice,
+    plan_lattices,
 )
 from wsi_sampath.inference.prompting.questions import (
     Unanswerable,
+    are_within,
     in_frame,
     is_single_point,
     place,
 )
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
-from wsi_sampath.models.network import Embedding, LoadedModel
+from wsi_sampath.models.network import MASK_PX_PER_CELL, Embedding, LoadedModel
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
+from wsi_sampath.slides.overview import read_in_parts
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
@@ -68,7 +69,7 @@ class Segmented:
     is_cut
         Whether the mask reaches an edge of the square beyond which the slide goes on.
     logits
-        float32 (1, 1, frame / 4, frame / 4): what corrections go on from.
+        float32 (1, 1, 4 grid, 4 grid): what corrections go on from.
     """
 
     prompt: Prompt
@@ -134,7 +135,12 @@ class Prompter:
         self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
         self.cache = cache or _cache_of(self.settings)
         mpp = self.settings.mpp or self.model.spec.mpp
-        self.lattices = _lattices(self.slide, mpp, self.model.spec.tile)
+        self.lattices = plan_lattices(
+            self.slide.levels,
+            (self.slide.mpp.x, self.slide.mpp.y),
+            model_mpp=mpp,
+            side=self.model.spec.tile,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -188,9 +194,13 @@ class Prompter:
         Raises
         ------
         Unanswerable
-            As in `ask`.
+            As in `ask`, and for points that the network has not seen: the square of the answer
+            stays, so that what goes beyond it is to be asked for anew, by a box or more points.
+        ValueError
+            For labels that are not 0 or 1, one for each point.
         """
         before = answer.prompt
+        self._check_seen(answer.square, np.reshape(points, (-1, 2)), np.ravel(labels))
         more = replace(
             before,
             points=np.concatenate([before.points, np.reshape(points, (-1, 2))]),
@@ -230,7 +240,8 @@ class Prompter:
         corners = np.array([[x, y], [x + width, y + height]], float).clip(0, self.slide.size)
         if not (corners[0] < corners[1]).all():
             return []
-        (left, top), (right, bottom) = finest.to_plane(corners).astype(int).tolist()
+        low, high = finest.to_plane(corners)
+        (left, top), (right, bottom) = np.array([np.floor(low), np.ceil(high)], int).tolist()
         return list(finest.covering(Box(left, top, right - left, bottom - top)))
 
     def precompute(self, squares: Sequence[Square]) -> Iterator[bool]:
@@ -278,7 +289,7 @@ class Prompter:
         for times in self.model.spec.views:
             y, x = concentric(square, side, int(times))
             plane = coarser(lattice.plane, self.slide.levels, int(times))
-            views.append(self.slide.read_sampled(plane, x, y, side, side))
+            views.append(read_in_parts(self.slide.read_sampled, plane, (x, y, side, side)))
         return tuple(views)
 
     def _answered(
@@ -295,11 +306,16 @@ class Prompter:
         self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
     ) -> Segmented:
         lattice = self._lattice(square)
-        asked = in_frame(prompt, square, lattice, self.model.spec.frame)
+        spec = self.model.spec
+        asked = in_frame(
+            prompt, square, lattice, frame=spec.frame, mask_side=MASK_PX_PER_CELL * spec.grid
+        )
         if before is not None:
             asked = replace(asked, masks=before)
         several = is_single_point(prompt) or self.settings.pick != "best"
         logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
+        if not bool(torch.isfinite(logits).all() and torch.isfinite(quality).all()):
+            raise Unanswerable("the network answers with numbers that are not finite")
         index = chosen(logits[0], quality[0], self.settings.pick)
         pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
         on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
@@ -319,6 +335,17 @@ class Prompter:
             is_cut=edges.cut(found, field.size),
             logits=logits[:, index : index + 1].float().cpu(),
         )
+
+    def _check_seen(
+        self, square: Square, points: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> None:
+        if len(labels) != len(points) or not np.isin(labels, (0, 1)).all():
+            raise ValueError("points to correct by need a label each: 1 on the object, 0 beside it")
+        lattice = self._lattice(square)
+        corners = square.x, square.y, square.x + lattice.side, square.y + lattice.side
+        is_on_slide = are_within(points, (0, 0, *self.slide.size))
+        if not (is_on_slide & are_within(lattice.to_plane(points), corners)).all():
+            raise Unanswerable("has points beyond what was seen; ask anew with a box around it all")
 
     def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
         """Return row and column, in the square, of the points of a label that lie in it."""
@@ -358,22 +385,3 @@ def _cache_of(settings: PromptSettings) -> EmbeddingCache:
         folder=settings.folder if settings.cache_gib else None,
         disk_bytes=int(settings.cache_gib * GIB),
     )
-
-
-def _lattices(slide: Slide, mpp: float, side: int) -> tuple[Lattice, ...]:
-    """Return squares of 1, 2, 4... times the network's mpp, up to where one holds the slide."""
-    lattices: list[Lattice] = []
-    factor = 1
-    while factor <= LARGEST_FACTOR:
-        lattice = plan_lattice(
-            slide.levels,
-            (slide.mpp.x, slide.mpp.y),
-            model_mpp=mpp,
-            side=side,
-            factor=factor,
-        )
-        lattices.append(lattice)
-        if max(lattice.plane.width, lattice.plane.height) <= side / 2:
-            break
-        factor *= 2
-    return tuple(lattices)

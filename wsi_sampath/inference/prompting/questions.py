@@ -13,15 +13,12 @@ from shapely.geometry.base import BaseGeometry
 from skimage.draw import polygon2mask
 from torch import Tensor
 
-from wsi_sampath.inference.prompting.lattice import LARGEST_FACTOR, Lattice, Square
+from wsi_sampath.inference.prompting.lattice import FITS, Lattice, Square
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-FITS = 3 / 8
-"""What is no longer than this share of a square is answered in it, with room on every side."""
 _SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
-_MASK_PART = 4
 
 Floats = NDArray[np.float64]
 
@@ -80,16 +77,28 @@ def place(prompt: Prompt, size: tuple[int, int], lattices: Sequence[Lattice]) ->
     """
     x0, y0, x1, y1 = bounds_of(prompt)
     width, height = size
-    if x1 < 0 or y1 < 0 or x0 >= width or y0 >= height:
-        raise Unanswerable(f"lies outside of the slide of {width} x {height} px")
+    on = prompt.points[prompt.labels == 1]
+    is_area = prompt.box is not None or prompt.outline is not None
+    misses = is_area and (x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height)
+    if misses or not are_within(on, (0, 0, width, height)).all():
+        raise Unanswerable(f"lies, or has points, outside of the slide of {width} x {height} px")
     inside = np.clip([[x0, y0], [x1, y1]], 0, [width, height])
     for lattice in lattices:
         if (np.ptp(lattice.to_plane(inside), axis=0) <= lattice.side * FITS).all():
             return lattice.nearest(inside.mean(axis=0))
-    raise Unanswerable(f"is larger than what can be seen at once at {LARGEST_FACTOR} times the mpp")
+    times = lattices[-1].factor
+    raise Unanswerable(f"is larger than what can be seen at once at {times} times the mpp")
 
 
-def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Prompts:
+def are_within(points: Floats, area: Corners) -> NDArray[np.bool_]:
+    """Return which points (n, 2) lie in an area; what is on its right or lower edge does not."""
+    inside: NDArray[np.bool_] = np.all((points >= area[:2]) & (points < area[2:]), axis=1)
+    return inside
+
+
+def in_frame(
+    prompt: Prompt, square: Square, lattice: Lattice, *, frame: int, mask_side: int
+) -> Prompts:
     """Return what a network is asked for, one object, in px of its frame.
 
     Points beside the object that are outside of the square are left out: they say nothing there.
@@ -102,6 +111,8 @@ def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Pr
         Where the network looks.
     frame
         Side of its frame, px.
+    mask_side
+        Side of the masks that it takes, px: a divisor of the frame's.
     """
     scale = frame / lattice.side
 
@@ -115,7 +126,7 @@ def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Pr
     mask = None
     if prompt.outline is not None:
         outline = shapely.transform(prompt.outline, moved)
-        mask = mask_logits(outline, frame)
+        mask = mask_logits(outline, frame, mask_side)
         if box is None:
             box = np.reshape(shapely.bounds(outline), (2, 2))
     return Prompts(
@@ -126,23 +137,23 @@ def in_frame(prompt: Prompt, square: Square, lattice: Lattice, frame: int) -> Pr
     )
 
 
-def mask_logits(outline: BaseGeometry, frame: int) -> Tensor:
-    """Return an outline as the logits of an earlier answer, float32 (frame / 4, frame / 4).
+def mask_logits(outline: BaseGeometry, frame: int, mask_side: int) -> Tensor:
+    """Return an outline as the logits of an earlier answer, float32 (mask_side, mask_side).
 
     Parameters
     ----------
     outline
         Polygon or polygons in px of the frame.
-    frame
-        Its side, px.
+    frame, mask_side
+        Its side, px, and that of the mask.
     """
     inside = np.zeros((frame, frame), bool)
     for polygon in shapely.get_parts(shapely.get_parts(outline)):
         for ring in (polygon.exterior, *polygon.interiors):
             # Even-odd: a hole is filled twice. Pixels have their middles at whole numbers there.
             inside ^= polygon2mask((frame, frame), np.asarray(ring.coords)[:, ::-1] - 0.5)
-    side = frame // _MASK_PART
-    share = inside.reshape(side, _MASK_PART, side, _MASK_PART).mean(axis=(1, 3))
+    px = frame // mask_side
+    share = inside.reshape(mask_side, px, mask_side, px).mean(axis=(1, 3))
     return torch.logit(torch.from_numpy(share).float(), eps=_SURE)
 
 

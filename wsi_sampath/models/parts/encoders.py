@@ -80,7 +80,6 @@ class SamEncoder(nn.Module):
         self.blocks = encoder.blocks
         self.neck = neck(spec.embed_dim, neck_channels) if neck_channels else None
         self.out_channels = neck_channels or spec.embed_dim
-        self.early_channels = spec.embed_dim
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, out_channels, tile / patch, tile / patch)."""

@@ -79,6 +79,11 @@ class SamSpec(Frozen):
             raise ValueError(f"global_attn_indexes must lie in 0..{self.depth - 1}")
         return self
 
+    @property
+    def early_channels(self) -> int:
+        """Channels of what the first block says that attends across the tile."""
+        return self.embed_dim
+
 
 TINY_VIT = "vit_tiny"
 _TINY_SIZES: dict[str, Any] = {
@@ -121,6 +126,11 @@ class TinyVitSpec(Frozen):
             if width % heads:
                 raise ValueError("widths must be multiples of num_heads")
         return self
+
+    @property
+    def early_channels(self) -> int:
+        """Channels of what the second stage says."""
+        return self.widths[2]
 
 
 def _known_size(value: object) -> object:

@@ -52,7 +52,6 @@ class TinyVit(nn.Module):
             self.layers.append(Stage(blocks, *merging))
         self.neck = neck(spec.widths[-1], neck_channels)
         self.out_channels = neck_channels
-        self.early_channels = spec.widths[_EARLY_STAGE + 1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, out_channels, tile / 16, tile / 16)."""

@@ -88,7 +88,10 @@ def import_wsi_sam(
         )
         state = {name: one for name, one in state.items() if not name.startswith(_DECODER)}
         state |= prefixed(_DECODER, copies[0])
-    return ImportedWsiSam(_filled(spec, state, *learned, subject=str(high)), doubts)
+    ours = prefixed(_SAM, state) | prefixed("high.", learned[0]) | prefixed("low.", learned[1])
+    model = build_model(spec, fitting=shapes_of(ours), subject=str(high))
+    load_weights(model, ours, subject=str(high))
+    return ImportedWsiSam(model, doubts)
 
 
 def start_wsi_sam(sam: str | Path, spec: WsiSamSpec, *, seed: int = 0) -> WsiSam:
@@ -108,10 +111,9 @@ def start_wsi_sam(sam: str | Path, spec: WsiSamSpec, *, seed: int = 0) -> WsiSam
     WsiError
         ``bad-model`` if the file is missing, of another kind, or does not fit `spec`.
     """
-    state = read_sam(sam, spec.sam, spec.name)
-    fresh = random_wsi_sam(spec, seed).state_dict()
-    parts = (below(fresh, f"{part}.") for part in ("high", "low"))
-    return _filled(spec, state, *parts, subject=str(sam))
+    model = random_wsi_sam(spec, seed)
+    load_weights(model.sam, read_sam(sam, spec.sam, spec.name), subject=str(sam))
+    return model
 
 
 def random_wsi_sam(spec: WsiSamSpec, seed: int) -> WsiSam:
@@ -119,13 +121,6 @@ def random_wsi_sam(spec: WsiSamSpec, seed: int) -> WsiSam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(spec)
-
-
-def _filled(spec: WsiSamSpec, sam: State, high: State, low: State, *, subject: str) -> WsiSam:
-    state = prefixed(_SAM, sam) | prefixed("high.", high) | prefixed("low.", low)
-    model = build_model(spec, fitting=shapes_of(state), subject=subject)
-    load_weights(model, state, subject=subject)
-    return model
 
 
 def _split(net: State) -> tuple[State, State]:
@@ -142,9 +137,7 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def _check_early(net: Mapping[str, Tensor], spec: WsiSamSpec, subject: str) -> None:
     """Refuse what was trained beside another encoder."""
-    with torch.device("meta"):
-        wanted = WsiSam(spec).high.compress_vit_feat[0].in_channels
-    found = net.get(_EARLY)
+    wanted, found = spec.sam.early_channels, net.get(_EARLY)
     if found is not None and len(found) != wanted:
         raise WsiError(
             "bad-model",

@@ -107,9 +107,8 @@ class WsiSam(nn.Module):
         self.spec = spec
         self.sam = Sam(spec.sam, spec.tile, spec.prompts)
         self.sam.requires_grad_(False)
-        early = self.sam.image_encoder.early_channels
-        self.high = Resolution(spec.prompts.dim, early)
-        self.low = Resolution(spec.prompts.dim, early)
+        self.high = Resolution(spec.prompts.dim, spec.sam.early_channels)
+        self.low = Resolution(spec.prompts.dim, spec.sam.early_channels)
         self.register_buffer("mean", by_channel(spec.mean), persistent=False)
         self.register_buffer("std", by_channel(spec.std), persistent=False)
 
@@ -154,7 +153,7 @@ class WsiSam(nn.Module):
         """
         high, low = self.look(views)
         parts = (high.features, low.features, self.high.fused(high))
-        # As in `Sam.embed`; and none keeps the memory of another.
+        # None of them keeps the memory of another.
         return tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
 
     def masks(
@@ -174,7 +173,7 @@ class WsiSam(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Logits (p, 1, frame / 4, frame / 4), and the IoU (p, 1) that SAM predicts for the mask
+            Logits (p, 1, 4 grid, 4 grid), and the IoU (p, 1) that SAM predicts for the mask
             that is corrected.
         """
         high, low, fused = embedding
@@ -202,7 +201,7 @@ class WsiSam(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Logits of the high and the low resolution, (p, 1, frame / 4, frame / 4).
+            Logits of the high and the low resolution, (p, 1, 4 grid, 4 grid).
         """
         parts = (self.high, self.low)
         with torch.autocast(looks[0].features.device.type, enabled=False):

@@ -110,12 +110,26 @@ def is_whole(path: Path) -> bool:
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
         with _unpacked(path) as stream:
-            tail = b""
-            while block := stream.read(1 << 20):
-                tail = (tail + block)[-len(TAIL) :]
-        return tail == TAIL
+            return _end(stream, len(TAIL)) == TAIL
     except BROKEN_PACKING:
         return False
+
+
+def is_without_features(path: Path) -> bool:
+    """Return whether a whole file, as `pack` writes it, has no feature."""
+    sought = b"[" + TAIL
+    if path.suffix != ".zip":
+        with _unpacked(path) as stream:
+            return _end(stream, len(sought)) == sought
+    with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as member:
+        return _end(member, len(sought)) == sought
+
+
+def _end(stream: IO[bytes], length: int) -> bytes:
+    end = b""
+    while block := stream.read(1 << 20):
+        end = (end + block)[-length:]
+    return end
 
 
 def pack(plain: Path, target: Path, *, name: str | None = None) -> None:

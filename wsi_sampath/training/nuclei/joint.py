@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsi_sampath.models.network import Prompts
-from wsi_sampath.models.patho_sam.network import NUCLEUS_MAPS, PathoSam
-from wsi_sampath.training.nuclei.losses import nucleus_map_loss, prompt_loss
-from wsi_sampath.training.nuclei.prompting import (
+from wsi_sampath.evaluation.prompting import (
     Answer,
     Prompting,
     asked_repeatedly,
     chosen_objects,
 )
+from wsi_sampath.models.network import Prompts
+from wsi_sampath.models.patho_sam.network import NUCLEUS_MAPS, PathoSam
+from wsi_sampath.training.nuclei.losses import nucleus_map_loss, prompt_loss
 
 
 def map_loss(model: PathoSam, embedding: Tensor, targets: Tensor) -> Tensor:

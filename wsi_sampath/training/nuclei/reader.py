@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from wsi_sampath.data.patches import TYPES, Nuclei, Patch, PatchSet
+from wsi_sampath.data.windows import starts
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.training.augment import augmenter, version_seed
@@ -106,7 +107,7 @@ class NucleusReader:
 
     def _lattice(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
         """Return the corners of the fewest crops that cover a patch of (height, width)."""
-        rows, columns = (_starts(length, self.side) for length in size)
+        rows, columns = (starts(length, self.side) for length in size)
         return [(top, left) for top in rows for left in columns]
 
     def _drawn(self, instances: NDArray[np.uint16], rng: np.random.Generator) -> tuple[int, int]:
@@ -170,13 +171,6 @@ def _at_least(found: Nuclei, side: int) -> Nuclei:
     types = None if found.types is None else np.pad(found.types, grow, mode="symmetric")
     image = np.pad(found.image, [*grow, (0, 0)], mode="symmetric")
     return Nuclei(image, np.pad(found.instances, grow, mode="symmetric"), types)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Return where the fewest crops begin that cover a length, their overlap spread evenly."""
-    room = max(0, length - side)
-    count = -(-room // side) + 1
-    return [round(room * number / max(1, count - 1)) for number in range(count)]
 
 
 def _cut(

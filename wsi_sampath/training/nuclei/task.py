@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from wsi_sampath.classes import ClassSpec
 from wsi_sampath.evaluation.metrics import confusion
+from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.evaluation.scores import overlaps
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.patho_sam.network import NUCLEUS_MAPS, PathoSam
@@ -22,7 +23,6 @@ from wsi_sampath.training.augment import version_seed
 from wsi_sampath.training.base_task import MACRO_DICE, Picture, Score, Task
 from wsi_sampath.training.loader import Sample, Unusable, usable
 from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
-from wsi_sampath.training.nuclei.prompting import Prompting
 from wsi_sampath.training.nuclei.reader import UNKNOWN, NucleusSample
 from wsi_sampath.training.nuclei.settings import NucleiSettings
 from wsi_sampath.training.nuclei.validation import PROMPT_KINDS, validation_dice

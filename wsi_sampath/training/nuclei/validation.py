@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsi_sampath.evaluation.prompting import chosen_objects, noisy_boxes, random_points
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.training.nuclei.losses import soft_dice_loss
-from wsi_sampath.training.nuclei.prompting import chosen_objects, noisy_boxes, random_points
 
 _MOST = 4
 """Of positive and of negative points."""
