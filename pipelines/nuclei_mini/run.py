@@ -22,13 +22,8 @@ from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.patho_sam.network import PathoSam
-<<<<<<< HEAD
 from wsi_sampath.training.nuclei.joint import decoded_maps, interactive_loss
 from wsi_sampath.training.nuclei.losses import nucleus_map_loss
-from wsi_sampath.evaluation.prompting import Prompting
-=======
-from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
->>>>>>> main
 
 Network = TypeVar("Network", bound=nn.Module)
 Losses = dict[str, Tensor]

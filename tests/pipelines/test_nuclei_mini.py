@@ -13,16 +13,11 @@ from pipelines.nuclei_mini.card import tables
 from pipelines.nuclei_mini.classical import classical_nuclei
 from pipelines.nuclei_mini.crops import Crops
 from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, MPP, Field
-<<<<<<< HEAD
 from pipelines.nuclei_mini.figures import by_network, judge, judge_clicks
 from pipelines.nuclei_mini.outlines import outline_prompts, rough_shares
 from pipelines.nuclei_mini.run import Plan, joint_losses, pixel_loss, train_nuclei
 from pipelines.nuclei_mini.unet import NucleusUNet, as_loaded, unet_losses
-=======
-from pipelines.nuclei_mini.figures import judge, judge_clicks
-from pipelines.nuclei_mini.run import Plan, train_nuclei
 from wsi_sampath.evaluation.prompting import Prompting
->>>>>>> main
 from wsi_sampath.models.build import build_network
 from wsi_sampath.models.checkpoints import file_sha256
 from wsi_sampath.models.parse import parse_spec
