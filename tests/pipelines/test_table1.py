@@ -13,7 +13,7 @@ from wsi_sampath.training.configuration import read_settings
 
 ROOT = Path(__file__).parents[2]
 EVERY = sorted((ROOT / "configs" / "train").rglob("*.yaml"))
-CONFIGS = [path for path in EVERY if "nuclei" not in path.stem]
+CONFIGS = [path for path in EVERY if "nuclei" not in path.stem and path.stem != "wsi-sam"]
 BCSS = spec_from_yaml(ROOT / "configs" / "models" / "sam-path-bcss.yaml").classes
 CRAG = (ClassSpec(name="background", color="#9aa0a6"), ClassSpec(name="gland", color="#c83264"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from wsi_sampath.data.patches import Patch, open_patches, write_classes, write_t
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import save_checkpoint
 from wsi_sampath.models.network import Prompts
+from wsi_sampath.models.parse import spec_from_yaml
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.kinds import training_of
 from wsi_sampath.training.prompts.asking import answer_loss, in_both, some_objects
 from wsi_sampath.training.prompts.reader import PromptSample
+from wsi_sampath.training.prompts.settings import PromptTrainSettings
 from wsi_sampath.training.train import train
 
 SIDE = 64
@@ -277,3 +280,15 @@ def test_patches_without_a_context_are_refused(settings, data, tmp_path):
         (bare / name).symlink_to(data / name)
     with pytest.raises(UsageError, match="has nothing of what lies around its patches"):
         training_of(settings(), open_patches(bare)).reader()
+
+
+def test_the_shipped_configuration_has_the_published_numbers():
+    configs = Path(__file__).parents[3] / "configs"
+    read = read_settings(configs / "train" / "wsi-sam.yaml", ["data=d", "out=o"])
+    assert (read.epochs, read.batch_size, read.high_share, read.points) == (20, 1, 0.5, 10)
+    assert (read.optimiser.learning_rate, read.optimiser.weight_decay) == (1e-3, 1e-2)
+    assert (read.box_shift, read.box_resize) == (0.1, 0.2)
+    assert read == PromptTrainSettings.model_validate(
+        {"objective": "prompts", **read.model_dump(include={"model", "data", "out", "weights"})}
+    )
+    assert spec_from_yaml(read.model).architecture == "wsi_sam"
