@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from pipelines.gland_mini.baselines import PlainUNet, parameters, without_class_prompts
+from pipelines.gland_mini.baselines import ClassUNet, parameters, without_class_prompts
 from pipelines.gland_mini.canvas_run import Curriculum, Stage, train_on_canvases
 from pipelines.gland_mini.data import (
     EBHI_SHARE,
@@ -66,7 +66,7 @@ VARIANTS: dict[str, Callable[[SamPathSpec, int], nn.Module]] = {
     "no-class-prompts": lambda spec, side: without_class_prompts(
         spec.model_copy(update={"tile": side})
     ),
-    RIVAL: lambda spec, side: PlainUNet(spec, UNET_WIDTH),
+    RIVAL: lambda spec, side: ClassUNet(spec, UNET_WIDTH),
 }
 
 

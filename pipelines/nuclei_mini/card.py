@@ -21,7 +21,7 @@ SETS = {
     "tnbc_validation": "TNBC, validation",
     "nucls_validation": "NuCLS, validation",
 }
-METHODS = ("nuclei-mini", "classical")
+METHODS = ("nuclei-mini", "U-Net", "classical")
 
 
 def tables(figures: dict[str, Any]) -> str:
@@ -32,6 +32,8 @@ def tables(figures: dict[str, Any]) -> str:
     ]
     for key, title in SETS.items():
         for method in METHODS:
+            if method not in figures[key]:
+                continue
             scores = figures[key][method]
             size = f"{scores['fields']} ({scores['true']})"
             told = " | ".join(f"{scores[name]:.3f}" for name in ("f1_50", "aji", "pq", "mean_iou"))

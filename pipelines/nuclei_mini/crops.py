@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from pipelines.nuclei_mini.data import EMPTY, Field
 from wsi_sampath.training.augment import Rgb, noisy, recoloured
 
-_LOG_SCALES = (math.log(0.75), math.log(1.35))
+_LOG_SCALES = (math.log(0.7), math.log(1.7))
 _LEAST_PX = 12
 """What is left of a nucleus at the edge of a crop must have so many px to be asked for."""
 _BLUR_PX = 1.3

@@ -6,29 +6,41 @@ import copy
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipelines.nuclei_mini.crops import Crop, Crops
+from pipelines.nuclei_mini.outlines import outline_loss
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.parts.encoders import resized
 from wsi_sampath.models.patho_sam.network import PathoSam
-from wsi_sampath.training.nuclei.joint import interactive_loss, map_loss
+from wsi_sampath.training.nuclei.joint import decoded_maps, interactive_loss
+from wsi_sampath.training.nuclei.losses import nucleus_map_loss
 
-Report = Callable[[PathoSam], dict[str, float]]
+Network = TypeVar("Network", bound=nn.Module)
+Losses = dict[str, Tensor]
+Learn = Callable[[Network, Sequence[Crop], int], Losses]
+"""What a network in training loses by a batch, as parts of a sum, in the step of this number."""
+Report = Callable[[Network], dict[str, float]]
 
 _WEIGHT_DECAY = 0.02
 _LARGEST_GRADIENT = 1.0
 _PRINT_EVERY = 20
 _ASK_EVERY = 2
 """One batch in so many is prompted as well, which costs as much as its maps."""
+_DISTANCES = 4.0
+"""Weight of the distances beside the foreground, whose errors are larger."""
+_TINY = 1e-4
+_OUTLINE_EVERY = 4
+"""One in so many of these is asked for with rough outlines."""
 _BOX_EVERY = 3
 """One in so many of these is asked for with boxes first, the others with points."""
 
@@ -42,12 +54,13 @@ class Plan:
     """
 
     steps: int
-    batch: int = 4
+    batch: int = 3
     peak: float = 2e-3
     warm_up: int = 60
     falling: float = 0.5
     averaged: int = 60
-    prompting: Prompting = Prompting(objects=3, rounds=2)
+    prompting: Prompting = Prompting(objects=4, rounds=2)
+    outlines: int = 8
     seed: int = 0
     save_every: float = 120.0
     validate_every: int = 200
@@ -59,14 +72,21 @@ class Plan:
 
 
 def train_nuclei(
-    model: PathoSam, crops: Crops, plan: Plan, state: Path, report: Report
-) -> PathoSam:
+    model: Network,
+    learn: Learn[Network],
+    crops: Crops,
+    plan: Plan,
+    state: Path,
+    report: Report[Network],
+) -> Network:
     """Train; resume from `state` if that file exists.
 
     Parameters
     ----------
     model
         With the weights to begin with; trained in place.
+    learn
+        By what it is wrong.
     crops
         What to learn from.
     plan
@@ -78,10 +98,10 @@ def train_nuclei(
 
     Returns
     -------
-    PathoSam
+    Network
         The running mean of the weights, in evaluation mode.
     """
-    run = _Run(model, plan)
+    run = _Run(model, learn, plan)
     if state.is_file():
         run.restore(torch.load(state, weights_only=True))
     began = saved_at = time.monotonic()
@@ -99,11 +119,70 @@ def train_nuclei(
     return run.average
 
 
-class _Run:
+def joint_losses(plan: Plan, model: PathoSam, batch: Sequence[Crop], step: int) -> Losses:
+    """Return the losses of the maps and, in every `_ASK_EVERY`-th step, of answered prompts."""
+    images, maps, instances = stacked(batch)
+    embedding = model.sam.image_encoder(resized(model.preprocess(images), model.spec.frame))
+    losses = map_losses(decoded_maps(model, embedding, model.spec.tile), maps)
+    number, rest = divmod(step, _ASK_EVERY)
+    if rest:
+        return losses
+    generator = torch.Generator().manual_seed(plan.seed + step)
+    if number % _OUTLINE_EVERY == 1:
+        refined = outline_loss(model, embedding, instances, plan.outlines, generator)
+        return losses if refined is None else {**losses, "outlines": refined}
+    asked = interactive_loss(
+        model,
+        embedding,
+        instances,
+        plan.prompting,
+        generator,
+        box_first=number % _BOX_EVERY == 0,
+    )
+    return losses if asked is None else {**losses, "prompts": asked}
+
+
+def stacked(batch: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the images, maps and instances of crops."""
+    images, maps, instances = (
+        torch.from_numpy(np.stack([getattr(crop, name) for crop in batch]))
+        for name in ("image", "maps", "instances")
+    )
+    return images, maps, instances
+
+
+def map_losses(found: Tensor, wanted: Tensor) -> Losses:
+    """Return the published loss of the maps, and `pixel_loss`; see there for the arguments."""
+    return {"maps": nucleus_map_loss(found, wanted), "pixels": pixel_loss(found, wanted)}
+
+
+def pixel_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return what single pixels are wrong by, beside the published loss, which is of whole maps.
+
+    Weights that begin at random learn faster with it.
+
+    Parameters
+    ----------
+    found, wanted
+        (batch, 3, height, width) in 0..1, as of `nucleus_map_loss`.
+
+    Returns
+    -------
+    Tensor
+        Cross-entropy of the foreground, and the squared errors of both distances inside of nuclei.
+    """
+    inside, found = wanted[:, :1], found.clamp(_TINY, 1 - _TINY)
+    errors = (found[:, 1:] - wanted[:, 1:]).square() * inside
+    distances = errors.sum() / inside.sum().clamp(min=1)
+    return functional.binary_cross_entropy(found[:, :1], inside) + _DISTANCES * distances
+
+
+class _Run(Generic[Network]):
     """The weights, their mean, and the optimiser."""
 
-    def __init__(self, model: PathoSam, plan: Plan) -> None:
+    def __init__(self, model: Network, learn: Learn[Network], plan: Plan) -> None:
         self.model, self.plan, self.step = model.train(), plan, 0
+        self._learn = learn
         self.average = copy.deepcopy(model).eval()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), weight_decay=_WEIGHT_DECAY, betas=(0.9, 0.98), fused=True
@@ -126,7 +205,7 @@ class _Run:
     def take_step(self, crops: Crops) -> dict[str, float]:
         first = self.step * self.plan.batch
         batch = [crops[index] for index in range(first, first + self.plan.batch)]
-        losses = self._losses(batch)
+        losses = self._learn(self.model, batch, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -139,27 +218,6 @@ class _Run:
             old = self.sums.get(name, loss.item())
             self.sums[name] = old + (loss.item() - old) / _PRINT_EVERY
         return self.sums
-
-    def _losses(self, batch: list[Crop]) -> dict[str, Tensor]:
-        images, maps, instances = (
-            torch.from_numpy(np.stack([getattr(crop, name) for crop in batch]))
-            for name in ("image", "maps", "instances")
-        )
-        model = self.model
-        embedding = model.sam.image_encoder(resized(model.preprocess(images), model.spec.frame))
-        losses = {"maps": map_loss(model, embedding, maps)}
-        number, rest = divmod(self.step, _ASK_EVERY)
-        if rest:
-            return losses
-        asked = interactive_loss(
-            model,
-            embedding,
-            instances,
-            self.plan.prompting,
-            torch.Generator().manual_seed(self.plan.seed + self.step),
-            box_first=number % _BOX_EVERY == 0,
-        )
-        return losses if asked is None else {**losses, "prompts": asked}
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ import torch
 from pipelines.nuclei_mini.crops import Crops
 from pipelines.nuclei_mini.data import MPP, Field, read_fields
 from pipelines.nuclei_mini.figures import by_classics, by_network, judge, judge_clicks, loaded
-from pipelines.nuclei_mini.run import Plan, train_nuclei
+from pipelines.nuclei_mini.run import Plan, joint_losses, train_nuclei
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.checkpoints import (
     PROVENANCE_KEY,
@@ -67,7 +68,12 @@ def train_packaged(options: argparse.Namespace, fields: Sequence[Field]) -> None
     crops = Crops(of_part(fields, "train"), SHARES, spec.tile, options.seed)
     state = options.out.with_suffix(".state")
     trained = train_nuclei(
-        PathoSam(spec), crops, plan, state, lambda model: quick_scores(model, fields)
+        PathoSam(spec),
+        partial(joint_losses, plan),
+        crops,
+        plan,
+        state,
+        lambda model: quick_scores(model, fields),
     )
     told = {"steps": plan.steps, "batch": plan.batch, "peak": plan.peak, "seed": plan.seed}
     save_checkpoint(trained, options.out, provenance=json.dumps(told))

@@ -96,7 +96,7 @@ def test_half_precision_finds_the_nuclei_of_full(painted):
         tile = slide.read(x0=500, y0=400, width=256, height=256, mpp=0.5)
     full, half = (
         Predictor(
-            load_model("nuclei-mini"), tile_px=256, output_px=256, device="cuda", precision=one
+            load_model("nuclei-mini"), tile_px=192, output_px=192, device="cuda", precision=one
         )(tile[None])
         for one in ("fp32", "fp16")
     )

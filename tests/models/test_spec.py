@@ -106,7 +106,7 @@ def test_specifications_do_not_change(tiny_spec):
 def test_shipped_configurations(path):
     spec = spec_from_yaml(path)
     assert spec.name == path.stem
-    assert spec.grid == (16 if path.stem == "nuclei-mini" else 64)
+    assert spec.grid == (24 if path.stem == "nuclei-mini" else 64)
     if isinstance(spec, SamPathSpec):
         assert spec.num_channels == len(spec.classes) + 1
     elif isinstance(spec, PathoSamSpec):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from pipelines.nuclei_mini.card import tables
 from pipelines.nuclei_mini.classical import classical_nuclei
 from pipelines.nuclei_mini.crops import Crops
 from pipelines.nuclei_mini.data import EMPTY, HELD_OUT, MPP, Field
-from pipelines.nuclei_mini.figures import judge, judge_clicks
-from pipelines.nuclei_mini.run import Plan, train_nuclei
+from pipelines.nuclei_mini.figures import by_network, judge, judge_clicks
+from pipelines.nuclei_mini.outlines import outline_prompts, rough_shares
+from pipelines.nuclei_mini.run import Plan, joint_losses, pixel_loss, train_nuclei
+from pipelines.nuclei_mini.unet import NucleusUNet, as_loaded, unet_losses
 from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.build import build_network
 from wsi_sampath.models.checkpoints import file_sha256
@@ -104,16 +107,61 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(field, tmp_path):
         torch.manual_seed(0)
         model = build_network(parse_spec(SMALL))
         return train_nuclei(
-            model, crops, plan, tmp_path / state, lambda _: reported.append(1) or {"f1": 0.0}
+            model,
+            partial(joint_losses, plan),
+            crops,
+            plan,
+            tmp_path / state,
+            lambda _: reported.append(1) or {"f1": 0.0},
         )
 
-    whole = trained("whole", 2)
-    trained("cut", 1)
-    resumed = trained("cut", 2)
-    assert reported == [1] * 4
+    whole = trained("whole", 4)
+    trained("cut", 2)
+    resumed = trained("cut", 4)
+    assert reported == [1] * 8
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.isfinite(one).all()
         torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
+
+
+def test_single_pixels_are_lost_by_what_they_are_wrong():
+    wanted = torch.ones(1, 3, 8, 8)
+    wanted[:, 0, :, 4:] = 0
+    wanted[:, 1:, :, :4] = 0.25
+    right, outside, inside = wanted.clone(), wanted.clone(), wanted.clone()
+    outside[:, 1:, :, 4:] = 0
+    inside[:, 1, :, :4] = 0.75
+    assert pixel_loss(right, wanted) < 1e-3
+    torch.testing.assert_close(pixel_loss(outside, wanted), pixel_loss(right, wanted))
+    torch.testing.assert_close(
+        pixel_loss(inside, wanted) - pixel_loss(right, wanted), torch.tensor(4 * 0.25)
+    )
+
+
+def test_rough_outlines_are_near_the_truth_and_none_is_it():
+    y, x = np.mgrid[:128, :128]
+    truth = torch.from_numpy(np.stack([np.hypot(y - 60, x - 70) < r for r in (9, 14, 30)] * 8))
+    share = rough_shares(truth, 4, torch.Generator().manual_seed(0))
+    coarse = torch.nn.functional.avg_pool2d(truth.float(), 4)
+    overlap = torch.minimum(share, coarse).sum((1, 2)) / torch.maximum(share, coarse).sum((1, 2))
+    assert 0.6 < overlap.mean() < 0.9
+    assert overlap.max() < 0.99
+    asked = outline_prompts(share, 4)
+    inside = torch.nonzero(share[5] > 0.5)
+    first, last = inside.amin(0), inside.amax(0) + 1
+    assert asked.boxes[5].tolist() == [4 * one for one in (*first.flip(0), *last.flip(0))]
+    assert torch.equal(asked.masks[:, 0] > 0, share > 0.5)
+
+
+def test_the_unet_learns_from_the_same_crops(field, tmp_path):
+    crops = Crops([field], {"tnbc": 1}, SIDE, 0)
+    torch.manual_seed(0)
+    model = NucleusUNet(parse_spec(SMALL), 2)
+    plan = Plan(steps=2, batch=1, warm_up=1, validate_every=9)
+    before = unet_losses(model, [crops[0]], 0)
+    assert set(before) == {"maps", "pixels"}
+    trained = train_nuclei(model, unet_losses, crops, plan, tmp_path / "state", lambda _: {})
+    assert judge(by_network(as_loaded(trained)), [field])["true"] == 4
 
 
 def test_the_rate_falls_at_the_end():
