@@ -19,6 +19,7 @@ import numpy as np
 import shapely
 import tifffile
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipelines.gland_mini.data import EBHI_UM, GLAND, read_ebhi
 from pipelines.nuclei_mini.data import MPP, read_fields
@@ -45,12 +46,15 @@ class Picture:
     objects
         int32 (height, width), 0 for none.
     mpp
-        Microns per pixel.
+        Microns per pixel; the network looks at the same.
+    cut_ones
+        Whether objects count that the picture's edge cuts.
     """
 
     image: NDArray[np.uint8]
     objects: NDArray[np.int32]
     mpp: float
+    cut_ones: bool = False
 
 
 def shaken(outline: shapely.Geometry, share: float, rng: np.random.Generator) -> shapely.Geometry:
@@ -82,11 +86,12 @@ def shaken(outline: shapely.Geometry, share: float, rng: np.random.Generator) ->
     return max(shapely.get_parts(rough.buffer(0)), key=lambda part: part.area)
 
 
-def whole_objects(picture: Picture) -> Iterator[shapely.Geometry]:
-    """Yield the outlines of objects that the picture's edge does not cut."""
+def outlines_of(picture: Picture) -> Iterator[shapely.Geometry]:
+    """Yield the outlines of the objects that count."""
     labels = picture.objects
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    for number in sorted(set(np.unique(labels).tolist()) - set(rim.tolist()) - {0}):
+    cut = set() if picture.cut_ones else set(rim.tolist())
+    for number in sorted(set(np.unique(labels).tolist()) - cut - {0}):
         mask = labels == number
         if mask.sum() >= _LEAST_PX:
             outline = outline_of_mask(mask, origin=(0, 0), scale=(1, 1))
@@ -104,9 +109,10 @@ def refined(picture: Picture, settings: PromptSettings, model: Any, seed: int) -
         )
         height, width = picture.objects.shape
         frame = shapely.box(0, 0, width, height)
-        truths = list(whole_objects(picture))
+        truths = list(outlines_of(picture))
         rough = [shaken(one, SHAKEN, rng).intersection(frame) for one in truths]
         prompts = [Prompt(id=str(i), outline=one) for i, one in enumerate(rough)]
+        settings = settings.model_copy(update={"mpp": picture.mpp})
         with Prompter(path, model, settings=settings) as prompter:
             found = dict(prompter.answers(prompts))
     pairs = []
@@ -134,7 +140,8 @@ def pictures(data: Path) -> dict[str, list[Picture]]:
     }
     glands = read_ebhi(data).test
     found["glands, EBHI-Seg, test"] = [
-        Picture(one.image, (one.mask == GLAND).astype(np.int32), EBHI_UM) for one in glands
+        Picture(one.image, ndimage.label(one.mask == GLAND)[0], EBHI_UM, cut_ones=True)
+        for one in glands
     ]
     return found
 
