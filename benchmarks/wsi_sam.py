@@ -41,7 +41,7 @@ from wsi_sampath.models.plain_sam.network import PlainSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.models.zoo import load_model, model_spec
 from wsi_sampath.training.configuration import read_settings
-from wsi_sampath.training.prompts.asking import drawn_prompts, each, mask_loss, some_objects
+from wsi_sampath.training.prompts.asking import drawn_prompts, mask_loss, some_objects
 from wsi_sampath.training.prompts.reader import PromptReader, PromptSample
 from wsi_sampath.training.prompts.settings import PromptTrainSettings
 from wsi_sampath.training.train import train
@@ -181,11 +181,11 @@ def _sam_loss(
     asked = some_objects(batch.objects, 1, draw)
     assert asked is not None
     kind = settings.kinds[int(torch.randint(len(settings.kinds), (), generator=draw))]
-    prompts = drawn_prompts(asked.masks[0], kind, settings, draw)
     features = sam.image_encoder(sam.preprocess(batch.views[:, 0]))[asked.images]
+    prompts = drawn_prompts(asked.masks[0], kind, settings, draw, 4 * features.shape[-1])
     answers = [
         sam.masks((one[None],), prompt, multimask=False)[0]
-        for one, prompt in zip(features, each(prompts), strict=True)
+        for one, prompt in zip(features, prompts.batches(1), strict=True)
     ]
     return mask_loss(torch.cat(answers), asked.masks[0])
 

@@ -7,16 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsi_sampath.evaluation.prompting import chosen_objects
+from wsi_sampath.inference.prompting.questions import SURE
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.models.patho_sam.network import PathoSam
-from wsi_sampath.training.nuclei.losses import prompt_loss
+from wsi_sampath.training.nuclei.joint import answers_loss, in_frame
 
 SHAKEN = 0.1
 """Shift along each axis, stretch and bending, each a standard deviation as a share of the size."""
 _BENDS = 5
-_SURE = 1e-3
-_PER_CELL = 4
-"""Pixels of mask prompts along a cell of SAM's grid."""
 
 
 def outline_loss(
@@ -46,23 +44,19 @@ def outline_loss(
     Tensor or None
         None where no image of the batch holds a nucleus.
     """
-    side = model.spec.frame
-    frames = functional.interpolate(instances[:, None].float(), size=(side, side))[:, 0].long()
+    frame = model.spec.frame
+    px = frame // model.spec.mask_side
     losses = []
-    for features, labels in zip(embedding, frames, strict=True):
+    for features, labels in zip(embedding, in_frame(instances, frame), strict=True):
         truth = chosen_objects(labels, objects, generator)
         if not len(truth):
             continue
-        px = side // (_PER_CELL * model.spec.grid)
         share = rough_shares(truth, px, generator)
         drawn = (share > 0.5).flatten(1).any(dim=1)
         if drawn.any():
-            truth, share = truth[drawn], share[drawn]
-            logits, iou = model.sam.masks(
-                (features[None],), outline_prompts(share, px), multimask=False
-            )
-            full = functional.interpolate(logits, size=truth.shape[-2:], mode="bilinear")
-            losses.append(prompt_loss(full, iou, truth.float()))
+            prompts = outline_prompts(share[drawn], px)
+            answer = model.sam.masks((features[None],), prompts, multimask=False)
+            losses.append(answers_loss([answer], truth[drawn]))
     return torch.stack(losses).mean() if losses else None
 
 
@@ -120,4 +114,4 @@ def outline_prompts(share: Tensor, px: int) -> Prompts:
         spans.append((first * px, last * px))
     (x0, x1), (y0, y1) = spans
     boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
-    return Prompts(boxes=boxes, masks=torch.logit(share, eps=_SURE)[:, None])
+    return Prompts(boxes=boxes, masks=torch.logit(share, eps=SURE)[:, None])

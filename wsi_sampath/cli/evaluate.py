@@ -12,7 +12,7 @@ import typer
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, with_options
-from wsi_sampath.cli.score_file import check_json, save_json
+from wsi_sampath.cli.score_file import JsonFile, check_json, save_json
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.settings import Panel
@@ -67,15 +67,7 @@ def evaluate(
             rich_help_panel=Panel.SCORES.value,
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="OUT.json",
-            help="File for all scores.",
-            rich_help_panel=Panel.SCORES.value,
-        ),
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei.
 

@@ -11,7 +11,7 @@ import typer
 from wsi_sampath.cli.entry import new_app
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
-from wsi_sampath.cli.score_file import check_json, save_json
+from wsi_sampath.cli.score_file import JsonFile, check_json, save_json
 from wsi_sampath.evaluation.settings import PromptScoring
 from wsi_sampath.settings import Panel
 from wsi_sampath.shown import plural
@@ -40,15 +40,7 @@ def prompts(
             rich_help_panel=Panel.PATCHES.value,
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="OUT.json",
-            help="File for all scores.",
-            rich_help_panel=Panel.SCORES.value,
-        ),
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Ask models for labelled objects by box, points or clicks, and score the masks."""
     check_json(json_file)

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from wsi_sampath.errors import UsageError
+from wsi_sampath.settings import Panel
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="OUT.json",
+        help="File for all scores.",
+        rich_help_panel=Panel.SCORES.value,
+    ),
+]
 
 
 def check_json(path: Path | None) -> None:

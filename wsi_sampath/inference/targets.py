@@ -155,7 +155,7 @@ def refuse_foreign_masks(out: Path, prompts: Path) -> None:
     ------
     WsiError
         ``bad-input`` for a name that says nothing of the format, or where something lies there
-        that is no file of masks of ours, or the prompts themselves.
+        that is not one of our files of masks, or is the file of prompts itself.
     """
     check_suffix(out)
     if not os.path.lexists(out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self, cast, runtime_checkable
 
@@ -53,10 +53,6 @@ class TileNetwork(Network, Protocol):
         """
 
 
-MASK_PX_PER_CELL = 4
-"""Pixels of masks, asked and answered, along a cell of the grid of the spec."""
-
-
 @dataclass(frozen=True)
 class Prompts:
     """Where to look in one image, for each of p objects, in px of the network's frame.
@@ -94,10 +90,20 @@ class Prompts:
 
     def to(self, device: torch.device) -> Prompts:
         """Return the same prompts on a device, as float32."""
-        parts = (self.points, self.labels, self.boxes, self.masks)
         return Prompts(
-            *(None if part is None else part.to(device, torch.float32) for part in parts)
+            *(None if part is None else part.to(device, torch.float32) for part in self._parts)
         )
+
+    def batches(self, size: int) -> Iterator[Prompts]:
+        """Yield the same prompts, `size` objects at a time."""
+        count = max(len(part) for part in self._parts if part is not None)
+        for start in range(0, count, size):
+            some = slice(start, start + size)
+            yield Prompts(*(None if part is None else part[some] for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.points, self.labels, self.boxes, self.masks
 
 
 @runtime_checkable

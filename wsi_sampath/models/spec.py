@@ -99,6 +99,11 @@ class ModelSpec(Frozen):
         return self.tile
 
     @property
+    def mask_side(self) -> int:
+        """Side of the masks of prompts, asked and answered, px: four for each cell of the grid."""
+        return 4 * self.grid
+
+    @property
     def means(self) -> dict[str, Triple]:
         """Every mean of the colours that the network subtracts, by its key."""
         return {"mean": self.mean}

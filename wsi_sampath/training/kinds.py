@@ -105,8 +105,22 @@ class PixelTraining:
             data.keep_features(task, self.reader(), device, folder, say)
 
 
+class _WithoutFeatures:
+    """A training that computes nothing in advance."""
+
+    def cache(
+        self,
+        data: PatchData,
+        task: Task,
+        device: torch.device,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        """Keep nothing."""
+
+
 @dataclass(frozen=True)
-class NucleusTraining:
+class NucleusTraining(_WithoutFeatures):
     """PathoSAM, on nuclei."""
 
     settings: NucleiSettings
@@ -130,19 +144,9 @@ class NucleusTraining:
         """Return what Lightning trains; its rate does not depend on the length of an epoch."""
         return NucleusTask(self.start.model, self.settings)
 
-    def cache(
-        self,
-        data: PatchData,
-        task: Task,
-        device: torch.device,
-        folder: Path,
-        say: Callable[[str], None],
-    ) -> None:
-        """Keep nothing."""
-
 
 @dataclass(frozen=True)
-class PromptTraining:
+class PromptTraining(_WithoutFeatures):
     """WSI-SAM, on objects in their context."""
 
     settings: PromptTrainSettings
@@ -162,16 +166,6 @@ class PromptTraining:
     def task(self, steps_per_epoch: int) -> PromptTask:
         """Return what Lightning trains; its rate does not depend on the length of an epoch."""
         return PromptTask(self.start.model, self.settings)
-
-    def cache(
-        self,
-        data: PatchData,
-        task: Task,
-        device: torch.device,
-        folder: Path,
-        say: Callable[[str], None],
-    ) -> None:
-        """Keep nothing."""
 
 
 def training_of(settings: AnySettings, patches: PatchSet) -> Training:

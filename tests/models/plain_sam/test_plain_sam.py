@@ -8,7 +8,6 @@ from small_sam import VIT, looks, small_model, small_values, some_prompts
 from wsi_sampath.cli.models import main as models
 from wsi_sampath.cli.segment import main as segment
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.prompted.asking import batches
 from wsi_sampath.models.checkpoints import load_checkpoint, save_checkpoint
 from wsi_sampath.models.network import PromptNetwork, Prompts
 from wsi_sampath.models.parse import parse_spec
@@ -53,7 +52,7 @@ def test_many_prompts_at_once_are_answered_as_one_by_one(encoder):
     logits, quality = model.masks(embedding, prompts)
     assert logits.shape == (4, 3, 32, 32)
     assert quality.shape == (4, 3)
-    for i, one in enumerate(batches(prompts, 1)):
+    for i, one in enumerate(prompts.batches(1)):
         alone, _ = model.masks(embedding, one)
         torch.testing.assert_close(alone[0], logits[i], rtol=1e-4, atol=1e-5)
     single, _ = model.masks(embedding, prompts, multimask=False)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from small_sam import VIT, looks, small_model, small_values, some_prompts
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.prompted.asking import batches
 from wsi_sampath.models.build import build_network
 from wsi_sampath.models.network import PromptNetwork, Prompts
 from wsi_sampath.models.parse import parse_spec
@@ -67,7 +66,7 @@ def test_many_prompts_at_once_are_answered_as_one_by_one(encoder):
         logits, quality = model.masks(embedding, prompts, multimask=multimask)
         assert logits.shape == (4, 1, 32, 32)
         assert quality.shape == (4, 1)
-        for i, one in enumerate(batches(prompts, 1)):
+        for i, one in enumerate(prompts.batches(1)):
             alone, _ = model.masks(embedding, one, multimask=multimask)
             torch.testing.assert_close(alone[0], logits[i], rtol=1e-4, atol=1e-5)
 

@@ -47,14 +47,6 @@ def box_prompts(boxes: Tensor) -> Prompts:
     return Prompts(boxes=boxes)
 
 
-def batches(prompts: Prompts, size: int) -> Iterator[Prompts]:
-    """Yield prompts, `size` at a time."""
-    parts = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-    count = max(len(part) for part in parts if part is not None)
-    for start in range(0, count, size):
-        yield Prompts(*(None if part is None else part[start : start + size] for part in parts))
-
-
 def answers(
     source: MaskSource,
     prompts: Prompts,
@@ -85,7 +77,7 @@ def answers(
     min_predicted_iou, min_stability
         A mask must have more of the first, and no less of the second; 0 for all that aren't empty.
     """
-    for part in batches(prompts, batch):
+    for part in prompts.batches(batch):
         logits, quality = source.ask(part, multimask=multimask)
         index = _wanted(quality, best_only=best_only, least=min_predicted_iou)
         if not len(index):

@@ -92,13 +92,13 @@ def answer_file(
     if run_of(out) == run.run and is_whole(out) and not is_without_features(out):
         return Answered(out, None, read.notes)
     out.parent.mkdir(parents=True, exist_ok=True)
-    seen = _Seen()
+    particular = _Particular()
     with Claim(out.with_name(out.name + ".claim")), MaskFile(out, read, run) as file:
         left = file.remaining()
         for answer in counted(_answers(prompter, read, left), "prompts", len(left)):
-            file.add(seen.noted(answer))
+            file.add(particular.noted(answer))
         written = file.close()
-    return Answered(out, written, read.notes, seen.cut, seen.coarser)
+    return Answered(out, written, read.notes, particular.cut, particular.coarser)
 
 
 def as_outlines(read: PromptFile) -> PromptFile:
@@ -124,7 +124,7 @@ def _as_outline(prompt: Prompt) -> Prompt:
 
 
 @dataclass
-class _Seen:
+class _Particular:
     """Counts what is particular about answers as they go by."""
 
     cut: int = 0

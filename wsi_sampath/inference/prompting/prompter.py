@@ -37,7 +37,7 @@ from wsi_sampath.inference.prompting.questions import (
 )
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
-from wsi_sampath.models.network import MASK_PX_PER_CELL, Embedding, LoadedModel
+from wsi_sampath.models.network import Embedding, LoadedModel
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
@@ -307,9 +307,7 @@ class Prompter:
     ) -> Segmented:
         lattice = self._lattice(square)
         spec = self.model.spec
-        asked = in_frame(
-            prompt, square, lattice, frame=spec.frame, mask_side=MASK_PX_PER_CELL * spec.grid
-        )
+        asked = in_frame(prompt, square, lattice, frame=spec.frame, mask_side=spec.mask_side)
         if before is not None:
             asked = replace(asked, masks=before)
         several = is_single_point(prompt) or self.settings.pick != "best"

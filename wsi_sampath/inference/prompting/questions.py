@@ -17,7 +17,7 @@ from wsi_sampath.inference.prompting.lattice import FITS, Lattice, Square
 from wsi_sampath.models.network import Prompts
 from wsi_sampath.prompt_files.prompt import Corners, Prompt
 
-_SURE = 1e-3
+SURE = 1e-3
 """A drawn mask is given to the network as the logits of 1 - this inside, as in micro-sam."""
 
 Floats = NDArray[np.float64]
@@ -154,7 +154,7 @@ def mask_logits(outline: BaseGeometry, frame: int, mask_side: int) -> Tensor:
             inside ^= polygon2mask((frame, frame), np.asarray(ring.coords)[:, ::-1] - 0.5)
     px = frame // mask_side
     share = inside.reshape(mask_side, px, mask_side, px).mean(axis=(1, 3))
-    return torch.logit(torch.from_numpy(share).float(), eps=_SURE)
+    return torch.logit(torch.from_numpy(share).float(), eps=SURE)
 
 
 def _batch(values: NDArray[np.generic]) -> Tensor:

@@ -119,7 +119,7 @@ def _groups(
 
 
 def _ring(one: ElementTree.Element) -> list[tuple[float, float]]:
-    """Return the positions in their order; NaN, which is refused later, for what is no number."""
+    """Return the positions in order; what is not a number becomes NaN, which is refused later."""
     places = one.findall("Coordinates/Coordinate")
     points = [tuple(_number(_of(place, key)) for key in ("Order", "X", "Y")) for place in places]
     if not any(math.isnan(order) for order, *_ in points):

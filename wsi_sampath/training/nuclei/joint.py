@@ -71,12 +71,12 @@ def interactive_loss(
         None where no image of the batch holds a nucleus.
     """
     losses = []
-    for features, labels in zip(embedding, _in_frame(instances, model.spec.frame), strict=True):
+    for features, labels in zip(embedding, in_frame(instances, model.spec.frame), strict=True):
         truth = chosen_objects(labels, settings.objects, generator)
         if len(truth):
             ask = partial(_ask, model, features[None])
             answers = asked_repeatedly(ask, truth, settings, generator, box_first=box_first)
-            losses.append(_mean_loss(answers, truth))
+            losses.append(answers_loss(answers, truth))
     return torch.stack(losses).mean() if losses else None
 
 
@@ -84,13 +84,14 @@ def _ask(model: PathoSam, features: Tensor, prompts: Prompts, several: bool) -> 
     return model.sam.masks((features,), prompts, multimask=several)
 
 
-def _in_frame(instances: Tensor, frame: int) -> Tensor:
+def in_frame(instances: Tensor, frame: int) -> Tensor:
     """Return labels enlarged to the frame of the prompts; ids stay ids."""
     size = (frame, frame)
     return functional.interpolate(instances[:, None].float(), size=size)[:, 0].long()
 
 
-def _mean_loss(answers: Sequence[Answer], truth: Tensor) -> Tensor:
+def answers_loss(answers: Sequence[Answer], truth: Tensor) -> Tensor:
+    """Return the mean loss of several answers about objects, bool (n, frame, frame)."""
     size = truth.shape[-2:]
     losses = [
         prompt_loss(

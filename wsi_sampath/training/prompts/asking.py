@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -58,9 +57,16 @@ def some_objects(objects: Tensor, most: int, generator: torch.Generator) -> Aske
 
 
 def drawn_prompts(
-    masks: Tensor, kind: Kind, settings: PromptTrainSettings, generator: torch.Generator
+    masks: Tensor,
+    kind: Kind,
+    settings: PromptTrainSettings,
+    generator: torch.Generator,
+    mask_side: int,
 ) -> Prompts:
-    """Return prompts for masks, bool (n, side, side), in px of the same frame."""
+    """Return prompts for masks, bool (n, side, side), in px of the same frame.
+
+    Those that are masks themselves are `mask_side` px wide, see `ModelSpec`.
+    """
     match kind:
         case "box":
             shift, resize = settings.box_shift, settings.box_resize
@@ -69,15 +75,7 @@ def drawn_prompts(
             points = scattered_points(masks, settings.points, generator)
             return Prompts(points, torch.ones(points.shape[:2], device=points.device))
         case "mask":
-            return Prompts(masks=degraded_masks(masks, masks.shape[-1] // 4, generator))
-
-
-def each(prompts: Prompts) -> Iterator[Prompts]:
-    """Yield the prompt of one object after the other."""
-    parts = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-    count = next(len(part) for part in parts if part is not None)
-    for at in range(count):
-        yield Prompts(*(None if part is None else part[at : at + 1] for part in parts))
+            return Prompts(masks=degraded_masks(masks, mask_side, generator))
 
 
 def in_both(
@@ -94,9 +92,10 @@ def in_both(
     kind, settings, draw
         Of the prompts; the generator of all random choices.
     """
-    high = drawn_prompts(masks[0], kind, settings, draw)
+    side = model.spec.mask_side
+    high = drawn_prompts(masks[0], kind, settings, draw, side)
     if settings.paper_compatible and kind != "box":
-        return high, drawn_prompts(masks[1], kind, settings, draw)
+        return high, drawn_prompts(masks[1], kind, settings, draw, side)
     return high, model.in_low(high)
 
 

@@ -20,7 +20,6 @@ from wsi_sampath.training.loader import Sample, Unusable, usable
 from wsi_sampath.training.prompts.asking import (
     answer_loss,
     drawn_prompts,
-    each,
     in_both,
     some_objects,
 )
@@ -118,7 +117,8 @@ class PromptTask(Task):
         asked = some_objects(sample.objects, self.settings.objects_per_patch, generator)
         if asked is not None:
             kind = self.settings.kinds[index % len(self.settings.kinds)]
-            prompts = drawn_prompts(asked.masks[0], kind, self.settings, generator)
+            side = self.model.spec.mask_side
+            prompts = drawn_prompts(asked.masks[0], kind, self.settings, generator, side)
             self._count(asked.among(self._looks(sample)), prompts, asked.masks[0])
 
     def on_validation_epoch_end(self) -> None:
@@ -148,7 +148,8 @@ class PromptTask(Task):
         if asked is None:
             return picture, truth, truth
         looks = asked.among(self._looks(one))
-        prompts = drawn_prompts(asked.masks[0], "box", self.settings, generator)
+        side = self.model.spec.mask_side
+        prompts = drawn_prompts(asked.masks[0], "box", self.settings, generator, side)
         found = self._answered(self._embedding(looks), prompts, asked.masks[0]).any(dim=0)
         return picture, truth, found.to(torch.uint8).cpu().numpy()
 
@@ -180,7 +181,7 @@ class PromptTask(Task):
         # SAM's own decoder takes one image at a time.
         answers = [
             self.model.sam.masks((features[None],), prompt, multimask=False)[0]
-            for features, prompt in zip(looks[0].features, each(prompts), strict=True)
+            for features, prompt in zip(looks[0].features, prompts.batches(1), strict=True)
         ]
         frozen = resized(torch.cat(answers).float(), truth.shape[-1])[:, 0] > 0
         for name, masks in ((PROMPT_DICE.logged, found), ("val_dice_frozen", frozen)):
