@@ -231,7 +231,7 @@ def test_the_look_would_see_an_error(chromium, tmp_path):
     assert any("broken" in line for line in said)
 
 
-def test_the_run_can_be_told_from_others():
+def test_the_run_can_be_told_from_others(make_result):
     made = {
         "finished": "2026-11-27T22:10:00+00:00",
         "command": "wsi-segment '<x>.svs' --out s.zarr",
