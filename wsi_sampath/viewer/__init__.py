@@ -1,1 +1,1 @@
-"""A slide and its results in a browser: one local server and one page."""
+"""``wsi-view``: slides, results and prompts in a browser."""
