@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from painted_result import Painted, paint_result
 from stub_network import make_stub
 
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.synthetic.painted import paint_slide
+from wsi_sampath.synthetic.svs_writer import write_svs
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import NamedResult, Shelf, ShelfEntry, opaque_id
 
@@ -31,12 +32,19 @@ class Viewed:
         return Shelf([self.entry()], ViewSettings(**settings))
 
 
+def waves(x: int, y: int, width: int, height: int) -> np.ndarray:
+    """Coloured waves, of which no two places are alike."""
+    down, right = np.mgrid[y : y + height, x : x + width]
+    phases = (right / 9 + down / 300, down / 11 - right / 200, (right + down) / 23)
+    return np.stack([180 + 60 * np.sin(one) for one in phases], -1).astype(np.uint8)
+
+
 @pytest.fixture(scope="session")
 def viewed(tmp_path_factory: pytest.TempPathFactory) -> Viewed:
-    """A painted slide of 1500 x 1100 px at 0.5 um, and what a stub network says of it."""
+    """A slide of 1500 x 1100 px at 0.5 um in two levels, and what a stub network says of it."""
     folder = tmp_path_factory.mktemp("viewed")
     slide = folder / "painted.svs"
-    paint_slide(slide, width=WIDTH, height=HEIGHT, mpp=0.5, seed=5)
+    write_svs(slide, waves, width=WIDTH, height=HEIGHT, mpp=0.5, levels=(1, 4), thumbnail=False)
     settings = SegmentSettings(device="cpu", workers=1, batch_size=2, tissue="none")
     result = segment_slide(slide, folder / "painted.zarr", settings=settings, model=make_stub())
     return Viewed(slide, result.path)
