@@ -9,10 +9,10 @@ export type SessionEvent =
         properties: {
           name: string | null;
           class: string | null;
-          quality: number | null;
-          prompt: unknown;
         };
       };
+      /** Of the candidate that was accepted; it then counts, not the feature. */
+      token: string | null;
     }
   | { type: "change"; id: string; geometry?: Areal; name?: string | null; class?: string | null }
   | { type: "delete"; ids: string[] }

@@ -55,8 +55,9 @@ function toolbar(session: SessionDesk, notices: Notices): HTMLElement {
     file.value = "";
     if (chosen) {
       try {
-        const n = await session.import(chosen);
-        notices.say(`${count(n)} annotations imported from ${chosen.name}.`);
+        const { imported, notes } = await session.import(chosen);
+        const done = `${count(imported)} annotations imported from ${chosen.name}.`;
+        notices.say([done, ...notes].join(" "));
       } catch (error) {
         notices.say(sentence(error), "error");
       }

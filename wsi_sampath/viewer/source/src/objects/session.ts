@@ -1,10 +1,17 @@
 // The annotations of a slide. The server has each step on its disk before it answers.
 import { Store } from "../page/store";
 import { ApiError, get, post, request } from "../server/api";
-import type { Session } from "../server/types";
+import type { Imported, Session } from "../server/types";
 import type { SessionEvent } from "./events";
 
-const EMPTY: Session = { revision: 0, objects: [], classes: [], can_undo: false, can_redo: false };
+const EMPTY: Session = {
+  revision: 0,
+  objects: [],
+  classes: [],
+  can_undo: false,
+  can_redo: false,
+  notes: [],
+};
 
 export class SessionDesk {
   readonly state = new Store<Session>(EMPTY);
@@ -61,15 +68,15 @@ export class SessionDesk {
     return `/api/slides/${this.slide}/annotations.geojson`;
   }
 
-  /** Read annotations from a file of QuPath's; returns how many objects came. */
-  async import(file: File): Promise<number> {
-    const before = this.state.value.objects.length;
-    await request(`/api/slides/${this.slide}/annotations`, {
+  /** Read annotations from a file of QuPath's; returns the session that it made. */
+  async import(file: File): Promise<Imported> {
+    const answer = await request(`/api/slides/${this.slide}/annotations`, {
       method: "POST",
       headers: { "Content-Type": "application/geo+json" },
       body: file,
     });
-    await this.load();
-    return this.state.value.objects.length - before;
+    const imported = (await answer.json()) as Imported;
+    this.state.value = imported;
+    return imported;
   }
 }

@@ -191,7 +191,7 @@ export class ClassPanel {
     this.switches.set(name, input);
     const cells = [el("td", {}), el("td", {}), el("td", {})];
     this.cells.set(name, cells);
-    const label = el("label", { class: "check" }, input, swatch(color), el("span", { text: name }));
+    const label = el("label", { class: "check" }, input, swatch(color), el("span", { text: name, title: name }));
     return el("tr", {}, el("th", { scope: "row" }, label), ...cells);
   }
 

@@ -107,13 +107,16 @@ function card(entry: Entry, shelf: Shelf): HTMLElement {
     { class: "card-body" },
     el("h2", { text: entry.name, title: entry.name }),
     el("span", { class: `badge ${entry.status}`, text: STATUS[entry.status] }),
-    entry.reason ? el("p", { class: "reason", text: entry.reason }) : null,
+    entry.status === "failed" ? el("p", { class: "reason", text: reasonOf(entry) }) : null,
     ...amounts(entry, shelf),
   );
   const inside = [el("div", { class: "picture" }, picture), body];
-  // What could not be read cannot be opened either, but whether it can is the server's to say.
+  // Whether a slide that failed can be opened all the same is the server's to say.
   return el("li", { class: "card" }, el("a", { href: slideAddress(entry.id) }, ...inside));
 }
+
+const reasonOf = ({ reason, message }: Entry) =>
+  [reason, message].filter(Boolean).join(": ") || "No reason is recorded.";
 
 /** A bar of the classes' shares, and the largest three in words. */
 function amounts(entry: Entry, shelf: Shelf): HTMLElement[] {

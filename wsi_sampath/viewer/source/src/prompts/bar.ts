@@ -49,9 +49,8 @@ export function promptBar(
         : "Nothing found here",
       failed: "",
     }[state.state];
-    if (state.message) {
-      text.textContent = [text.textContent, state.message].filter(Boolean).join(" · ");
-    }
+    const cut = candidate?.cut ? "cut at the edge of the field" : null;
+    text.textContent = [text.textContent, cut, state.message].filter(Boolean).join(" · ");
     bar.classList.toggle("failed", state.state === "failed");
   });
   return bar;

@@ -59,5 +59,5 @@ export function stepText(look: Look): string {
     ready: "Ready",
     failed: "Failed",
   }[look.state];
-  return look.state === "ready" ? doing : `${doing}:${time}`;
+  return look.message || (look.state === "ready" ? doing : `${doing}:${time}`);
 }

@@ -1,9 +1,12 @@
 // One object asked for by points, a box or a rough outline, until it is accepted or given up.
 import { boxOf } from "../objects/geometry";
 import { Store } from "../page/store";
-import { isAbort, post, sentence } from "../server/api";
+import { pause } from "../page/timing";
+import { ApiError, isAbort, post, sentence } from "../server/api";
 import type { Answer, Areal, Candidate, Look, Point, Question } from "../server/types";
 import { lookAt, Seen } from "./looking";
+
+const BUSY_MS = 1000;
 
 export interface Prompt {
   points: [number, number, 0 | 1][];
@@ -61,12 +64,6 @@ export class PromptDesk {
     return answer?.candidates[chosen] ?? null;
   }
 
-  /** What was asked, to be kept with the object. */
-  get prompt(): Prompt {
-    const { points, box, outline } = this.state.value;
-    return { points, box, outline };
-  }
-
   point([x, y]: Point, sign: 0 | 1): void {
     const point: [number, number, 0 | 1] = [round(x), round(y), sign];
     this.ask({ points: [...this.state.value.points, point] });
@@ -107,7 +104,7 @@ export class PromptDesk {
   }
 
   /** Ask anew; what is new goes on from the answer before, what was taken back does not. */
-  private ask(part: Partial<Prompt>, previous = this.state.value.answer?.token ?? null): void {
+  private ask(part: Partial<Prompt>, previous = this.candidate?.token ?? null): void {
     this.control.abort();
     this.control = new AbortController();
     this.state.change({ ...part, message: null });
@@ -119,13 +116,25 @@ export class PromptDesk {
     try {
       await this.looked(placeOf(question), signal);
       this.state.change({ state: "asking" });
-      const url = `/api/slides/${this.slide}/ask`;
-      const answer = await post<Answer>(url, question, signal);
-      const message = answer.cut ? "The object reaches beyond the field and is cut there." : null;
-      this.state.change({ state: "answered", answer, chosen: 0, message });
+      const answer = await this.told(question, signal);
+      this.state.change({ state: "answered", answer, chosen: 0 });
     } catch (error) {
       if (!isAbort(error)) {
         this.state.change({ state: "failed", answer: null, message: sentence(error) });
+      }
+    }
+  }
+
+  /** The answer; where the model is still busy with something else, it is asked again. */
+  private async told(question: Question, signal: AbortSignal): Promise<Answer> {
+    for (;;) {
+      try {
+        return await post<Answer>(`/api/slides/${this.slide}/ask`, question, signal);
+      } catch (error) {
+        if (!(error instanceof ApiError) || error.reason !== "busy") {
+          throw error;
+        }
+        await pause(BUSY_MS, signal);
       }
     }
   }

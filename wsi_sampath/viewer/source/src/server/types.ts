@@ -30,6 +30,7 @@ export interface Entry {
   name: string;
   status: "done" | "failed" | "waiting" | "slide";
   reason: string | null;
+  message?: string | null;
   areas_mm2: Record<string, number> | null;
   counts: Record<string, number> | null;
   analysed_mm2: number | null;
@@ -124,6 +125,7 @@ export interface Field {
   classes: FieldClass[];
   nuclei: number | null;
   per_mm2: number | null;
+  approximate: boolean;
 }
 
 export interface ShapeProperties {
@@ -146,6 +148,12 @@ export interface Session {
   classes: NamedColor[];
   can_undo: boolean;
   can_redo: boolean;
+  /** Sentences for people. */
+  notes: string[];
+}
+
+export interface Imported extends Session {
+  imported: number;
 }
 
 export interface Look {
@@ -160,14 +168,14 @@ export interface Candidate {
   geometry: Areal;
   quality: number;
   area_um2: number | null;
+  cut: boolean;
+  /** By which it is accepted, and gone on from. */
+  token: string;
 }
 
 export interface Answer {
   candidates: Candidate[];
-  mpp: number;
-  cut: boolean;
   box: [number, number, number, number];
-  token: string | null;
 }
 
 export interface Question {

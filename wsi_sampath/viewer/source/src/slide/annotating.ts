@@ -42,7 +42,7 @@ export class Annotating {
     this.desk = new PromptDesk(scene.slide.id);
     const color = () => this.active.color;
     const scale = () => scene.frame.scale;
-    const add = (geometry: Areal) => void this.add(geometry, null, null);
+    const add = (geometry: Areal) => void this.add(geometry, null);
     this.points = new PromptTool(this.desk, board, color);
     this.polygon = new PolygonTool(board, scale, color, add);
     this.vertices = new VertexTool(board, scale, (id, geometry) => {
@@ -98,13 +98,13 @@ export class Annotating {
     if (this.model) {
       this.desk.outline(geometry);
     } else {
-      void this.add(geometry, null, null);
+      void this.add(geometry, null);
     }
   }
 
-  private add(geometry: Areal, quality: number | null, prompt: unknown): Promise<boolean> {
-    const properties = { name: null, class: this.active.name.value, quality, prompt };
-    return this.session.send({ type: "add", feature: { geometry, properties } });
+  private add(geometry: Areal, token: string | null): Promise<boolean> {
+    const properties = { name: null, class: this.active.name.value };
+    return this.session.send({ type: "add", feature: { geometry, properties }, token });
   }
 
   /** Keep the candidate; it stays on the slide until the server has it on disk. */
@@ -112,7 +112,7 @@ export class Annotating {
     const { candidate } = this.desk;
     const before = this.desk.state.value;
     if (candidate && before.state === "answered") {
-      const kept = await this.add(candidate.geometry, candidate.quality, this.desk.prompt);
+      const kept = await this.add(candidate.geometry, candidate.token);
       if (kept && this.desk.state.value === before) {
         this.desk.cancel();
       }

@@ -36,7 +36,9 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   const main = el("main", { class: "view" }, over);
   const minimap = el("div", { class: "minimap", "aria-label": "Overview of the slide" });
   const side = el("aside", { class: "side", "aria-label": "Results and annotations" });
-  root.replaceChildren(main, side);
+  const top = el("header", { class: "top" });
+  // In place before the slide opens, which fits itself into the room there is.
+  root.replaceChildren(top, main, side);
   over.append(minimap);
 
   const tool = new Store<ToolName>("pan");
@@ -74,10 +76,9 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   );
   const results = slide.results.length ? [resultPanel(slide, display), classes.element] : [];
   side.append(...results, annotating.panel, slideDetails(slide));
-  root.prepend(topBar(shelf, scene, tool, { share, help, sidePanel }));
+  top.append(...topBar(shelf, scene, tool, { share, help, sidePanel }));
   root.append(panel);
   annotating.load().catch((error: unknown) => notices.say(sentence(error), "error"));
-  scene.viewer.canvas.focus({ preventScroll: true });
   return () => {
     stops.forEach((stop) => stop());
     [hover, annotating, classes, blinker, painter, scene].forEach((part) => part.close());
@@ -91,13 +92,11 @@ interface PageActions {
   sidePanel: () => void;
 }
 
-function topBar(shelf: Shelf, scene: Scene, tool: Store<ToolName>, to: PageActions): HTMLElement {
+function topBar(shelf: Shelf, scene: Scene, tool: Store<ToolName>, to: PageActions): Node[] {
   const { name } = scene.slide;
   const several = shelf.entries.length > 1;
-  return el(
-    "header",
-    { class: "top" },
-    several && iconLink("back", "All slides", slidesAddress()),
+  return [
+    ...(several ? [iconLink("back", "All slides", slidesAddress())] : []),
     el("h1", { text: name, title: name }),
     toolBar(tool, shelf.model !== null),
     el("span", { class: "gap" }),
@@ -107,7 +106,7 @@ function topBar(shelf: Shelf, scene: Scene, tool: Store<ToolName>, to: PageActio
     iconButton("link", "Copy a link to this view", "L", to.share),
     iconButton("panel", "Side panel", "\\", to.sidePanel),
     iconButton("help", "Keys", "?", to.help),
-  );
+  ];
 }
 
 /** The nucleus under the pointer. */

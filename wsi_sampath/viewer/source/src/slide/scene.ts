@@ -25,6 +25,18 @@ const KEY_PAN = 0.15;
 const KEY_ZOOM = 1.5;
 const WHEEL_ZOOM = 1.2;
 
+/**
+ * OpenSeadragon adds a style element of its own unless it finds one; the content security policy
+ * forbids that, and stage.css has the rule. This one is found, and is no style sheet at all.
+ */
+function spareStyle(): void {
+  if (!document.querySelector("style[data-openseadragon-mobile-css]")) {
+    const spare = document.createElementNS("urn:wsi-view", "style");
+    spare.setAttribute("data-openseadragon-mobile-css", "true");
+    document.head.append(spare);
+  }
+}
+
 export class Scene {
   readonly stage: HTMLElement;
   readonly viewer: OpenSeadragon.Viewer;
@@ -37,6 +49,7 @@ export class Scene {
   ) {
     this.stage = el("div", { class: "stage" });
     parent.prepend(this.stage);
+    spareStyle();
     this.viewer = OpenSeadragon({
       element: this.stage,
       drawer: "canvas",
@@ -45,6 +58,7 @@ export class Scene {
       showNavigator: true,
       navigatorElement: minimap,
       navigatorAutoFade: false,
+      navigatorOpacity: 1,
       navigatorDisplayRegionColor: "#4da3ff",
       placeholderFillStyle: colorOf(slide.background),
       animationTime: calm.matches ? 0 : 0.35,

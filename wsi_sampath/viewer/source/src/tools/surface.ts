@@ -93,7 +93,8 @@ export class Surface {
       return;
     }
     event.preventDefault();
-    this.scene.viewer.canvas.focus({ preventScroll: true });
+    // The keys are the tool's from now on, not those of what was typed in last.
+    (document.activeElement as HTMLElement | null)?.blur();
     this.element.setPointerCapture(event.pointerId);
     const pan = this.space || event.button === 1;
     this.held = { start: event, last: event, kind: pan ? "pan" : "click" };
