@@ -78,13 +78,14 @@ def painted_square(seed: int = 0) -> Square:
     rng = np.random.default_rng(seed)
     side = PERIOD // SCALE
     step = side / ACROSS
-    y, x = np.mgrid[:side, :side] + 0.5
     ids = np.zeros((side, side), np.uint32)
     classes = rng.choice(len(CLASSES), ACROSS**2, p=[0.6, 0.25, 0.15])
     for index in range(ACROSS**2):
-        row, column = step * (np.array(divmod(index, ACROSS)) + rng.uniform(0.45, 0.55, 2))
-        radius = step * rng.uniform(0.22, 0.32, 2)
-        ids[np.hypot((y - row) / radius[0], (x - column) / radius[1]) < 1] = index + 1
+        y, x = step * (np.array(divmod(index, ACROSS)) + rng.uniform(0.45, 0.55, 2))
+        tall, wide = step * rng.uniform(0.22, 0.32, 2)
+        rows, columns = (int(one - step / 2) + np.arange(int(step) + 1) for one in (y, x))
+        inside = np.hypot((rows[:, None] + 0.5 - y) / tall, (columns + 0.5 - x) / wide) < 1
+        ids[np.ix_(rows, columns)] += inside * np.uint32(index + 1)
     values = np.zeros((channels_of(len(CLASSES)), side, side), np.uint8)
     values[:3] = np.array([230, 60, 30])[:, None, None]
     for value in range(len(CLASSES)):

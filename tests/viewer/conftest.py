@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted_result import Painted, paint_result
 from stub_network import make_stub
 
 from wsi_sampath.inference.segmenter import segment_slide
@@ -47,3 +48,9 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Viewed:
     settings = SegmentSettings(device="cpu", workers=1, batch_size=2, tissue="none")
     result = segment_slide(slide, folder / "painted.zarr", settings=settings, model=make_stub())
     return Viewed(slide, result.path)
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Painted:
+    """A slide of 3072 x 3072 px and a result with 3969 nuclei, in several chunks and row groups."""
+    return paint_result(tmp_path_factory.mktemp("painted"))

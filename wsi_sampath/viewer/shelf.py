@@ -16,6 +16,7 @@ from typing import Literal
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import file_state
 from wsi_sampath.outputs.result import Result, open_result
+from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 from wsi_sampath.viewer.settings import ViewSettings
@@ -237,10 +238,7 @@ class Shelf:
                 place.shown.slide.close()
 
     def _opened(self, entry: ShelfEntry) -> ShownSlide:
-        settings = self.settings
-        slide = Slide.open(
-            entry.path, slide_mpp=settings.slide_mpp, csv_mpp=entry.mpp, reader=settings.reader
-        )
+        slide = _slide_of(entry, self.settings)
         results, warnings = [], list(slide.warnings)
         try:
             for named in entry.results:
@@ -287,6 +285,21 @@ def opaque_id(*parts: str | Path) -> str:
         text = f"{os.path.realpath(part) if isinstance(part, Path) else part}\0{state}\0"
         digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:_ID_LETTERS]
+
+
+def _slide_of(entry: ShelfEntry, settings: ViewSettings) -> Slide:
+    """Open a slide by what it says itself, unless a list knew its scale and that differs."""
+    try:
+        slide = Slide.open(entry.path, slide_mpp=settings.slide_mpp, reader=settings.reader)
+    except WsiError as error:
+        if entry.mpp is None or error.reason not in ("no-mpp", "implausible-mpp"):
+            raise
+    else:
+        scales = zip((slide.mpp.x, slide.mpp.y), entry.mpp or (), strict=False)
+        if settings.slide_mpp is not None or not any(differs(*pair) for pair in scales):
+            return slide
+        slide.close()
+    return Slide.open(entry.path, csv_mpp=entry.mpp, reader=settings.reader)
 
 
 def _result_of(path: Path, slide: Path) -> Result:
