@@ -140,7 +140,7 @@ function objectList(scene: Scene, session: SessionDesk, shapes: Shapes): HTMLEle
     const left = objects.length - rows.length;
     more.textContent =
       objects.length === 0
-        ? "None yet. Draw one, or click with the point tool."
+        ? "None yet; the tools at the top draw them."
         : left > 0
           ? `and ${count(left)} earlier ones, shown on the slide only`
           : "";

@@ -136,6 +136,7 @@ function keepAddress(scene: Scene, display: Store<Display>, view: View, root: HT
     root.dataset["ready"] = "true";
     scene.onMove(keep);
     display.listen(keep);
+    keep();
   });
 }
 

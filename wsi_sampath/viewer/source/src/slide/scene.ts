@@ -41,6 +41,7 @@ export class Scene {
   readonly stage: HTMLElement;
   readonly viewer: OpenSeadragon.Viewer;
   private readonly moved = new Set<() => void>();
+  private last = "";
 
   constructor(
     readonly slide: Slide,
@@ -77,13 +78,23 @@ export class Scene {
     this.viewer.canvas.setAttribute("aria-label", `Slide ${slide.name}`);
     this.viewer.canvas.setAttribute("role", "application");
     for (const event of ["update-viewport", "resize", "open"] as const) {
-      this.viewer.addHandler(event, () => this.moved.forEach((listener) => listener()));
+      this.viewer.addHandler(event, () => this.tellMove());
+    }
+  }
+
+  /** OpenSeadragon also updates for tiles that arrived, which is no move. */
+  private tellMove(): void {
+    const now = JSON.stringify(this.frame);
+    if (now !== this.last) {
+      this.last = now;
+      this.moved.forEach((listener) => listener());
     }
   }
 
   /** Call whenever the view changed. */
   onMove(listener: () => void): void {
     this.moved.add(listener);
+    this.last = "";
   }
 
   onOpen(listener: () => void): void {
