@@ -83,7 +83,7 @@ def painted_square(seed: int = 0) -> Square:
     for index in range(ACROSS**2):
         y, x = step * (np.array(divmod(index, ACROSS)) + rng.uniform(0.45, 0.55, 2))
         tall, wide = step * rng.uniform(0.22, 0.32, 2)
-        rows, columns = (int(one - step / 2) + np.arange(int(step) + 1) for one in (y, x))
+        rows, columns = (int(one - 0.4 * step) + np.arange(int(0.8 * step) + 2) for one in (y, x))
         inside = np.hypot((rows[:, None] + 0.5 - y) / tall, (columns + 0.5 - x) / wide) < 1
         ids[np.ix_(rows, columns)] += inside * np.uint32(index + 1)
     values = np.zeros((channels_of(len(CLASSES)), side, side), np.uint8)

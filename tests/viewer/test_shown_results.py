@@ -1,5 +1,7 @@
 """What of a result is shown: maps by tiles, a point, outlines of a square, a field."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +18,13 @@ from wsi_sampath.outputs.nuclei.parquet import NucleusTableWriter
 from wsi_sampath.outputs.nuclei.placed import place
 from wsi_sampath.outputs.omezarr.layout import StoredPlane
 from wsi_sampath.outputs.qupath.slide_shapes import PlaneToSlide
-from wsi_sampath.viewer import fields
+from wsi_sampath.outputs.result import open_result
 from wsi_sampath.viewer.fields import field_table
+from wsi_sampath.viewer.layer_tiles import LayerMaps, dotted, kept_bytes
 from wsi_sampath.viewer.level_places import level_places
 from wsi_sampath.viewer.outlines import SQUARE, packed_outlines
 from wsi_sampath.viewer.places import place_at
+from wsi_sampath.viewer.recent import Recent
 
 
 @settings(max_examples=25, deadline=None)
@@ -152,20 +156,37 @@ def test_a_point_beside_nuclei_and_beside_the_map(painted):
 
 def test_the_field_of_the_whole_slide_is_what_the_run_says(painted):
     result, maps, nuclei = painted.result, painted.maps(), painted.nuclei()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fields, "MOST_PX", 1 << 22)
-        told = field_table(maps, nuclei, (-10, -10, 9000, 9000))
-    assert told["approximate"] is False
+    told = field_table(maps, nuclei, (-10, -10, 9000, 9000))
+    assert told["approximate"] is True
     run = result.attributes
     assert told["analysed_mm2"] == pytest.approx(run["coverage"]["analysed_mm2"])
     for one in told["classes"]:
         assert one["area_mm2"] == pytest.approx(run["area_mm2"][one["name"]])
         assert one["count"] == run["nuclei"][one["name"]]
+        assert one["percent"] == pytest.approx(100 * one["area_mm2"] / told["analysed_mm2"])
     assert told["nuclei"] == sum(run["nuclei"].values())
     assert told["per_mm2"] == pytest.approx(told["nuclei"] / told["analysed_mm2"])
-    rough = field_table(maps, nuclei, (-10, -10, 9000, 9000))
-    assert (rough["approximate"], rough["nuclei"]) == (True, told["nuclei"])
-    assert rough["classes"][0]["percent"] == pytest.approx(told["classes"][0]["percent"], rel=0.05)
+
+
+def test_the_field_of_a_class_map_is_what_the_run_says(viewed):
+    result = open_result(viewed.zarr)
+    maps = LayerMaps(result, "v", Recent(1 << 26, kept_bytes))
+    told = field_table(maps, None, (0, 0, 1500, 1100))
+    assert (told["approximate"], told["nuclei"], told["per_mm2"]) == (False, None, None)
+    for one in told["classes"]:
+        assert one["area_mm2"] == pytest.approx(result.attributes["area_mm2"][one["name"]])
+        assert one["count"] is None
+    assert told["analysed_mm2"] == pytest.approx(sum(result.attributes["area_mm2"].values()))
+
+
+def test_a_large_field_is_counted_on_a_coarse_level(painted):
+    run = {key: value for key, value in painted.result.attributes.items() if key != "nuclei"}
+    maps = LayerMaps(replace(painted.result, attributes=run), "c", Recent(1 << 26, kept_bytes))
+    told = field_table(maps, None, (-5, -5, SIDE + 9, SIDE + 9))
+    assert told["approximate"] is True
+    mm2 = np.bincount(painted.result.read_labels(1).ravel())[1:] / 1e6  # Pixels of 1 um.
+    assert [one["area_mm2"] for one in told["classes"]] == pytest.approx(mm2.tolist())
+    assert told["analysed_mm2"] == pytest.approx(mm2.sum())
 
 
 @settings(max_examples=15, deadline=None)
@@ -187,6 +208,31 @@ def tables(painted):
     return painted.nuclei()
 
 
+def test_dots_are_where_nuclei_are_and_nothing_else_is(painted):
+    index, at = painted.nuclei().index, level_places(painted.result)[1]
+    tile = np.zeros((256, 256), np.uint8)
+    tile[0] = 3
+    dots = dotted(tile, index, at, 1, 2)
+    columns, rows = (index.x // 4).astype(int) - 256, (index.y // 4).astype(int) - 512
+    here = (columns >= 0) & (columns < 256) & (rows >= 0) & (rows < 256)
+    assert here.sum() > 300
+    np.testing.assert_array_equal(
+        dots[rows[here], columns[here]], np.where(rows[here] == 0, 3, index.labels[here])
+    )
+    assert (dots[1:] > 0).sum() == (rows[here] > 0).sum()
+    assert (dots[0] == 3).all()
+
+
+def test_areas_without_a_table_are_not_those_of_a_coarse_map(painted):
+    rough = field_table(painted.maps(), None, (0, 0, SIDE, SIDE))
+    assert [one["area_mm2"] for one in rough["classes"]] == [None] * 3
+    assert (rough["nuclei"], rough["approximate"]) == (None, True)
+    fine = field_table(painted.maps(), None, (0, 0, 1024, 1024))
+    listed = field_table(painted.maps(), painted.nuclei(), (0, 0, 1024, 1024))
+    for one, other in zip(fine["classes"], listed["classes"], strict=True):
+        assert one["area_mm2"] == pytest.approx(other["area_mm2"])
+
+
 def test_a_table_that_is_damaged_is_named(painted, tmp_path):
     path = tmp_path / "secret" / "a.nuclei.parquet"
     path.parent.mkdir()
@@ -197,7 +243,7 @@ def test_a_table_that_is_damaged_is_named(painted, tmp_path):
         for column in map(group.column, range(group.num_columns))
         if column.path_in_schema == "geometry"
     )
-    content[geometry.data_page_offset + 300] ^= 255
+    content[geometry.data_page_offset + 3000] ^= 255
     path.write_bytes(content)
     nuclei = open_rows(path)
     with pytest.raises(WsiError, match="can't be read") as caught:

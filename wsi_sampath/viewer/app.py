@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.slides.readers.base import TileError
-from wsi_sampath.viewer import gallery, slide_info, slide_tiles
+from wsi_sampath.viewer import gallery, result_routes, slide_info, slide_tiles
 from wsi_sampath.viewer.gallery import Entries
 from wsi_sampath.viewer.guard import LOGIN, Access, Guard, cookie_name
 from wsi_sampath.viewer.refusals import Refused, refused
@@ -63,6 +63,7 @@ def build_app(
         *gallery.routes(shelf, title, renew=renew, model=model),
         *slide_info.routes(shelf, tiles),
         *slide_tiles.routes(shelf, tiles),
+        *result_routes.routes(shelf),
         *rooms,
         Mount("/api", _nothing),
         Mount("/", StaticFiles(directory=page, html=True)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,9 +35,10 @@ def field_table(maps: LayerMaps, nuclei: NucleusRows | None, field: Field) -> di
     -------
     dict
         ``analysed_mm2`` (None where the result does not tell: nuclei without maps); ``classes``
-        (name, color, ``area_mm2``, ``percent`` of what was analysed, ``count`` of nuclei whose
-        centre lies in the field, or None without a table); ``nuclei`` and ``per_mm2``;
-        ``approximate``, where areas are those of a coarser level.
+        (name, color, ``area_mm2``, ``percent`` of what was analysed, ``count``); ``nuclei`` and
+        ``per_mm2``; ``approximate``, where areas are counted on a coarser level. With a table,
+        areas and counts are those of the nuclei whose centre lies in the field. Without one counts
+        are None, and so are areas of nuclei on a coarser level, where small things vanish.
 
     Raises
     ------
@@ -44,28 +47,37 @@ def field_table(maps: LayerMaps, nuclei: NucleusRows | None, field: Field) -> di
     """
     result = maps.result
     inside = _on_slide(field, slide_size(result))
-    level, box, weights = _level_for(level_places(result), inside)
-    areas, analysed = _areas(maps, level, box, weights)
-    counts = None if nuclei is None else _counts(nuclei, inside, len(result.classes))
-    total = None if counts is None else sum(counts)
+    part = _part_of(level_places(result), inside)
+    areas, analysed = _mapped(maps, part)
+    counts: Sequence[int | None] = [None] * len(areas)
+    if nuclei is not None:
+        areas, counts = _listed(nuclei, inside, len(areas))
+    total = None if nuclei is None else sum(one or 0 for one in counts)
     return {
         "analysed_mm2": analysed,
         "classes": [
             {
                 "name": one.name,
                 "color": one.color,
-                "area_mm2": areas[one.value - 1],
-                "percent": None
-                if analysed is None
-                else _ratio(100 * areas[one.value - 1], analysed),
-                "count": None if counts is None else counts[one.value - 1],
+                "area_mm2": area,
+                "percent": _ratio(area, analysed, 100),
+                "count": count,
             }
-            for one in result.classes
+            for one, area, count in zip(result.classes, areas, counts, strict=True)
         ],
         "nuclei": total,
-        "per_mm2": None if total is None else _ratio(total, analysed),
-        "approximate": level > 0,
+        "per_mm2": _ratio(total, analysed),
+        "approximate": part.level > 0,
     }
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A box of one level, and how much of each of its pixels lies in the field."""
+
+    level: int
+    box: Box
+    weights: Floats
 
 
 def _on_slide(field: Field, size: tuple[float, float]) -> Field:
@@ -75,14 +87,14 @@ def _on_slide(field: Field, size: tuple[float, float]) -> Field:
     return left, top, right - left, bottom - top
 
 
-def _level_for(places: tuple[LevelPlace, ...], field: Field) -> tuple[int, Box, Floats]:
-    """Return the finest level of few enough pixels, the box there, and how much of each counts."""
+def _part_of(places: tuple[LevelPlace, ...], field: Field) -> _Part:
+    """Return what a field is on the finest level of which it has few enough pixels."""
     for level, at in enumerate(places):
         x, across = _covered(field[0], field[2], at.origin[0], at.scale[0], at.width)
         y, down = _covered(field[1], field[3], at.origin[1], at.scale[1], at.height)
         if len(across) * len(down) <= MOST_PX or level == len(places) - 1:
             break
-    return level, (x, y, len(across), len(down)), np.outer(down, across)
+    return _Part(level, (x, y, len(across), len(down)), np.outer(down, across))
 
 
 def _covered(
@@ -96,43 +108,45 @@ def _covered(
     return first, np.minimum(pixels + 1, high) - np.maximum(pixels, low)
 
 
-def _areas(
-    maps: LayerMaps, level: int, box: Box, weights: Floats
-) -> tuple[list[float], float | None]:
-    """Return the area of each class, and that of what was analysed, in mm2."""
-    result, at = maps.result, maps.result.levels[level]
+def _mapped(maps: LayerMaps, part: _Part) -> tuple[Sequence[float | None], float | None]:
+    """Return the area of each class, and that of what was analysed, in mm2, by the maps."""
+    result, at = maps.result, maps.result.levels[part.level]
     n_classes = len(result.classes)
-    if not weights.size:
+    if not part.weights.size:
         return [0.0] * n_classes, 0.0
-    labels = maps.read(result.layers[0], level, box)
-    pixels = np.bincount(labels.ravel(), weights.ravel(), minlength=n_classes + 1)[1:]
     mm2 = at.um_x * at.um_y / 1e6
+    if "nuclei" in result.attributes and part.level > 0:
+        return [None] * n_classes, _analysed(maps, part, mm2)
+    labels = maps.read(result.layers[0], part.level, part.box)
+    pixels = np.bincount(labels.ravel(), part.weights.ravel(), minlength=n_classes + 1)[1:]
     areas: list[float] = (pixels * mm2).tolist()
-    if "nuclei" not in result.attributes:
-        return areas, sum(areas)
-    analysed = _is_analysed(maps, level, box)
-    return areas, None if analysed is None else float(weights[analysed].sum() * mm2)
+    if "nuclei" in result.attributes:
+        return areas, _analysed(maps, part, mm2)
+    return areas, sum(areas)
 
 
-def _is_analysed(maps: LayerMaps, level: int, box: Box) -> NDArray[np.bool_] | None:
+def _analysed(maps: LayerMaps, part: _Part, mm2: float) -> float | None:
     """Return where maps of nuclei were made: beside nuclei they are 255, and elsewhere 0."""
     layer = maps.of_kind("probabilities")
     if layer is None:
         return None
     channels = range(len(layer.classes))
-    found: NDArray[np.bool_] = np.logical_or.reduce(
-        [maps.read(layer, level, box, channel) > 0 for channel in channels]
+    found = np.logical_or.reduce(
+        [maps.read(layer, part.level, part.box, channel) > 0 for channel in channels]
     )
-    return found
+    return float(part.weights[found].sum() * mm2)
 
 
-def _counts(nuclei: NucleusRows, field: Field, n_classes: int) -> list[int]:
-    labels = nuclei.index.labels[nuclei.index.within(field)]
-    counts: list[int] = np.bincount(labels, minlength=n_classes + 1)[1:].tolist()
-    return counts
+def _listed(nuclei: NucleusRows, field: Field, n_classes: int) -> tuple[list[float], list[int]]:
+    """Return area in mm2 and number of the nuclei of each class whose centre lies in a field."""
+    rows = nuclei.index.within(field)
+    labels = nuclei.index.labels[rows]
+    areas = np.bincount(labels, nuclei.index.areas[rows], minlength=n_classes + 1)[1:] / 1e6
+    counts = np.bincount(labels, minlength=n_classes + 1)[1:]
+    return areas.tolist(), counts.tolist()
 
 
-def _ratio(part: float, whole: float | None) -> float | None:
-    if whole is None:
+def _ratio(part: float | None, whole: float | None, times: int = 1) -> float | None:
+    if part is None or whole is None:
         return None
-    return part / whole if whole else 0.0
+    return times * part / whole if whole else 0.0

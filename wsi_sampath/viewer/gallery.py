@@ -23,6 +23,7 @@ from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.version import __version__
 from wsi_sampath.viewer.answers import kept_for_ever
+from wsi_sampath.viewer.refusals import without_paths
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import Missing, NamedResult, Shelf, ShelfEntry, opaque_id
 
@@ -122,7 +123,7 @@ class BatchEntries:
 def folder_entries(folder: Path, settings: ViewSettings) -> list[ShelfEntry]:
     """Return the slides below a folder without a batch, with the results there that name them."""
     results: dict[str, list[Path]] = {}
-    for zarr in _results_below(folder):
+    for zarr in results_below(folder):
         attributes = read_attributes(zarr) or {}
         slide = attributes.get("slide")
         if isinstance(slide, dict) and attributes.get("complete") is True:
@@ -194,6 +195,7 @@ def _told(entry: ShelfEntry) -> dict[str, Any]:
         "name": entry.name,
         "status": entry.status,
         "reason": entry.reason,
+        "message": without_paths(entry.message),
         "areas_mm2": dict(entry.areas_mm2),
         "counts": dict(entry.counts),
         "analysed_mm2": entry.analysed_mm2,
@@ -233,7 +235,8 @@ def _stays_inside(zarr: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and "\0" not in zarr
 
 
-def _results_below(folder: Path) -> Iterator[Path]:
+def results_below(folder: Path) -> Iterator[Path]:
+    """Yield the zarrs below a folder, without looking into any."""
     for top, folders, _ in os.walk(folder):
         found = sorted(name for name in folders if name.endswith(".zarr"))
         yield from (Path(top, name) for name in found)

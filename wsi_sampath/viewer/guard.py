@@ -45,6 +45,7 @@ _LARGE = re.compile(r"/api/slides/[0-9a-f]+/annotations")
 _PATIENCE_S, _SLOWEST_BYTES_PER_S = 10.0, 64 << 10
 # What is sent to somebody who does not take it is given up.
 _SEND_S = 60.0
+_SINGLE_S = 60.0
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -78,14 +79,14 @@ class Access:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.token, self.ticket = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        self._single: str | None = None
+        self._single, self._single_until = "", 0.0
 
     def single_token(self) -> str:
-        """Return a token that is admitted once.
+        """Return a token that is admitted once, and for a minute.
 
         It is for the command line of a browser, which other users of the machine can read.
         """
-        self._single = secrets.token_urlsafe(32)
+        self._single, self._single_until = secrets.token_urlsafe(32), time.monotonic() + _SINGLE_S
         return self._single
 
     def knows(self, host: str) -> bool:
@@ -100,9 +101,9 @@ class Access:
         """Return whether a token is that of the printed link, or the one that counts once."""
         if not isinstance(token, str):
             return False
-        if self._single is not None and _same(token, self._single):
-            self._single = None
-            return True
+        if self._single and _same(token, self._single):
+            self._single = ""
+            return time.monotonic() < self._single_until
         return _same(token, self.token)
 
     def holds_ticket(self, headers: Headers) -> bool:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from wsi_sampath.outputs.omezarr.downsample import Unsigned
 from wsi_sampath.outputs.omezarr.layout import StoredPlane
 from wsi_sampath.outputs.result import Layer, Result
+from wsi_sampath.viewer.level_places import LevelPlace
+from wsi_sampath.viewer.nucleus_rows import NucleusIndex
 from wsi_sampath.viewer.recent import Recent
 
 TILE = 256
@@ -30,10 +32,15 @@ class LayerMaps:
         Stands for its content where chunks are kept.
     chunks
         Where decoded chunks are kept, of this and of other results.
+
+    Attributes
+    ----------
+    result, key
+        As given.
     """
 
     def __init__(self, result: Result, key: str, chunks: Recent[Unsigned]) -> None:
-        self.result, self._key, self._chunks = result, key, chunks
+        self.result, self.key, self._chunks = result, key, chunks
         self._planes: dict[tuple[str, int], StoredPlane] = {}
 
     def layer(self, name: str) -> Layer | None:
@@ -115,8 +122,35 @@ class LayerMaps:
         )
         if channel is not None:
             place = (channel, *place)
-        key = (self._key, name, level, channel, row, column)
+        key = (self.key, name, level, channel, row, column)
         return self._chunks.fetch(key, lambda: _slim(plane[place]))
+
+
+def dotted(
+    tile: NDArray[np.uint8], nuclei: NucleusIndex, at: LevelPlace, column: int, row: int
+) -> NDArray[np.uint8]:
+    """Return a tile of classes with a dot for each nucleus of which halving left nothing.
+
+    Parameters
+    ----------
+    tile
+        uint8 (h, w), the tile in this column and row.
+    nuclei
+        Where they are.
+    at
+        The level's place.
+    column, row
+        Of the tile.
+    """
+    corner = np.array([column, row]) * TILE
+    x, y = corner * at.scale + at.origin
+    height, width = tile.shape
+    rows = nuclei.within((x, y, width * at.scale[0], height * at.scale[1]))
+    across = np.clip(((nuclei.x[rows] - x) / at.scale[0]).astype(int), 0, width - 1)
+    down = np.clip(((nuclei.y[rows] - y) / at.scale[1]).astype(int), 0, height - 1)
+    dots = np.zeros_like(tile)
+    dots[down, across] = nuclei.labels[rows]
+    return np.where(tile > 0, tile, dots)
 
 
 def kept_bytes(chunk: Unsigned) -> int:

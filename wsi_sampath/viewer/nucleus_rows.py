@@ -1,7 +1,7 @@
 """An open table of nuclei: which of them lie where, and the rows and outlines of these few.
 
-Of each nucleus its id, centre and class are held (13 bytes), and the parts of the file that were
-asked for last; the rest stays in the file.
+Of each nucleus its id, centre, area and class are held (17 bytes), and the parts of the file that
+were asked for last; the rest stays in the file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from wsi_sampath.viewer.recent import Recent
 
 Ints = NDArray[np.int64]
 _SHAPES = ["geometry"]
+_INDEXED = ["id", "x_px", "y_px", "area_um2", "class"]
 _LEFT_OUT = ("bbox", "geometry")
 # As many digits as a float32 holds.
 _DIGITS = 7
@@ -43,14 +45,27 @@ class NucleusIndex:
         uint32 (n,).
     x, y
         float32 (n,) centroids in level-0 pixels of the slide.
+    areas
+        float32 (n,) um2.
     labels
         uint8 (n,), its class 1..k.
+    starts
+        int64 (g + 1,), the first row of each row group, and n.
     """
 
     ids: NDArray[np.uint32]
     x: NDArray[np.float32]
     y: NDArray[np.float32]
+    areas: NDArray[np.float32]
     labels: NDArray[np.uint8]
+    starts: Ints
+
+    @cached_property
+    def _reach(self) -> tuple[NDArray[np.float32], ...]:
+        """Least x, least y, largest x and largest y of each row group, none of which is empty."""
+        low, high = np.minimum.reduceat, np.maximum.reduceat
+        first = self.starts[:-1]
+        return low(self.x, first), low(self.y, first), high(self.x, first), high(self.y, first)
 
     def within(self, box: tuple[float, float, float, float]) -> Ints:
         """Return the rows of the nuclei whose centre lies in x, y, width, height (level-0 px).
@@ -58,9 +73,16 @@ class NucleusIndex:
         Left and upper side belong to the box, right and lower side do not.
         """
         x, y, width, height = box
-        inside = (self.y >= y) & (self.y < y + height)
-        inside &= (self.x >= x) & (self.x < x + width)
-        return np.flatnonzero(inside)
+        left, top, right, bottom = self._reach
+        touched = (left < x + width) & (right >= x) & (top < y + height) & (bottom >= y)
+        found = [np.zeros(0, np.int64)]
+        for group in np.flatnonzero(touched).tolist():
+            first = int(self.starts[group])
+            rows = slice(first, int(self.starts[group + 1]))
+            inside = (self.y[rows] >= y) & (self.y[rows] < y + height)
+            inside &= (self.x[rows] >= x) & (self.x[rows] < x + width)
+            found.append(np.flatnonzero(inside) + first)
+        return np.concatenate(found)
 
 
 class NucleusRows:
@@ -96,16 +118,17 @@ class NucleusRows:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             metadata = self._file.metadata
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-            self._starts = np.cumsum([0, *sizes])
+            starts = np.cumsum([0, *sizes])
             self._columns = [one for one in self._file.schema_arrow.names if one not in _LEFT_OUT]
-            table = self._file.read(["id", "x_px", "y_px", "class"], use_threads=False)
-        self.index = _index(table, self.info)
+            table = self._file.read(_INDEXED, use_threads=False)
+        self.index = _index(table, self.info, starts)
 
     def row(self, number: int) -> dict[str, Any]:
         """Return the row of a nucleus by name, without its outline."""
-        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        starts = self.index.starts
+        group = int(np.searchsorted(starts, number, side="right")) - 1
         part = self._part(group, self._columns)
-        found: dict[str, Any] = part.slice(number - int(self._starts[group]), 1).to_pylist()[0]
+        found: dict[str, Any] = part.slice(number - int(starts[group]), 1).to_pylist()[0]
         (left, top), (um_x, um_y) = self.info.bounds_offset, self.info.mpp
         moved = {"x_px": left, "y_px": top, "x_um": left * um_x, "y_um": top * um_y}
         return {name: _told(value, moved.get(name, 0.0)) for name, value in found.items()}
@@ -118,20 +141,21 @@ class NucleusRows:
         rows
             Ascending.
         """
-        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        starts = self.index.starts
+        groups = np.searchsorted(starts, rows, side="right") - 1
         found = [
             pc.take(self._part(group, _SHAPES)["geometry"], pa.array(chosen))
             for group in np.unique(groups).tolist()
-            for chosen in [rows[groups == group] - self._starts[group]]
+            for chosen in [rows[groups == group] - starts[group]]
         ]
-        geometry = [one for piece in found for one in piece.to_pylist()]
+        geometry = [np.zeros(0, object), *(one.to_numpy() for one in found)]
         with self._damage_named():
-            shapes: NDArray[np.object_] = shapely.from_wkb(np.array(geometry, object))
+            shapes: NDArray[np.object_] = shapely.from_wkb(np.concatenate(geometry))
         return shapes
 
     def to_slide(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring (n, 2) points of outlines to level-0 pixels of the slide."""
-        return points + np.array(self.info.bounds_offset)
+        return np.add(points, self.info.bounds_offset)
 
     def _part(self, group: int, columns: Sequence[str]) -> pa.Table:
         def read() -> pa.Table:
@@ -150,7 +174,7 @@ class NucleusRows:
             raise WsiError("unreadable", message, subject=self._path.name) from error
 
 
-def _index(table: pa.Table, info: TableInfo) -> NucleusIndex:
+def _index(table: pa.Table, info: TableInfo, starts: Ints) -> NucleusIndex:
     names = [one.name for one in info.classes]
     labels = [np.zeros(0, np.uint8)]
     for chunk in table["class"].chunks:  # Every one may have a dictionary of its own.
@@ -161,7 +185,9 @@ def _index(table: pa.Table, info: TableInfo) -> NucleusIndex:
         table["id"].to_numpy(),
         table["x_px"].to_numpy() + np.float32(left),
         table["y_px"].to_numpy() + np.float32(top),
+        table["area_um2"].to_numpy(),
         np.concatenate(labels),
+        starts,
     )
 
 

@@ -45,4 +45,4 @@ def packed_outlines(nuclei: NucleusRows, column: int, row: int) -> bytes:
         starts,
     ]
     xy = nuclei.to_slide(points) - corner
-    return np.concatenate(integers).astype("<u4").tobytes() + xy.astype("<f4").tobytes()
+    return b"".join([np.concatenate(integers).astype("<u4").tobytes(), xy.astype("<f4").tobytes()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _value(
 
 def _class(maps: LayerMaps, value: int) -> dict[str, Any] | None:
     found = next((one for one in maps.result.classes if one.value == value), None)
-    return found and {"value": found.value, "name": found.name, "color": found.color}
+    return None if found is None else asdict(found)
 
 
 def _probabilities(

@@ -39,5 +39,10 @@ class Refused(Exception):
 
 def refused(error: WsiError) -> Refused:
     """Say over the network what a user may know of an error: without folders of this machine."""
-    message = shown(_PATH.sub("", error.message))
-    return Refused(_STATUS.get(error.reason, 400), error.reason, message)
+    status = _STATUS.get(error.reason, 400)
+    return Refused(status, error.reason, without_paths(error.message))
+
+
+def without_paths(message: str) -> str:
+    """Return a sentence on one line, with the names of files alone where it has their paths."""
+    return shown(_PATH.sub("", message))

@@ -11,9 +11,9 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.outputs.omezarr.downsample import Unsigned
 from wsi_sampath.viewer.answers import finite, kept_for_ever, whole
 from wsi_sampath.viewer.fields import field_table
-from wsi_sampath.viewer.layer_tiles import LayerMaps, grey_png, kept_bytes
-from wsi_sampath.viewer.level_places import slide_size
-from wsi_sampath.viewer.nucleus_rows import NucleusRows
+from wsi_sampath.viewer.layer_tiles import LayerMaps, dotted, grey_png, kept_bytes
+from wsi_sampath.viewer.level_places import level_places, slide_size
+from wsi_sampath.viewer.nucleus_rows import NucleusIndex, NucleusRows
 from wsi_sampath.viewer.outlines import SQUARE, packed_outlines
 from wsi_sampath.viewer.places import place_at
 from wsi_sampath.viewer.recent import Recent
@@ -21,9 +21,12 @@ from wsi_sampath.viewer.shelf import Missing, Shelf
 
 CHUNK_BYTES = 96 << 20
 PART_BYTES = 96 << 20
+_PLACE = "{column}_{row}"
 _MOST_RESULTS = 32
-# Each holds a file open, and 13 bytes of every nucleus.
+# Each holds a file open, and 17 bytes of every nucleus.
 _MOST_TABLES = 4
+# On pixels of this size small nuclei begin to vanish from a map that is halved by mode.
+_DOTS_UM = 2.0
 
 
 class ShownResults:
@@ -64,7 +67,7 @@ class ShownResults:
 
     def layer_tile(self, request: Request) -> Response:
         """Answer with a tile of class values, or of one channel of the probabilities."""
-        maps = self.maps(request.path_params["id"])
+        maps = self.maps(request.path_params["rid"])
         layer = maps.layer(request.path_params["layer"])
         if layer is None or layer.kind == "objects":
             raise Missing("there is no such layer with tiles")
@@ -79,19 +82,30 @@ class ShownResults:
             tile = maps.tile(layer, level, column, row, channel)
             if tile is None:
                 raise Missing("there is no such tile")
-            return grey_png(tile.astype("uint8", copy=False))
+            grey = tile.astype("uint8", copy=False)
+            dots = None if layer.kind != "classes" else self._dots(maps, level)
+            if dots is not None:
+                grey = dotted(grey, dots, level_places(maps.result)[level], column, row)
+            return grey_png(grey)
 
         return kept_for_ever(request, "image/png", make)
 
+    def _dots(self, maps: LayerMaps, level: int) -> NucleusIndex | None:
+        """Return the nuclei of a level on which some may have vanished."""
+        if maps.result.levels[level].um_x < _DOTS_UM:
+            return None
+        nuclei = self.nuclei(maps.key)
+        return None if nuclei is None else nuclei.index
+
     def at(self, request: Request) -> Response:
         """Answer with what is at a point."""
-        id = request.path_params["id"]
+        id = request.path_params["rid"]
         x, y = finite(request, "x"), finite(request, "y")
         return JSONResponse(place_at(self.maps(id), self.nuclei(id), x, y))
 
     def outlines(self, request: Request) -> Response:
         """Answer with the outlines of a square's nuclei."""
-        id = request.path_params["id"]
+        id = request.path_params["rid"]
         width, height = slide_size(self._shelf.result(id).result)
         column, row = _numbers(request, "column", "row")
         nuclei = self.nuclei(id)
@@ -103,7 +117,7 @@ class ShownResults:
 
     def field(self, request: Request) -> Response:
         """Answer with areas and counts of a field."""
-        id = request.path_params["id"]
+        id = request.path_params["rid"]
         x, y = finite(request, "x"), finite(request, "y")
         width, height = finite(request, "width"), finite(request, "height")
         if min(width, height) < 0:
@@ -114,10 +128,10 @@ class ShownResults:
 def routes(shelf: Shelf) -> list[Route]:
     """Return the addresses of a shelf's results; blocking work, done in the pool of threads."""
     shown = ShownResults(shelf)
-    root = "/api/results/{id}"
+    root = "/api/results/{rid}"
     return [
-        Route(root + "/layers/{layer}/{level}/{column}_{row}.png", shown.layer_tile),
-        Route(root + "/outlines/{column}_{row}.bin", shown.outlines),
+        Route(f"{root}/layers/{{layer}}/{{level}}/{_PLACE}.png", shown.layer_tile),
+        Route(f"{root}/outlines/{_PLACE}.bin", shown.outlines),
         Route(root + "/at", shown.at),
         Route(root + "/field", shown.field),
     ]

@@ -118,24 +118,9 @@ def serve(app: ASGIApp, listening: socket.socket, *, started: Callable[[], None]
     started
         Called once requests are answered.
     """
-    config = uvicorn.Config(
-        app,
-        http=PatientProtocol,
-        ws="none",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_LAST_ANSWERS_S,
-        limit_concurrency=_MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-    )
-    server = _Server(config, started)
     try:
         with suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
+            _Server(_config(app), started).run(sockets=[listening])
     finally:
         listening.close()
 
@@ -153,6 +138,23 @@ def open_browser(address: str) -> None:
 def _open(address: str) -> None:
     with suppress(webbrowser.Error, OSError):
         webbrowser.open(address)
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_LAST_ANSWERS_S,
+        limit_concurrency=_MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -106,6 +106,9 @@ class ShownSlide:
     ----------
     warnings
         Sentences for the user: the slide's own, and why a result is not shown.
+    no_mpp
+        Why its scale is not known, where it is not: then ``slide.mpp`` is 1 um, which means
+        nothing.
     """
 
     id: str
@@ -114,6 +117,7 @@ class ShownSlide:
     slide: Slide
     results: tuple[ShownResult, ...]
     warnings: tuple[str, ...] = ()
+    no_mpp: str = ""
 
 
 @dataclass
@@ -172,8 +176,15 @@ class Shelf:
             raise Missing("there is no such slide") from None
 
     @contextmanager
-    def open(self, id: str) -> Iterator[ShownSlide]:
+    def open(self, id: str, *, unscaled: bool = False) -> Iterator[ShownSlide]:
         """Open a slide, which nobody closes within the block.
+
+        Parameters
+        ----------
+        id
+            Of its entry.
+        unscaled
+            Whether its pixels are all that is asked for, so that its mpp need not be known.
 
         Raises
         ------
@@ -191,14 +202,16 @@ class Shelf:
             with place.opening:
                 if place.shown is None:
                     place.shown = self._opened(entry)
+            if place.shown.no_mpp and not unscaled:
+                raise WsiError("no-mpp", place.shown.no_mpp, subject=str(entry.path))
             yield place.shown
         finally:
             for done in self._left(id, place):
                 done.slide.close()
 
-    def slide(self, id: str) -> ShownSlide:
+    def slide(self, id: str, *, unscaled: bool = False) -> ShownSlide:
         """Return a slide of which no pixels are to be read; see `open`."""
-        with self.open(id) as shown:
+        with self.open(id, unscaled=unscaled) as shown:
             return shown
 
     def result(self, id: str) -> ShownResult:
@@ -238,7 +251,7 @@ class Shelf:
                 place.shown.slide.close()
 
     def _opened(self, entry: ShelfEntry) -> ShownSlide:
-        slide = _slide_of(entry, self.settings)
+        slide, no_mpp = _slide_of(entry, self.settings)
         results, warnings = [], list(slide.warnings)
         try:
             for named in entry.results:
@@ -249,8 +262,13 @@ class Shelf:
         except BaseException:
             slide.close()
             raise
-        shown = tuple(results)
-        return ShownSlide(entry.id, entry.name, entry.path, slide, shown, tuple(warnings))
+        if no_mpp:
+            warnings = [f"its scale is not known: {no_mpp}", *slide.warnings]
+            results = []
+        return ShownSlide(
+            *(entry.id, entry.name, entry.path, slide, tuple(results), tuple(warnings)),
+            no_mpp=no_mpp,
+        )
 
     def _left(self, id: str, place: _Place) -> list[ShownSlide]:
         """Count a user out; return the slides that are to be closed."""
@@ -287,19 +305,27 @@ def opaque_id(*parts: str | Path) -> str:
     return digest.hexdigest()[:_ID_LETTERS]
 
 
-def _slide_of(entry: ShelfEntry, settings: ViewSettings) -> Slide:
-    """Open a slide by what it says itself, unless a list knew its scale and that differs."""
+def _slide_of(entry: ShelfEntry, settings: ViewSettings) -> tuple[Slide, str]:
+    """Open a slide by what it says itself, unless a list knew its scale and that differs.
+
+    Returns the slide, and why its scale is not known, where it is not.
+    """
+    path, reader = entry.path, settings.reader
+    no_mpp = ""
     try:
-        slide = Slide.open(entry.path, slide_mpp=settings.slide_mpp, reader=settings.reader)
+        slide = Slide.open(path, slide_mpp=settings.slide_mpp, reader=reader)
     except WsiError as error:
-        if entry.mpp is None or error.reason not in ("no-mpp", "implausible-mpp"):
+        if error.reason != "no-mpp" and (entry.mpp is None or error.reason != "implausible-mpp"):
             raise
+        no_mpp = error.message
     else:
         scales = zip((slide.mpp.x, slide.mpp.y), entry.mpp or (), strict=False)
         if settings.slide_mpp is not None or not any(differs(*pair) for pair in scales):
-            return slide
+            return slide, ""
         slide.close()
-    return Slide.open(entry.path, csv_mpp=entry.mpp, reader=settings.reader)
+    if entry.mpp is None:
+        return Slide.open(path, slide_mpp=1.0, reader=reader), no_mpp
+    return Slide.open(path, csv_mpp=entry.mpp, reader=reader), ""
 
 
 def _result_of(path: Path, slide: Path) -> Result:

@@ -23,8 +23,8 @@ def describe(shown: ShownSlide, tiles: SlideTiles) -> dict[str, Any]:
         "name": shown.name,
         "width": slide.size[0],
         "height": slide.size[1],
-        "mpp": [slide.mpp.x, slide.mpp.y],
-        "mpp_source": slide.mpp.source,
+        "mpp": None if shown.no_mpp else [slide.mpp.x, slide.mpp.y],
+        "mpp_source": None if shown.no_mpp else slide.mpp.source,
         "reader": slide.reader.name,
         "background": "#{:02x}{:02x}{:02x}".format(*slide.background),
         "warnings": list(shown.warnings),
@@ -45,7 +45,7 @@ def routes(shelf: Shelf, tiles: SlideTiles) -> list[Route]:
     """Return the route of what is known of a slide."""
 
     def info(request: Request) -> Response:
-        with shelf.open(request.path_params["sid"]) as shown:
+        with shelf.open(request.path_params["sid"], unscaled=True) as shown:
             return JSONResponse(describe(shown, tiles))
 
     return [Route("/api/slides/{sid}", info)]

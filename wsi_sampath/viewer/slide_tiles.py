@@ -142,7 +142,7 @@ def routes(shelf: Shelf, tiles: SlideTiles) -> list[Route]:
         level, column, row = (whole(request.path_params[one]) for one in ("level", "column", "row"))
 
         def make() -> bytes:
-            with shelf.open(entry.id) as shown:
+            with shelf.open(entry.id, unscaled=True) as shown:
                 return tiles.tile(shown, level, column, row)
 
         return kept_for_ever(request, _JPEG, make)
@@ -153,7 +153,7 @@ def routes(shelf: Shelf, tiles: SlideTiles) -> list[Route]:
         side = min(max(side, _THUMBNAIL_SIDES.start), _THUMBNAIL_SIDES.stop - 1)
 
         def make() -> bytes:
-            with shelf.open(entry.id) as shown:
+            with shelf.open(entry.id, unscaled=True) as shown:
                 return tiles.thumbnail(shown, side)
 
         return kept_for_ever(request, _JPEG, make)
