@@ -88,7 +88,7 @@ class Seen:
                 const canvas = document.querySelector(`.${sheet}`);
                 const { width, height } = canvas;
                 const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-                return data.reduce((sum, value, at) => sum + (at % 4 === 3 && value > 0 ? 1 : 0), 0);
+                return data.filter((value, at) => at % 4 === 3 && value > 0).length;
             }""",
             sheet,
         )
