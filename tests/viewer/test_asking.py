@@ -212,7 +212,10 @@ def test_the_newest_is_looked_at_first_and_questions_before_all(asker, entries, 
     assert sum(ready) == 3
 
 
-def test_the_surroundings_are_looked_at_after_a_question_only(asker, entries, network, discs):
+def test_the_surroundings_are_looked_at_after_a_question_only(
+    asker, entries, network, discs, monkeypatch
+):
+    monkeypatch.setattr(asking, "IDLE_S", 0.01)
     slide, prompt = entries[0].id, asked(middle(discs, 40))
     beside = asked((middle(discs, 40)[0] + 60, middle(discs, 40)[1]))
     asker.look(slide, prompt, start=True)
@@ -222,6 +225,17 @@ def test_the_surroundings_are_looked_at_after_a_question_only(asker, entries, ne
     asker.ask(slide, prompt, None).result(30)
     until(lambda: is_ready(asker, slide, beside))
     until(lambda: network.looks == 9)
+
+
+def test_the_surroundings_wait_for_a_rest_and_for_quick_looks(
+    asker, entries, network, discs, monkeypatch
+):
+    asker.ask(entries[0].id, asked(middle(discs, 40)), None).result(30)
+    monkeypatch.setattr(asking, "IDLE_S", 0.0)
+    monkeypatch.setattr(asking, "SHORT_S", 0.0)
+    asker.ask(entries[0].id, asked(middle(discs, 40)), None).result(30)
+    time.sleep(0.05)
+    assert network.looks == 1
 
 
 def test_what_has_no_answer_says_why(asker, entries, discs):
@@ -272,7 +286,10 @@ def test_a_defect_of_the_network_ends_its_question_only(asker, entries, network,
     assert asker.look(slide, prompt, start=False).state == "ready"
 
 
-def test_questions_that_nobody_waits_for_are_not_answered(asker, entries, network, discs):
+def test_questions_that_nobody_waits_for_are_not_answered(
+    asker, entries, network, discs, monkeypatch
+):
+    monkeypatch.setattr(asking, "MOST_WAITING", 4)
     slide = entries[0].id
     network.shut()
     first = asker.ask(slide, asked((5, 5)), None)

@@ -15,8 +15,11 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.prompting.lattice import Square
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 MOST_WAITING = 16
 """Questions, and as many wishes to look, that may wait; of wishes the oldest go."""
 MOST_KEPT = 32
+IDLE_S, SHORT_S = 1.5, 2.0
+"""The surroundings are looked at after so long without a wish, where a look takes no longer."""
 _MOST_SIGHTS = 64
 _MOST_FAILURES = 256
 _CLOSE_S = 5.0
@@ -66,6 +71,7 @@ class Asker:
         self._beside: list[tuple[str, Square]] = []
         self._now: Wish | None = None
         self._is_closing = False
+        self._stirred = 0.0
         self._failure: WsiError | None = None
         self._model: LoadedModel | None = None
         self._cache: EmbeddingCache | None = None
@@ -83,7 +89,7 @@ class Asker:
         return self._model
 
     def close(self) -> None:
-        """Stop after what is being done; a long look is left to the end of the process."""
+        """Stop after what is being done; a look that takes long ends with the process."""
         with self._stir:
             self._is_closing = True
             self._stir.notify()
@@ -115,13 +121,13 @@ class Asker:
                 return told
             self._forget_failures(slide, self._square(slide, prompt))
             same = [one for one in self._looks if self._is_same(one, slide, prompt)]
-            self._looks = [one for one in self._looks if one not in same]
-            self._looks.append(same[0] if same else Wish(slide, prompt))
+            others = [one for one in self._looks if one not in same]
+            self._looks = [*others, same[0] if same else Wish(slide, prompt)]
             for one in self._looks[:-MOST_WAITING]:
                 why = "too much else was to be looked at; go there again"
                 self._fail(one.slide, self._square(one.slide, one.prompt), why)
             self._looks = self._looks[-MOST_WAITING:]
-            self._stir.notify()
+            self._wake()
             return self._told(slide, prompt)
 
     def ask(self, slide: str, prompt: Prompt, previous: str | None) -> Future[Answered]:
@@ -160,7 +166,7 @@ class Asker:
                 kept = None
             wish = Wish(slide, prompt, kept, Future())
             self._asked.append(wish)
-            self._stir.notify()
+            self._wake()
         assert wish.answer is not None
         return wish.answer
 
@@ -178,7 +184,7 @@ class Asker:
             raise WsiError("bad-input", "this answer is not kept any more; ask again")
         return found
 
-    # What requests want to know; called with the lock held.
+    # Called with the lock held.
 
     def _told(self, slide: str, prompt: Prompt) -> Look:
         if self._failure is not None:
@@ -189,12 +195,12 @@ class Asker:
         expected = statistics.median(self._took) if self._took else None
         if self._cache is None:
             return Look("waiting", None, waited, expected, "the model is being loaded")
-        square = self._square(slide, prompt)
+        sight, now = self._sights.get(slide), self._now
+        square = None if sight is None else sight.place(prompt)
         if (slide, square) in self._failed:
             return Look("failed", message=self._failed[slide, square])
-        if square is None:
+        if sight is None or square is None:
             return Look("waiting", None, waited, expected)
-        sight, now = self._sights[slide], self._now
         box = sight.box(square)
         if now is not None and (now.slide, now.square) == (slide, square) and now.state != "ready":
             return Look(now.state, box, time.monotonic() - now.since, expected)
@@ -202,20 +208,25 @@ class Asker:
             return Look("ready", box, 0.0, expected)
         return Look("waiting", box, waited, expected)
 
+    def _wake(self) -> None:
+        self._stirred = time.monotonic()
+        self._stir.notify()
+
     def _square(self, slide: str, prompt: Prompt) -> Square | None:
-        """Return where a prompt is answered; None where the slide was not opened yet."""
+        """Return where a prompt is answered; None where it is not, or the slide not opened yet."""
         if slide not in self._sights:
             return None
-        self._sights.move_to_end(slide)
-        with refusals():
+        with suppress(WsiError):
             return self._sights[slide].place(prompt)
+        return None
 
     def _is_same(self, wish: Wish, slide: str, prompt: Prompt) -> bool:
         if wish.slide != slide:
             return False
-        if slide not in self._sights:
-            return bool((wish.prompt.points == prompt.points).all())
-        return self._square(slide, wish.prompt) == self._square(slide, prompt)
+        if np.array_equal(wish.prompt.points, prompt.points):
+            return True
+        square = self._square(slide, prompt)
+        return square is not None and square == self._square(slide, wish.prompt)
 
     def _forget_failures(self, slide: str, square: Square | None) -> None:
         for one in (square, None):
@@ -223,8 +234,7 @@ class Asker:
 
     def _fail(self, slide: str, square: Square | None, why: str) -> None:
         self._failed[slide, square] = why
-        while len(self._failed) > _MOST_FAILURES:
-            self._failed.popitem(last=False)
+        _trim(self._failed, _MOST_FAILURES)
 
     # What the thread does.
 
@@ -271,14 +281,23 @@ class Asker:
                     self._now = self._asked.pop(self._best())
                 elif self._looks:
                     self._now = self._looks.pop()
-                elif self._beside:
+                elif (rest := self._rest()) == 0:
                     slide, square = self._beside.pop(0)
                     self._now = Wish(slide, Prompt(""), square=square)
                 if self._now is not None:
                     self._now.since = time.monotonic()
                     return self._now
-                self._stir.wait()
+                self._stir.wait(rest)
         return None
+
+    def _rest(self) -> float | None:
+        """Return how long to wait before the surroundings may be looked at; None for ever.
+
+        A look is not interrupted, and whoever clicks next has to wait for its end.
+        """
+        if not self._beside or statistics.median(self._took or [0.0]) > SHORT_S:
+            return None
+        return max(0.0, self._stirred + IDLE_S - time.monotonic())
 
     def _best(self) -> int:
         """Return which question comes first: the newest, of those that need no look if any."""
@@ -286,14 +305,10 @@ class Asker:
         return next((one for one in order if self._is_seen(self._asked[one])), order[0])
 
     def _is_seen(self, wish: Wish) -> bool:
-        sight = self._sights.get(wish.slide)
-        if sight is None or self._cache is None:
+        square = self._square(wish.slide, wish.prompt)
+        if square is None or self._cache is None:
             return False
-        try:
-            with refusals():
-                return self._cache.holds(sight.key(sight.place(wish.prompt)))
-        except WsiError:
-            return True
+        return self._cache.holds(self._sights[wish.slide].key(square))
 
     def _grant(self, wish: Wish) -> None:
         try:
@@ -328,11 +343,10 @@ class Asker:
         settings = self.settings.model_copy(update=scale)
         prompter = Prompter(shown.path, self._model, settings=settings, cache=self._cache)
         self._prompter = (wish.slide, prompter)
-        sight = Sight(prompter.slide.size, prompter.lattices, prompter.seen)
         with self._stir:
+            sight = Sight(prompter.slide.size, prompter.lattices, prompter.seen)
             self._sights[wish.slide] = sight
-            while len(self._sights) > _MOST_SIGHTS:
-                self._sights.popitem(last=False)
+            _trim(self._sights, _MOST_SIGHTS)
         return prompter
 
     def _look(self, wish: Wish, prompter: Prompter) -> None:
@@ -367,11 +381,15 @@ class Asker:
         square = found[0].square
         with self._stir:
             self._kept |= kept
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+            _trim(self._kept, MOST_KEPT)
             sight = self._sights[wish.slide]
             self._beside = [(wish.slide, one) for one in sight.around(square)]
         return Answered({token: one.found for token, one in kept.items()}, sight.box(square))
+
+
+def _trim(held: OrderedDict[Any, Any], most: int) -> None:
+    while len(held) > most:
+        held.popitem(last=False)
 
 
 def _load(settings: PromptSettings) -> LoadedModel:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.viewer.asking import Asker
 from wsi_sampath.viewer.drawn import Drawn, DrawnClass, Frame
@@ -131,7 +131,7 @@ class Desk:
         """
         maker = self.maker()
         if self.asker is None or maker is None:
-            raise WsiError("bad-input", NO_MODEL)
+            raise UsageError(NO_MODEL)
         return maker.accepted(self.asker.kept(slide, token), self.frame(slide))
 
     def _opened(self, slide: str) -> Session:

@@ -103,10 +103,11 @@ class Sight:
     seen: Seen
 
     def place(self, prompt: Prompt) -> Square:
-        """Return where a prompt is answered; see `Prompter.place`."""
+        """Return where a prompt is answered; raises what `Prompter.place` does, as a `WsiError`."""
         from wsi_sampath.inference.prompting.questions import place
 
-        return place(prompt, self.size, self.lattices)
+        with refusals():
+            return place(prompt, self.size, self.lattices)
 
     def key(self, square: Square) -> str:
         """Return by what a square is kept in the cache."""
