@@ -312,18 +312,15 @@ def test_a_model_that_does_not_load_is_said(entries):
     def missing(settings):
         raise WsiError("bad-model", "there is no model 'discs'")
 
-    asker = Asker(Shelf(entries, ViewSettings()), SETTINGS, missing)
-    look = until(
-        lambda: (
-            (told := asker.look(entries[0].id, asked((5, 5)), start=True)).message
-            and told.state == "failed"
-            and told
-        )
-    )
-    assert look.message == "there is no model 'discs'"
+    told = []
+    asker = Asker(Shelf(entries, ViewSettings()), SETTINGS, missing, tell=told.append)
+    slide, prompt = entries[0].id, asked((5, 5))
+    until(lambda: asker.look(slide, prompt, start=True).state == "failed")
+    assert asker.look(slide, prompt, start=False).message == "there is no model 'discs'"
     with pytest.raises(WsiError, match="no model 'discs'"):
-        asker.ask(entries[0].id, asked((5, 5)), None)
+        asker.ask(slide, prompt, None)
     asker.close()
+    assert told == ["clicks are not answered: bad-model: there is no model 'discs'"]
 
 
 def test_a_question_waits_for_the_model(entries, discs):

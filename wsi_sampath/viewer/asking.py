@@ -30,7 +30,7 @@ from wsi_sampath.viewer.wishes import Answered, Kept, Look, Sight, Wish, goes_on
 
 if TYPE_CHECKING:
     from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
-    from wsi_sampath.inference.prompting.prompter import Prompter, Views
+    from wsi_sampath.inference.prompting.prompter import Prompter
     from wsi_sampath.inference.prompting.segmented import Segmented
     from wsi_sampath.models.network import LoadedModel
 
@@ -54,17 +54,21 @@ class Asker:
     settings
         The model, and how it is asked.
     load
-        Loads the model; `load_from_settings` if None.
+        Loads the model.
+    tell
+        Told, in a sentence, why the model cannot be used.
     """
 
     def __init__(
         self,
         shelf: Shelf,
         settings: PromptSettings,
-        load: Callable[[PromptSettings], LoadedModel] | None = None,
+        load: Callable[[PromptSettings], LoadedModel],
+        *,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
-        self._shelf, self._load = shelf, load or _load
+        self._shelf, self._load, self._tell = shelf, load, tell
         self._stir = threading.Condition()
         self._asked: list[Wish] = []
         self._looks: list[Wish] = []
@@ -244,12 +248,14 @@ class Asker:
                 self._begin()
         except WsiError as error:
             self._give_up(error)
+            if self._tell is not None:
+                self._tell(f"clicks are not answered: {error}")
             return
         while (wish := self._next()) is not None:
             self._grant(wish)
             with self._stir:
                 self._now = None
-        self._give_up(WsiError("interrupted", "wsi-view is being closed"))
+        self._give_up(WsiError("busy", "wsi-view is being closed"))
         if self._prompter is not None:
             self._prompter[1].close()
 
@@ -352,7 +358,7 @@ class Asker:
     def _look(self, wish: Wish, prompter: Prompter) -> None:
         assert wish.square is not None
         began = time.monotonic()
-        prompter.look(wish.square, partial(_read, wish, wish.square, prompter))
+        prompter.look(wish.square, partial(wish.read, wish.square, prompter))
         if wish.state == "encoding":
             self._took.append(time.monotonic() - began)
         wish.state = "ready"
@@ -390,16 +396,3 @@ class Asker:
 def _trim(held: OrderedDict[Any, Any], most: int) -> None:
     while len(held) > most:
         held.popitem(last=False)
-
-
-def _load(settings: PromptSettings) -> LoadedModel:
-    from wsi_sampath.inference.segmenter import load_from_settings
-
-    return load_from_settings(settings)
-
-
-def _read(wish: Wish, square: Square, prompter: Prompter) -> Views:
-    wish.state = "reading"
-    views = prompter.read(square)
-    wish.state = "encoding"
-    return views

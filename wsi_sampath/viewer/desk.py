@@ -35,6 +35,8 @@ class Desk:
         The slides, with the settings of the viewer: the model, and where sessions are kept.
     load
         Loads the model; `load_from_settings` if None.
+    tell
+        Told, in a sentence, why a model cannot be used.
 
     Attributes
     ----------
@@ -43,13 +45,19 @@ class Desk:
     """
 
     def __init__(
-        self, shelf: Shelf, load: Callable[[PromptSettings], LoadedModel] | None = None
+        self,
+        shelf: Shelf,
+        load: Callable[[PromptSettings], LoadedModel] | None = None,
+        *,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._shelf = shelf
         self._lock = threading.RLock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         prompting = shelf.settings.prompting()
-        self.asker = None if prompting is None else Asker(shelf, prompting, load)
+        self.asker = (
+            None if prompting is None else Asker(shelf, prompting, load or _load, tell=tell)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +147,13 @@ class Desk:
             results = [one.result.path for one in shown.results]
             path = session_path(shown.path, results, self._shelf.settings.session)
             return Session(path, _subject(shown))
+
+
+def _load(settings: PromptSettings) -> LoadedModel:
+    # Not before it is needed: it takes seconds to import.
+    from wsi_sampath.inference.segmenter import load_from_settings
+
+    return load_from_settings(settings)
 
 
 def _subject(shown: ShownSlide) -> Subject:

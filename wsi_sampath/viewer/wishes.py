@@ -17,6 +17,7 @@ from wsi_sampath.viewer.shelf import Missing
 
 if TYPE_CHECKING:
     from wsi_sampath.inference.prompting.embeddings import Seen
+    from wsi_sampath.inference.prompting.prompter import Prompter, Views
     from wsi_sampath.inference.prompting.segmented import Segmented
 
 State = Literal["ready", "reading", "encoding", "waiting", "failed"]
@@ -168,6 +169,13 @@ class Wish:
     def is_given_up(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self.answer is not None and self.answer.cancelled()
+
+    def read(self, square: Square, prompter: Prompter) -> Views:
+        """Read what a network is to look at, and say so before and after."""
+        self.state = "reading"
+        views = prompter.read(square)
+        self.state = "encoding"
+        return views
 
     def refuse(self, error: WsiError) -> None:
         """Answer with an error, if an answer is waited for."""
