@@ -45,7 +45,7 @@ CLIENTS = (1, 4)
 VIEW = (4, 3)
 """Tiles that a view is wide and high."""
 SQUARE = 2048
-STARTS_WITHIN_S = 300
+STARTS_WITHIN_S, STOPS_WITHIN_S = 300, 120
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -74,6 +74,10 @@ class Client:
         if answer.status != 200:
             raise RuntimeError(f"{path}: {answer.status} {body[:200]!r}")
         return body
+
+    def close(self) -> None:
+        """End the connection; the next question opens another."""
+        self._line.close()
 
     def json(self, path: str) -> Any:
         """Return an answer that is JSON."""
@@ -127,9 +131,14 @@ def serving(*shown: Path) -> Iterator[Server]:
         client = Client(parts.netloc)
         client.login(parts.fragment.removeprefix("token=").partition("&")[0])
         yield Server(process.pid, client)
+        client.close()
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 @dataclass(frozen=True)
@@ -199,8 +208,10 @@ def ask_all(server: Server, paths: Sequence[Sequence[str]]) -> tuple[list[float]
                 began = time.perf_counter()
                 client.ask(path)
                 took.append(time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             failed.append(error)
+        finally:
+            client.close()
 
     before = server.cpu_seconds()
     threads = [
