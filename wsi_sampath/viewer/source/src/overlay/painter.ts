@@ -14,6 +14,7 @@ import { ValueTiles } from "./tiles";
 // Outlines are drawn from here on; a nucleus is then six screen px wide and more.
 const OUTLINE_UM_PER_PX = 1.25;
 const USUAL_MPP = 0.25;
+const INSIDE_OUTLINES = 0.35;
 
 /** A result in its part of the screen, CSS px. */
 interface Pane {
@@ -51,6 +52,12 @@ export class Painter {
     return mpp / this.scene.frame.scale <= OUTLINE_UM_PER_PX;
   }
 
+  /** Inside outlines the tissue is what one wants to see. */
+  private strength(panes: Pane[], { mode, nuclei }: Display): number {
+    const outlined = nuclei && this.near && panes.every(({ result }) => result.nuclei);
+    return outlined && mode === "fill" ? INSIDE_OUTLINES : 1;
+  }
+
   private panes(frame: Frame): Pane[] {
     const display = this.display.value;
     const [first, second] = [display.first, display.second].map((id) =>
@@ -76,8 +83,8 @@ export class Painter {
     const display = this.display.value;
     const fills = this.fills.fresh(frame.width, frame.height);
     const lines = this.lines.fresh(frame.width, frame.height);
-    this.fills.canvas.style.opacity = String(display.opacity);
     const panes = display.mode === "off" ? [] : this.panes(frame);
+    this.fills.canvas.style.opacity = String(display.opacity * this.strength(panes, display));
     const wanted: string[] = [];
     for (const pane of panes) {
       for (const context of [fills, lines]) {

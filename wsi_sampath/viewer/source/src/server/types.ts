@@ -30,7 +30,7 @@ export interface Entry {
   name: string;
   status: "done" | "failed" | "waiting" | "slide";
   reason: string | null;
-  message?: string | null;
+  message: string | null;
   areas_mm2: Record<string, number> | null;
   counts: Record<string, number> | null;
   analysed_mm2: number | null;
@@ -92,7 +92,7 @@ export interface Slide {
   width: number;
   height: number;
   mpp: Point | null;
-  mpp_source: string;
+  mpp_source: string | null;
   reader: string;
   background: string;
   warnings: string[];

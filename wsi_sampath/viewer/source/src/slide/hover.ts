@@ -8,7 +8,7 @@ import type { Scene } from "./scene";
 const EVERY_MS = 100;
 const MOST_ROWS = 12;
 // What is said already, or means nothing to people.
-const LEFT_OUT = new Set(["id", "class", "outline", "color", "value"]);
+const LEFT_OUT = new Set(["id", "class", "outline", "x_um", "y_um", "x_px", "y_px"]);
 
 export class Hover {
   readonly element = el("div", { class: "tip", role: "tooltip", hidden: true });
@@ -124,7 +124,7 @@ function otherClasses(place: Place): [string, string][] {
 
 function nucleusRows(nucleus: Nucleus): [string, string][] {
   const rows = Object.entries(nucleus)
-    .filter(([name, value]) => !LEFT_OUT.has(name) && !name.includes("centroid") && isCell(value))
+    .filter(([name, value]) => !LEFT_OUT.has(name) && isCell(value))
     .slice(0, MOST_ROWS)
     .map(([name, value]): [string, string] => [title(name), cell(name, value)]);
   return [["nucleus", `#${nucleus.id}`], ...rows];
@@ -132,7 +132,11 @@ function nucleusRows(nucleus: Nucleus): [string, string][] {
 
 const isCell = (value: unknown) => ["string", "number", "boolean"].includes(typeof value);
 
-const title = (name: string) => name.replace(/_(um2|um|px)$/, "").replaceAll("_", " ");
+const title = (name: string) =>
+  name
+    .replace(/_(um2|um)$/, "")
+    .replace(/_od$/, " OD")
+    .replaceAll("_", " ");
 
 function cell(name: string, value: unknown): string {
   const unit = name.endsWith("_um2") ? " µm²" : name.endsWith("_um") ? " µm" : "";
