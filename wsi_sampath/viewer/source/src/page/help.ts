@@ -1,9 +1,12 @@
 // The panel that names the keys.
 import { iconButton } from "./controls";
 import { el } from "./dom";
-import type { Binding } from "./keys";
+import type { Binding, Group } from "./keys";
 
-const MOUSE: [string, string][] = [
+type Row = [string, string];
+
+const GROUPS: Group[] = ["Moving", "Tools", "Annotations", "Editing corners", "Results", "Page"];
+const MOUSE: Row[] = [
   ["Drag, wheel", "pan and zoom; hold Space to pan with any tool"],
   ["Click", "point tool: this belongs to the object"],
   ["Shift-, Alt- or right click", "point tool: this does not"],
@@ -15,6 +18,8 @@ export function helpPanel(bindings: Binding[], version: string): HTMLDialogEleme
   const dialog = el("dialog", { class: "help", "aria-labelledby": "help-title" });
   const listed = bindings.filter(({ does }) => does);
   const groups = Map.groupBy(listed, ({ group }) => group);
+  const rows = (group: Group) =>
+    (groups.get(group) ?? []).map(({ shown, keys, does }): Row => [shown ?? keys.join(", "), does]);
   dialog.append(
     el(
       "header",
@@ -25,20 +30,15 @@ export function helpPanel(bindings: Binding[], version: string): HTMLDialogEleme
     el(
       "div",
       { class: "help-groups" },
-      ...[...groups].map(([group, members]) =>
-        listOf(
-          group,
-          members.map(({ shown, keys, does }) => [shown ?? keys.join(", "), does]),
-        ),
-      ),
       listOf("Mouse", MOUSE),
+      ...GROUPS.filter((group) => groups.has(group)).map((group) => listOf(group, rows(group))),
     ),
     el("footer", { text: `wsi-view ${version}` }),
   );
   return dialog;
 }
 
-function listOf(title: string, rows: [string, string][]): HTMLElement {
+function listOf(title: string, rows: Row[]): HTMLElement {
   const list = el("dl", {});
   for (const [keys, does] of rows) {
     list.append(el("dt", {}, el("kbd", { text: keys })), el("dd", { text: does }));

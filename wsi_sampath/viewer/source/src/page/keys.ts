@@ -1,6 +1,8 @@
 // The keys: one table that the page obeys and the help panel prints.
 import { isTyping } from "./dom";
 
+export type Group = "Moving" | "Tools" | "Annotations" | "Editing corners" | "Results" | "Page";
+
 export interface Binding {
   /** As `KeyboardEvent.key`, with Ctrl+ and Shift+ before it; Cmd counts as Ctrl. */
   keys: string[];
@@ -8,7 +10,7 @@ export interface Binding {
   shown?: string;
   /** For the help panel; keys that say nothing go with the ones before them. */
   does: string;
-  group: string;
+  group: Group;
   action: (event: KeyboardEvent) => void;
   /** Whether the key means this at the moment. */
   when?: () => boolean;
@@ -18,7 +20,7 @@ type Move = (x: number, y: number) => void;
 
 /** The four arrows, and with Shift the same `far` times as far. */
 export function arrows(
-  group: string,
+  group: Group,
   does: string,
   far: number,
   move: Move,

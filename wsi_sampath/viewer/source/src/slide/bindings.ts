@@ -1,7 +1,7 @@
 // What the keys do on a slide.
 import type { Blinker } from "../overlay/compare";
 import type { Display } from "../overlay/display";
-import { arrows, type Binding } from "../page/keys";
+import { arrows, type Binding, type Group } from "../page/keys";
 import type { Store } from "../page/store";
 import { boxOf } from "../objects/geometry";
 import type { ToolName } from "../tools/surface";
@@ -36,7 +36,7 @@ export function bindings(parts: Parts): Binding[] {
 
 /** Keys that mean something else while corners are edited; they stand first. */
 function editing({ tool, annotating: { vertices } }: Parts): Binding[] {
-  const group = "Editing corners";
+  const group: Group = "Editing corners";
   const when = () => tool.value === "edit";
   const nudge = (x: number, y: number) => vertices.nudge(x, y);
   return [
@@ -49,7 +49,7 @@ function editing({ tool, annotating: { vertices } }: Parts): Binding[] {
 }
 
 function moving({ scene, hover }: Parts): Binding[] {
-  const group = "Moving";
+  const group: Group = "Moving";
   return [
     ...arrows(group, "pan (Shift: farther)", 4, (x, y) => scene.panBy(x, y)),
     { group, keys: ["+", "="], shown: "+", does: "zoom in", action: () => scene.zoomBy(1) },
@@ -60,7 +60,7 @@ function moving({ scene, hover }: Parts): Binding[] {
 }
 
 function tools({ tool, annotating }: Parts): Binding[] {
-  const group = "Tools";
+  const group: Group = "Tools";
   const choose = (name: ToolName) => () => {
     tool.value = name;
   };
@@ -84,7 +84,7 @@ function tools({ tool, annotating }: Parts): Binding[] {
 }
 
 function annotations({ scene, annotating, tool }: Parts): Binding[] {
-  const group = "Annotations";
+  const group: Group = "Annotations";
   const { desk, shapes } = annotating;
   const several = () => (desk.state.value.answer?.candidates.length ?? 0) > 1;
   const goTo = (by: number) => {
@@ -115,7 +115,7 @@ function results({ scene, display, blinker }: Parts): Binding[] {
   if (scene.slide.results.length === 0) {
     return [];
   }
-  const group = "Results";
+  const group: Group = "Results";
   const flip = (mode: Display["mode"]) => () =>
     display.change({ mode: display.value.mode === mode ? "fill" : mode });
   const curtain = () =>
