@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from painted_result import Painted, paint_result
 from stub_network import make_stub
+from viewer_slides import waves
 
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
@@ -30,13 +30,6 @@ class Viewed:
 
     def shelf(self, **settings) -> Shelf:
         return Shelf([self.entry()], ViewSettings(**settings))
-
-
-def waves(x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Coloured waves, of which no two places are alike."""
-    down, right = np.mgrid[y : y + height, x : x + width]
-    phases = (right / 9 + down / 300, down / 11 - right / 200, (right + down) / 23)
-    return np.stack([180 + 60 * np.sin(one) for one in phases], -1).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")

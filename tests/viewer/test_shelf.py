@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from viewer_slides import waves
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.synthetic.svs_writer import write_svs
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import Missing, NamedResult, Shelf, ShelfEntry, opaque_id
 
@@ -101,6 +103,29 @@ def test_a_slide_that_cannot_be_opened_leaves_nothing_behind(tmp_path, counted):
             shelf.slide("a")
         assert error.value.reason == "unreadable"
     assert counted == [("open", "broken.svs")] * 2
+
+
+def test_a_slide_without_mpp_is_for_those_who_ask_for_pixels_alone(tmp_path):
+    path = tmp_path / "a.svs"
+    write_svs(path, waves, width=300, height=200, mpp=None, levels=(1,), thumbnail=False)
+    shelf = Shelf([ShelfEntry("a", path.name, path)], ViewSettings())
+    shown = shelf.slide("a", unscaled=True)
+    assert "scale is not known" in shown.warnings[0]
+    with pytest.raises(WsiError) as error:
+        shelf.slide("a")
+    assert error.value.reason == "no-mpp"
+    shelf.close()
+
+
+@pytest.mark.parametrize("stated", [0.5, None])
+def test_the_scale_that_a_list_states_counts_where_the_file_differs(tmp_path, stated):
+    path = tmp_path / "a.svs"
+    write_svs(path, waves, width=300, height=200, mpp=stated, levels=(1,), thumbnail=False)
+    for mpp, source in (((0.5, 0.5), "metadata" if stated else "csv"), ((0.25, 0.25), "csv")):
+        shelf = Shelf([ShelfEntry("a", path.name, path, mpp=mpp)], ViewSettings())
+        found = shelf.slide("a").slide.mpp
+        assert ((found.x, found.y), found.source) == (mpp, source)
+        shelf.close()
 
 
 def test_the_result_of_another_slide_is_not_shown(viewed, tmp_path):

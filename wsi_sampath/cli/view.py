@@ -15,7 +15,7 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.viewer.settings import ViewSettings
 
 if TYPE_CHECKING:
-    from wsi_sampath.models.network import LoadedModel
+    from wsi_sampath.models.spec import ModelSpec
     from wsi_sampath.viewer.shelf import Shelf
 
 app = new_app()
@@ -43,7 +43,9 @@ def view(
         raise UsageError(f"wsi-view needs {' and '.join(missing)}: {needed}")
     from wsi_sampath.cli.progress import say
     from wsi_sampath.explained import explained
+    from wsi_sampath.viewer import clicking
     from wsi_sampath.viewer.app import build_app
+    from wsi_sampath.viewer.desk import Desk
     from wsi_sampath.viewer.finding import find
     from wsi_sampath.viewer.guard import Access
     from wsi_sampath.viewer.serving import is_loopback, link, listen, open_browser, serve
@@ -59,7 +61,6 @@ def view(
         listening = listen(settings.host, settings.port)
         port = listening.getsockname()[1]
         access = Access(settings.host, port)
-        server = build_app(shelf, access, title=found.title, renew=found.renew, model=model)
 
         def started() -> None:
             if not is_loopback(settings.host):
@@ -72,7 +73,14 @@ def view(
             if settings.browser:
                 open_browser(link(settings.host, port, access.single_token()))
 
-        serve(server, listening, started=started)
+        with Desk(shelf, tell=lambda why: say(f"warning: {why}")) as desk:
+            for warning in desk.warnings():
+                say(f"warning: {warning}")
+            rooms = clicking.routes(shelf, desk)
+            server = build_app(
+                *(shelf, access), title=found.title, renew=found.renew, model=model, rooms=rooms
+            )
+            serve(server, listening, started=started)
     finally:
         shelf.close()
 
@@ -90,13 +98,13 @@ def _open_now(shelf: Shelf) -> None:
         say(f"warning: {warning}")
 
 
-def _model(settings: ViewSettings) -> LoadedModel | None:
-    prompting = settings.prompting()
-    if prompting is None:
+def _model(settings: ViewSettings) -> ModelSpec | None:
+    """Return what the model is; its weights are loaded while the page is up already."""
+    if settings.model is None:
         return None
-    from wsi_sampath.inference.segmenter import load_from_settings
+    from wsi_sampath.models.zoo import model_spec
 
-    return load_from_settings(prompting)
+    return model_spec(settings.model)
 
 
 def main() -> None:

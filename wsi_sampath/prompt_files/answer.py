@@ -16,7 +16,7 @@ class Mask:
     outline
         Polygon or MultiPolygon in level-0 pixels of the slide, as `outline_of_mask` makes it.
     quality
-        The IoU with the object that the network predicts, about 0 to 1.
+        The IoU with the object that the network predicts, about 0 to 1; NaN where none did.
     """
 
     outline: shapely.Geometry
@@ -34,7 +34,7 @@ class Answer:
     masks
         One at least, the chosen one first.
     mpp
-        Microns in a pixel of the field that was looked at.
+        Microns in a pixel of the field that was looked at; NaN where none was.
     note
         What is particular about it, such as a coarser field for a large box; may be empty.
     """

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.viewer import gallery, result_routes, slide_info, slide_tiles
 from wsi_sampath.viewer.gallery import Entries
@@ -38,7 +38,7 @@ def build_app(
     *,
     title: str,
     renew: Entries | None = None,
-    model: LoadedModel | None = None,
+    model: ModelSpec | None = None,
     rooms: Sequence[BaseRoute] = (),
     page: Path = PAGE,
 ) -> Guard:

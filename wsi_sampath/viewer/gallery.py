@@ -19,7 +19,7 @@ from wsi_sampath.batch.record.table import read_waiting
 from wsi_sampath.batch.record.thumbnails import thumbnail_of
 from wsi_sampath.batch.walk import search
 from wsi_sampath.classes import color_of
-from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.version import __version__
 from wsi_sampath.viewer.answers import kept_for_ever
@@ -139,7 +139,7 @@ def folder_entries(folder: Path, settings: ViewSettings) -> list[ShelfEntry]:
 
 
 def routes(
-    shelf: Shelf, title: str, *, renew: Entries | None = None, model: LoadedModel | None = None
+    shelf: Shelf, title: str, *, renew: Entries | None = None, model: ModelSpec | None = None
 ) -> list[Route]:
     """Return the routes of the gallery.
 
@@ -210,8 +210,7 @@ def _thumbnail(entry: ShelfEntry) -> str | None:
     return None if entry.status == "failed" else f"/api/slides/{entry.id}/thumbnail.jpg"
 
 
-def _model(model: LoadedModel, settings: ViewSettings) -> dict[str, Any]:
-    spec = model.spec
+def _model(spec: ModelSpec, settings: ViewSettings) -> dict[str, Any]:
     return {
         "name": Path(settings.model or "").stem,
         "mpp": spec.mpp,
