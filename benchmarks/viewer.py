@@ -131,7 +131,6 @@ def serving(*shown: Path) -> Iterator[Server]:
         client = Client(parts.netloc)
         client.login(parts.fragment.removeprefix("token=").partition("&")[0])
         yield Server(process.pid, client)
-        client.close()
     finally:
         process.terminate()
         try:
@@ -151,7 +150,9 @@ class Pictures:
     def of(cls, client: Client) -> Pictures:
         """Ask for the only slide."""
         (entry,) = client.json("/api/shelf")["entries"]
-        return cls(client.json(f"/api/slides/{entry['id']}"))
+        told = cls(client.json(f"/api/slides/{entry['id']}"))
+        client.close()
+        return told
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -258,6 +259,8 @@ def timed(name: str, shown: Sequence[Path], clients: int, views: int) -> list[di
             began = time.perf_counter()
             server.client.ask(pictures.paths(kind, np.random.default_rng(0))[0])
             opened = time.perf_counter() - began
+            # The server would not wait for its next question.
+            server.client.close()
             asked = [pictures.paths(kind, rng) for _ in range(views)]
             paths = dealt(asked, clients)
             for how in ("cold", "warm"):
