@@ -4,30 +4,29 @@ import imagecodecs
 import numpy as np
 import pytest
 from painted_result import SIDE, unpacked
-from starlette.applications import Starlette
-from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from wsi_sampath.errors import UsageError
 from wsi_sampath.outputs.omezarr.layout import StoredPlane
 from wsi_sampath.viewer import result_routes
+from wsi_sampath.viewer.app import build_app
+from wsi_sampath.viewer.guard import Access
 from wsi_sampath.viewer.settings import ViewSettings
-from wsi_sampath.viewer.shelf import Missing, NamedResult, Shelf, ShelfEntry, opaque_id
+from wsi_sampath.viewer.shelf import NamedResult, Shelf, ShelfEntry, opaque_id
 
-HANDLERS = {
-    Missing: lambda request, error: Response(status_code=404),
-    UsageError: lambda request, error: Response(status_code=400),
-}
+HOME = "http://127.0.0.1:8642"
 
 
 @pytest.fixture(scope="module")
-def site(painted):
-    """A client, and the root of the painted result's addresses."""
+def site(painted, tmp_path_factory):
+    """A client that was let in, and the root of the painted result's addresses."""
     named = NamedResult.at(painted.result.path)
     entry = ShelfEntry(opaque_id(painted.slide), "p.svs", painted.slide, results=(named,))
-    shelf = Shelf([entry], ViewSettings())
-    app = Starlette(routes=result_routes.routes(shelf), exception_handlers=HANDLERS)
-    return TestClient(app), f"/api/results/{named.id}"
+    access = Access("127.0.0.1", 8642)
+    page = tmp_path_factory.mktemp("page")
+    app = build_app(Shelf([entry], ViewSettings()), access, title="t", page=page)
+    with TestClient(app, base_url=HOME) as client:
+        client.post("/api/login", json={"token": access.token}, headers={"Origin": HOME})
+        yield client, f"/api/results/{named.id}"
 
 
 def test_a_tile_shows_the_class_map(site, painted):
@@ -115,7 +114,8 @@ def test_what_is_not_there_is_not_looked_for(site, monkeypatch, path):
 )
 def test_what_makes_no_sense_is_refused(site, path):
     client, root = site
-    assert client.get(f"{root}/{path}").status_code == 400
+    answer = client.get(f"{root}/{path}")
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (400, "bad-input")
 
 
 def test_a_field_beside_the_slide_is_empty(site):
