@@ -24,7 +24,8 @@ from scipy import ndimage
 from pipelines.gland_mini.data import EBHI_UM, GLAND, read_ebhi
 from pipelines.nuclei_mini.data import MPP, read_fields
 from pipelines.nuclei_mini.train import of_part
-from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.prompter import Prompter
+from wsi_sampath.inference.prompting.segmented import Segmented
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "evaluation": {"slides", "models", "outputs", "data", "inference", "prompt_files"},
     "training": {"models", "data", "evaluation"},
     "batch": {"inference", "slides", "models", "outputs"},
+    "viewer": {"batch", "inference", "slides", "models", "outputs", "prompt_files"},
     "doctor": {"inference", "slides", "models", "outputs", "synthetic"},
 }
 MODULES = {

@@ -103,6 +103,7 @@ class Panel(Enum):
     TISSUE = "Tissue and region"
     NUCLEI = "Nuclei (patho_sam models)"
     PROMPTS = "Prompts"
+    VIEW = "Viewer"
     SCORES = "Scores"
     OUTPUT = "Output"
     BATCH = "Batch"

@@ -240,7 +240,7 @@ def test_an_outline_is_its_mask_exactly(mask, scale, origin):
     rows, columns = np.indices(mask.shape) + 0.5
     x, y = columns * scale[0] + origin[0], rows * scale[1] + origin[1]
     assert (shapely.contains_xy(outline, x, y) == mask).all()
-    shape = on_slide(outline, RUN)
+    shape = on_slide(outline, RUN.slide_size, RUN.bounds_offset)
     inside = shapely.box(0, 0, 1000, 800)
     left = outline.intersection(inside).area
     if shape is None:

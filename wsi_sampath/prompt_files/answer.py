@@ -16,7 +16,7 @@ class Mask:
     outline
         Polygon or MultiPolygon in level-0 pixels of the slide, as `outline_of_mask` makes it.
     quality
-        The IoU with the object that the network predicts, about 0 to 1.
+        The IoU with the object that the network predicts, about 0 to 1; NaN where none did.
     """
 
     outline: shapely.Geometry
@@ -34,7 +34,7 @@ class Answer:
     masks
         One at least, the chosen one first.
     mpp
-        Microns in a pixel of the field that was looked at.
+        Microns in a pixel of the field that was looked at; NaN where none was.
     is_coarser
         Whether that is a multiple of the network's own, for what is too large to be seen at it.
     is_cut

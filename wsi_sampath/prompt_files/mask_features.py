@@ -17,7 +17,10 @@ from wsi_sampath.prompt_files.answer import Answer
 from wsi_sampath.prompt_files.prompt import Prompt, made_id
 from wsi_sampath.shown import json_line
 
-_SHORT_SHA = 12
+SHORT_SHA = 12
+"""Letters of the digest of weights that stand in files."""
+DECIMALS = 4
+"""Of measurements, areas apart."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class MaskRun:
     run
         Id of the run, in hexadecimal: one for prompts, slide, model and settings.
     model
-        Name of the model.
+        Name of the model; empty for what was drawn by hand.
     weights_sha256
-        Of its weights.
+        Of its weights; empty as well.
     slide_size
         Width and height of level 0.
     mpp
@@ -50,7 +53,7 @@ class MaskRun:
     @property
     def short_sha(self) -> str:
         """The beginning of the weights' digest, as masks have it."""
-        return self.weights_sha256[:_SHORT_SHA]
+        return self.weights_sha256[:SHORT_SHA]
 
 
 def mask_features(prompt: Prompt, answer: Answer, run: MaskRun) -> list[str]:
@@ -75,18 +78,22 @@ def mask_features(prompt: Prompt, answer: Answer, run: MaskRun) -> list[str]:
 
 def _features(prompt: Prompt, answer: Answer, run: MaskRun) -> Iterator[str]:
     for number, mask in enumerate(answer.masks):
-        shape = on_slide(mask.outline, run)
+        shape = on_slide(mask.outline, run.slide_size, run.bounds_offset)
         if shape is None:
             continue
         area = float(shapely.area(shape)) * run.mpp[0] * run.mpp[1]
         numbers = {"quality": mask.quality, "mpp": answer.mpp}
         if len(answer.masks) > 1:
             numbers["candidate"] = number + 1
-        measured = {AREA: round(area, 2), **{name: round(n, 4) for name, n in numbers.items()}}
+        measured = {
+            AREA: round(area, 2),
+            **{name: round(n, DECIMALS) for name, n in numbers.items()},
+        }
+        metadata = _metadata(answer, run)
         properties = {
             **_properties(prompt),
             "measurements": {name: n for name, n in measured.items() if math.isfinite(n)},
-            "metadata": _metadata(answer, run),
+            **({"metadata": metadata} if metadata else {}),
         }
         geometry = geometry_texts(np.array([shape], object))[0]
         yield (
@@ -95,29 +102,33 @@ def _features(prompt: Prompt, answer: Answer, run: MaskRun) -> Iterator[str]:
         )
 
 
-def on_slide(outline: shapely.Geometry, run: MaskRun) -> shapely.Geometry | None:
+def on_slide(
+    outline: shapely.Geometry,
+    slide_size: tuple[int, int],
+    bounds_offset: tuple[float, float] = (0.0, 0.0),
+) -> shapely.Geometry | None:
     """Return an outline as QuPath takes it.
 
     Parameters
     ----------
     outline
         In level-0 pixels.
-    run
-        Has the slide's size and offset.
+    slide_size, bounds_offset
+        As `MaskRun` has them.
 
     Returns
     -------
     Polygon or MultiPolygon
-        Cut to the slide, in pixels as QuPath counts them, with 2 decimals, valid. None where
+        Cut to the slide, in pixels counted from the offset, with 2 decimals, valid. None where
         nothing is left of it.
     """
     if not shapely.is_valid(outline):
         outline = shapely.make_valid(outline)
-    (width, height), (left, top) = run.slide_size, run.bounds_offset
+    (width, height), (left, top) = slide_size, bounds_offset
     x0, y0, x1, y1 = shapely.bounds(outline)
     if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         outline = shapely.intersection(outline, shapely.box(0, 0, width, height))
-    moving = PlaneToSlide(1, 1, -left, -top, *run.mpp)
+    moving = PlaneToSlide(1, 1, -left, -top, 1, 1)
     shape = shapely.transform(outline, moving.points_to_slide)
     is_polygonal = shape.geom_type in ("Polygon", "MultiPolygon")
     if is_polygonal and shapely.is_valid(shape) and shapely.area(shape) >= LEAST_AREA_PX:
@@ -139,8 +150,8 @@ def _properties(prompt: Prompt) -> dict[str, Any]:
 
 def _metadata(answer: Answer, run: MaskRun) -> dict[str, str]:
     """Return what is kept as text: QuPath has no other place for it."""
-    metadata = {"model": run.model, "weights": run.short_sha}
-    return metadata | ({"note": answer.note} if answer.note else {})
+    metadata = {"model": run.model, "weights": run.short_sha, "note": answer.note}
+    return {name: text for name, text in metadata.items() if text}
 
 
 def _channels(color: str) -> list[int]:

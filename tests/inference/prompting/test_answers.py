@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_sampath.inference.prompting.answers import chosen, without_specks
+from wsi_sampath.inference.prompting.answers import ranked, without_specks
 
 NOWHERE = np.zeros((0, 2), np.int64)
 
@@ -21,16 +21,16 @@ def squares(*sides):
 @pytest.mark.parametrize(("pick", "index"), [("best", 2), ("largest", 1), ("smallest", 2)])
 def test_one_candidate_is_picked(pick, index):
     quality = torch.tensor([0.7, 0.2, 0.9, 0.99])
-    assert chosen(squares(8, 12, 4, 0), quality, pick) == index
+    assert ranked(squares(8, 12, 4, 0), quality, pick)[0] == index
 
 
 def test_of_equals_the_first_is_picked():
-    assert chosen(squares(8, 8), torch.tensor([0.5, 0.5]), "best") == 0
-    assert chosen(squares(8, 8), torch.tensor([0.5, 0.9]), "largest") == 0
+    assert ranked(squares(8, 8), torch.tensor([0.5, 0.5]), "best") == [0, 1]
+    assert ranked(squares(8, 8), torch.tensor([0.5, 0.9]), "largest") == [0, 1]
 
 
 def test_quality_that_is_no_number_is_never_best():
-    assert chosen(squares(8, 8), torch.tensor([torch.nan, 0.1]), "best") == 1
+    assert ranked(squares(8, 8), torch.tensor([torch.nan, 0.1]), "best") == [1, 0]
 
 
 def pieces():

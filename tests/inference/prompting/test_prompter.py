@@ -14,8 +14,9 @@ from prompt_stub import DiscNetwork, disc_model, disc_picture, write_discs
 
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.prompting.embeddings import EmbeddingCache
-from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.prompter import Prompter
 from wsi_sampath.inference.prompting.questions import Unanswerable, click
+from wsi_sampath.inference.prompting.segmented import Segmented
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.network import LoadedModel
@@ -197,6 +198,66 @@ def test_candidates_are_picked(slide, discs, pick, share):
         area = prompter.ask(click_on(discs, number)).mask.area
     whole = (discs == number).sum()
     assert area > share * whole if pick == "largest" else area < share * whole
+
+
+@pytest.mark.parametrize("pick", ["best", "largest", "smallest"])
+def test_candidates_begin_with_the_answer(slide, discs, pick):
+    settings = CPU.model_copy(update={"pick": pick})
+    prompt = click_on(discs, visible(discs)[15])
+    with Prompter(slide, disc_model(SIDE), settings=settings) as prompter:
+        answer, found = prompter.ask(prompt), prompter.candidates(prompt)
+        boxed = prompter.candidates(Prompt(id="", box=(*(prompt.points[0] - 4), *prompt.points[0])))
+    assert np.array_equal(found[0].mask.pixels, answer.mask.pixels)
+    assert found[0].logits.equal(answer.logits)
+    areas = [one.mask.area for one in found]
+    assert len(set(areas)) == 3
+    assert [one.quality for one in found] == pytest.approx(
+        {"best": [0.95, 0.9, 0.5], "largest": [0.5, 0.95, 0.9], "smallest": [0.9, 0.95, 0.5]}[pick]
+    )
+    assert len(boxed) == (1 if pick == "best" else 3)
+
+
+def test_candidates_without_a_pixel_are_left_out(prompter, network, discs):
+    prompt = click_on(discs, visible(discs)[15])
+    masks, empty = network.masks, [1]
+
+    def fewer(embedding, prompts, *, multimask=True):
+        logits, quality = masks(embedding, prompts, multimask=multimask)
+        logits[:, empty] = -8
+        return logits, quality
+
+    network.masks = fewer
+    assert [one.quality for one in prompter.candidates(prompt)] == pytest.approx([0.95, 0.5])
+    empty[:] = [0, 1, 2]
+    with pytest.raises(Unanswerable, match="sees nothing there"):
+        prompter.candidates(prompt)
+
+
+def test_candidates_go_on_from_an_earlier_answer(prompter, network, discs):
+    answer = prompter.candidates(click_on(discs, visible(discs)[15]))[1]
+    place = answer.prompt.points[0]
+    corrected = prompter.correct(answer, [place + [2, 0]], [1])
+    (again,) = prompter.candidates(corrected.prompt, answer)
+    assert np.array_equal(again.mask.pixels, corrected.mask.pixels)
+    beyond = replace(
+        answer.prompt, points=np.vstack([place, [290, 190]]), labels=np.array([1, 1], int)
+    )
+    with pytest.raises(Unanswerable, match="beyond what was seen"):
+        prompter.candidates(beyond, answer)
+
+
+def test_a_square_is_looked_at_with_what_was_read_for_it(prompter, network, discs):
+    prompt, read = click_on(discs, visible(discs)[15]), []
+
+    def told():
+        read.append(network.looks)
+        return prompter.read(prompter.place(prompt))
+
+    prompter.look(prompter.place(prompt), told)
+    prompter.look(prompter.place(prompt), told)
+    assert read == [0]
+    prompter.ask(prompt)
+    assert network.looks == 1
 
 
 def test_masks_that_a_square_cuts_say_so(slide, discs):

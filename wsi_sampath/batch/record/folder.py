@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, thumbnail_of
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.record.page import is_page, write_page
 from wsi_sampath.batch.record.slide_log import SlideLog
@@ -41,7 +41,6 @@ class BatchFolder:
     def __init__(self, out: Path, jobs: Sequence[Job], *, pages: bool = True) -> None:
         self.out = out
         self.jobs = jobs
-        self._own = out / ".wsi_sampath"
         self.journal = Journal(journal_folder(out))
         self._pages = pages
         self._next_pages = 0.0
@@ -157,7 +156,7 @@ class BatchFolder:
         self._next_pages = finished + max(_OFTEN_ENOUGH_S, _REST * (finished - started))
 
     def _thumbnail(self, name: str) -> Path:
-        return self._own / "thumbnails" / f"{name}.jpg"
+        return thumbnail_of(self.out, name)
 
     def _picture(self, record: Record) -> str | None:
         path = self._thumbnail(record.zarr)

@@ -49,6 +49,19 @@ def write_table(path: Path, records: Iterable[Record], waiting: Sequence[tuple[s
     replace_text(path, text.getvalue())
 
 
+def read_waiting(path: Path) -> list[tuple[str, str]]:
+    """Return (slide, zarr) of those that a table says are waiting; none where it is not ours."""
+    if not is_table(path):
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error):
+        return []
+    waiting = [row for row in rows if row["status"] == "waiting" and row["zarr"]]
+    return [(unquoted(row["slide"]), unquoted(row["zarr"])) for row in waiting]
+
+
 def is_table(path: Path) -> bool:
     """Tell whether a file may be replaced by a table: it is one of ours, or not there."""
     try:

@@ -67,6 +67,17 @@ class Claim:
         """Return whether a living run holds the output, without claiming it."""
         return self.path.exists() and not self._abandoned()
 
+    def refuse_held(self) -> None:
+        """Make sure that no living run holds the output, without claiming it.
+
+        Raises
+        ------
+        WsiError
+            ``busy`` where one does.
+        """
+        if self.is_held():
+            raise self._busy()
+
     def check(self) -> None:
         """Make sure that the output is still ours.
 

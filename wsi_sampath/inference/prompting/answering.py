@@ -15,8 +15,9 @@ import shapely
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import whole_digest
 from wsi_sampath.inference.durable.claim import Claim
-from wsi_sampath.inference.prompting.prompter import Prompter, Segmented
+from wsi_sampath.inference.prompting.prompter import Prompter
 from wsi_sampath.inference.prompting.questions import Unanswerable
+from wsi_sampath.inference.prompting.segmented import Segmented
 from wsi_sampath.inference.targets import refuse_foreign_masks
 from wsi_sampath.outputs.qupath.packing import (
     is_whole,

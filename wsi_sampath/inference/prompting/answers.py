@@ -14,8 +14,8 @@ Flags = NDArray[np.bool_]
 Places = NDArray[np.int64]
 
 
-def chosen(logits: Tensor, quality: Tensor, pick: Pick) -> int:
-    """Return which candidate is meant.
+def ranked(logits: Tensor, quality: Tensor, pick: Pick) -> list[int]:
+    """Return the candidates in the order in which they may be meant, the likeliest first.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def chosen(logits: Tensor, quality: Tensor, pick: Pick) -> int:
     quality
         (candidates,), predicted IoU.
     pick
-        The one that the network thinks best, or the one of most or of fewest pixels. Candidates
-        without a pixel count only where all are so.
+        What comes first: the one that the network thinks best, or the one of most or of fewest
+        pixels. Candidates without a pixel come last.
     """
     areas = (logits > 0).flatten(1).sum(dim=1)
     empty = areas == 0
@@ -36,7 +36,9 @@ def chosen(logits: Tensor, quality: Tensor, pick: Pick) -> int:
             scores = areas.double()
         case "smallest":
             scores = -areas.double()
-    return int(torch.where(empty, -torch.inf, scores).argmax())
+    scores = torch.where(empty, -torch.inf, scores)
+    order: list[int] = scores.argsort(descending=True, stable=True).tolist()
+    return order
 
 
 def without_specks(

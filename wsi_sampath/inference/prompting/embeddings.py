@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from wsi_sampath.files import GROWING, replacing
+from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.models.network import Embedding
 
 SUFFIX = ".embedding"
-GIB = 1 << 30
+_GIB = 1 << 30
 _KEY = "key"
 _ABANDONED_S = 3600.0
 _AFTER_EVICTION = 0.9
@@ -77,7 +78,7 @@ class EmbeddingCache:
     """
 
     def __init__(
-        self, *, memory_bytes: int = GIB, folder: Path | None = None, disk_bytes: int = 8 * GIB
+        self, *, memory_bytes: int = _GIB, folder: Path | None = None, disk_bytes: int = 8 * _GIB
     ) -> None:
         self._held: OrderedDict[str, Embedding] = OrderedDict()
         self._limit, self._folder, self._disk_limit = memory_bytes, folder, disk_bytes
@@ -140,6 +141,15 @@ class EmbeddingCache:
         else:
             known = self._on_disk + _size(embedding)
         self._on_disk = _make_room(folder, self._disk_limit) if known > self._disk_limit else known
+
+
+def cache_of(settings: PromptSettings) -> EmbeddingCache:
+    """Return an empty cache within the limits of settings."""
+    return EmbeddingCache(
+        memory_bytes=int(settings.memory_gib * _GIB),
+        folder=settings.folder if settings.cache_gib else None,
+        disk_bytes=int(settings.cache_gib * _GIB),
+    )
 
 
 def key_of(seen: Seen, *, factor: int, y: int, x: int) -> str:

@@ -72,6 +72,13 @@ class Lattice:
         moved: Floats = points / np.array([self.plane.zoom_x, self.plane.zoom_y])
         return moved
 
+    def pixels(self, square: Square, points: Floats) -> NDArray[np.int64]:
+        """Return row and column, in a square, of those points (n, 2) in level-0 px within it."""
+        places = self.to_plane(points) - [square.x, square.y]
+        pixels = np.floor(places).astype(np.int64)[:, ::-1]
+        inside: NDArray[np.int64] = pixels[((pixels >= 0) & (pixels < self.side)).all(axis=1)]
+        return inside
+
     def nearest(self, middle: Floats) -> Square:
         """Return the square whose middle is nearest to a point (2,), x and y in level-0 px."""
         x, y = self.to_plane(middle)

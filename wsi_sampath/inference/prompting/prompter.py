@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_sampath.inference.durable.identity import specification_digest
-from wsi_sampath.inference.prompted.masks import Edges, Mask, cut_out
+from wsi_sampath.inference.prompted.masks import Edges, cut_out
 from wsi_sampath.inference.prompted.network import Field, FieldNetwork
-from wsi_sampath.inference.prompting.answers import chosen, without_specks
-from wsi_sampath.inference.prompting.embeddings import GIB, EmbeddingCache, Seen, key_of
+from wsi_sampath.inference.prompting.answers import ranked, without_specks
+from wsi_sampath.inference.prompting.embeddings import EmbeddingCache, Seen, cache_of, key_of
 from wsi_sampath.inference.prompting.lattice import (
     Lattice,
     Square,
@@ -35,10 +35,10 @@ from wsi_sampath.inference.prompting.questions import (
     is_single_point,
     place,
 )
+from wsi_sampath.inference.prompting.segmented import Segmented
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.models.network import Embedding, LoadedModel
-from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
 from wsi_sampath.slides.grid import Box
 from wsi_sampath.slides.overview import read_in_parts
@@ -46,45 +46,7 @@ from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
 Views = tuple[NDArray[np.uint8], ...]
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """One object, as a network sees it.
-
-    Attributes
-    ----------
-    prompt
-        What was asked.
-    square
-        Where the network looked.
-    mask
-        The object, in px of the plane of the square.
-    quality
-        The IoU that the network predicts, about 0 to 1.
-    mpp
-        (x, y) um per px of this plane: several times the model's for what is larger than a square.
-    zoom
-        (x, y) level-0 px per px of this plane.
-    is_cut
-        Whether the mask reaches an edge of the square beyond which the slide goes on.
-    logits
-        float32 (1, 1, 4 grid, 4 grid): what corrections go on from.
-    """
-
-    prompt: Prompt
-    square: Square
-    mask: Mask
-    quality: float
-    mpp: tuple[float, float]
-    zoom: tuple[float, float]
-    is_cut: bool
-    logits: Tensor
-
-    def outline(self) -> shapely.Geometry:
-        """Return the outline of the mask, valid, in level-0 px."""
-        origin = self.mask.x * self.zoom[0], self.mask.y * self.zoom[1]
-        return outline_of_mask(self.mask.pixels, origin=origin, scale=self.zoom)
+_NOTHING = "the network sees nothing there"
 
 
 class Prompter:
@@ -133,7 +95,7 @@ class Prompter:
         )
         self._owns_slide = not isinstance(slide, Slide)
         self.slide = slide if isinstance(slide, Slide) else _opened(slide, self.settings)
-        self.cache = cache or _cache_of(self.settings)
+        self.cache = cache or cache_of(self.settings)
         mpp = self.settings.mpp or self.model.spec.mpp
         self.lattices = plan_lattices(
             self.slide.levels,
@@ -208,6 +170,38 @@ class Prompter:
         )
         return self._answer(more, answer.square, self._field(answer.square), answer.logits)
 
+    def candidates(self, prompt: Prompt, before: Segmented | None = None) -> list[Segmented]:
+        """Answer one prompt with all that it may mean, the best first.
+
+        The first is what `ask` answers, or `correct` where it goes on from an earlier answer. There
+        are more for a single point, which leaves open what of several nested things is meant, and
+        wherever `pick` is not ``best``.
+
+        Parameters
+        ----------
+        prompt
+            What was drawn.
+        before
+            An answer to go on from: `prompt` is then that one's with more points at the end.
+
+        Raises
+        ------
+        Unanswerable
+            As in `ask`, and as in `correct`.
+        """
+        square = self.place(prompt) if before is None else before.square
+        if before is not None:
+            known = len(before.prompt.points)
+            self._check_seen(square, prompt.points[known:], prompt.labels[known:])
+        logits = None if before is None else before.logits
+        found = []
+        for candidate in self._answers(prompt, square, self._field(square), logits):
+            with suppress(Unanswerable):
+                found.append(candidate())
+        if not found:
+            raise Unanswerable(_NOTHING)
+        return found
+
     def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Segmented | Unanswerable]]:
         """Answer many prompts, square by square.
 
@@ -255,35 +249,14 @@ class Prompter:
         for _, field in self._fields(squares):
             yield not isinstance(field, Unanswerable)
 
-    def _fields(self, squares: Sequence[Square]) -> Iterator[tuple[Square, Field | Unanswerable]]:
-        """Yield squares as the network sees them; the next one is read meanwhile."""
-        with ThreadPoolExecutor(1) as reader:
-            read: Future[Views] | None = None
-            for index, square in enumerate(squares):
-                views, read = read, None
-                if index + 1 < len(squares) and not self.cache.holds(self.key(squares[index + 1])):
-                    read = reader.submit(self._views, squares[index + 1])
-                try:
-                    yield square, self._field(square, views)
-                except Unanswerable as error:
-                    yield square, error
+    def read(self, square: Square) -> Views:
+        """Return what the network looks at in a square, one picture for each of its views.
 
-    def _field(self, square: Square, views: Future[Views] | None = None) -> Field:
-        make = partial(self._look, square, views)
-        embedding = self.cache.get(self.key(square), self._network.device, make)
-        return Field(self._network, embedding)
-
-    def _look(self, square: Square, views: Future[Views] | None) -> Embedding:
-        try:
-            seen = self._views(square) if views is None else views.result()
-        except TileError as error:
-            raise Unanswerable(f"the slide cannot be decoded there: {error}") from None
-        field = self._network.look(*seen)
-        if field is None:
-            raise Unanswerable("the network says nothing finite there")
-        return field.embedding
-
-    def _views(self, square: Square) -> Views:
+        Raises
+        ------
+        TileError
+            Where the slide cannot be decoded.
+        """
         lattice, side = self._lattice(square), self._network.side
         views = []
         for times in self.model.spec.views:
@@ -291,6 +264,51 @@ class Prompter:
             plane = coarser(lattice.plane, self.slide.levels, int(times))
             views.append(read_in_parts(self.slide.read_sampled, plane, (x, y, side, side)))
         return tuple(views)
+
+    def look(self, square: Square, read: Callable[[], Views] | None = None) -> None:
+        """Look at a square, so that prompts in it need not wait.
+
+        Parameters
+        ----------
+        square
+            Where.
+        read
+            Called, where the square is not kept, for what `read` returns; None for `read` itself.
+
+        Raises
+        ------
+        Unanswerable
+            With the reason, where it cannot be looked at.
+        """
+        self._field(square, read)
+
+    def _fields(self, squares: Sequence[Square]) -> Iterator[tuple[Square, Field | Unanswerable]]:
+        """Yield squares as the network sees them; the next one is read meanwhile."""
+        with ThreadPoolExecutor(1) as reader:
+            read: Future[Views] | None = None
+            for index, square in enumerate(squares):
+                views, read = read, None
+                if index + 1 < len(squares) and not self.cache.holds(self.key(squares[index + 1])):
+                    read = reader.submit(self.read, squares[index + 1])
+                try:
+                    yield square, self._field(square, None if views is None else views.result)
+                except Unanswerable as error:
+                    yield square, error
+
+    def _field(self, square: Square, read: Callable[[], Views] | None = None) -> Field:
+        make = partial(self._look, read or partial(self.read, square))
+        embedding = self.cache.get(self.key(square), self._network.device, make)
+        return Field(self._network, embedding)
+
+    def _look(self, read: Callable[[], Views]) -> Embedding:
+        try:
+            seen = read()
+        except TileError as error:
+            raise Unanswerable(f"the slide cannot be decoded there: {error}") from None
+        field = self._network.look(*seen)
+        if field is None:
+            raise Unanswerable("the network says nothing finite there")
+        return field.embedding
 
     def _answered(
         self, prompt: Prompt, square: Square, field: Field | Unanswerable
@@ -305,8 +323,13 @@ class Prompter:
     def _answer(
         self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
     ) -> Segmented:
-        lattice = self._lattice(square)
-        spec = self.model.spec
+        return self._answers(prompt, square, field, before)[0]()
+
+    def _answers(
+        self, prompt: Prompt, square: Square, field: Field, before: Tensor | None
+    ) -> list[Callable[[], Segmented]]:
+        """Return what makes each candidate, the best first."""
+        lattice, spec = self._lattice(square), self.model.spec
         asked = in_frame(prompt, square, lattice, frame=spec.frame, mask_side=spec.mask_side)
         if before is not None:
             asked = replace(asked, masks=before)
@@ -314,12 +337,20 @@ class Prompter:
         logits, quality = field.ask_in_frame(asked, multimask=several and before is None)
         if not bool(torch.isfinite(logits).all() and torch.isfinite(quality).all()):
             raise Unanswerable("the network answers with numbers that are not finite")
-        index = chosen(logits[0], quality[0], self.settings.pick)
-        pixels = (field.enlarge(logits[:, index])[0] > 0).cpu().numpy()
-        on, beside = (self._pixels(prompt, label, square) for label in (1, 0))
+        return [
+            partial(self._candidate, prompt, square, field, logits[:, [index]], quality[0, index])
+            for index in ranked(logits[0], quality[0], self.settings.pick)
+        ]
+
+    def _candidate(
+        self, prompt: Prompt, square: Square, field: Field, logits: Tensor, quality: Tensor
+    ) -> Segmented:
+        lattice, points = self._lattice(square), prompt.points
+        pixels = (field.enlarge(logits[:, 0])[0] > 0).cpu().numpy()
+        on, beside = (lattice.pixels(square, points[prompt.labels == one]) for one in (1, 0))
         pixels = without_specks(pixels, on, beside, self.settings.smallest_part)
         if not pixels.any():
-            raise Unanswerable("the network sees nothing there")
+            raise Unanswerable(_NOTHING)
         found = cut_out(pixels)
         top, bottom, left, right = lattice.cut_edges(square)
         edges = Edges(top=top, bottom=bottom, left=left, right=right)
@@ -327,11 +358,11 @@ class Prompter:
             prompt=prompt,
             square=square,
             mask=found.moved(square.y, square.x),
-            quality=float(quality[0, index]),
+            quality=float(quality),
             mpp=(lattice.plane.mpp_x, lattice.plane.mpp_y),
             zoom=(lattice.plane.zoom_x, lattice.plane.zoom_y),
             is_cut=edges.cut(found, field.size),
-            logits=logits[:, index : index + 1].float().cpu(),
+            logits=logits.float().cpu(),
         )
 
     def _check_seen(
@@ -344,15 +375,6 @@ class Prompter:
         is_on_slide = are_within(points, (0, 0, *self.slide.size))
         if not (is_on_slide & are_within(lattice.to_plane(points), corners)).all():
             raise Unanswerable("has points beyond what was seen; ask anew with a box around it all")
-
-    def _pixels(self, prompt: Prompt, label: int, square: Square) -> NDArray[np.int64]:
-        """Return row and column, in the square, of the points of a label that lie in it."""
-        points = self._lattice(square).to_plane(prompt.points[prompt.labels == label])
-        pixels = np.floor(points - [square.x, square.y]).astype(np.int64)[:, ::-1]
-        inside: NDArray[np.int64] = pixels[
-            ((pixels >= 0) & (pixels < self._network.side)).all(axis=1)
-        ]
-        return inside
 
     def _lattice(self, square: Square) -> Lattice:
         return self.lattices[square.factor.bit_length() - 1]
@@ -375,11 +397,3 @@ class Prompter:
 
 def _opened(slide: str | os.PathLike[str], settings: PromptSettings) -> Slide:
     return Slide.open(slide, slide_mpp=settings.slide_mpp, reader=settings.reader)
-
-
-def _cache_of(settings: PromptSettings) -> EmbeddingCache:
-    return EmbeddingCache(
-        memory_bytes=int(settings.memory_gib * GIB),
-        folder=settings.folder if settings.cache_gib else None,
-        disk_bytes=int(settings.cache_gib * GIB),
-    )

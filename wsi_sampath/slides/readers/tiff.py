@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wsi_sampath.slides.readers.base import Box, Reader, Rgb, TileError, read_clipped
 from wsi_sampath.slides.readers.openslide import OpenSlideReader
 from wsi_sampath.slides.readers.same_picture import Place, chain
+from wsi_sampath.slides.readers.tiff_jpeg import holds_jpeg, shows, whole_jpeg
 from wsi_sampath.slides.readers.tiff_layout import named_others
 from wsi_sampath.slides.readers.tiff_pages import Layout, TiledPage, read_layout
 from wsi_sampath.slides.readers.tiff_pixels import Raw, settle
@@ -100,9 +101,45 @@ class TiffReader:
             lambda box: self._raw(level, box),
         )
 
+    def jpeg_grid(self, level: int) -> tuple[int, int] | None:
+        """Return width and height of the tiles that `jpeg_tile` has of a level.
+
+        None where the tiles are none that every program shows as they are read here: a few are
+        decoded to make sure.
+        """
+        page = self._pages[level]
+        if not page.samples.is_plain or not holds_jpeg(page.source):
+            return None
+        whole = [index for index in _busiest(page, _CHECKS) if page.is_whole(index)]
+        whole = [index for index in whole if page.counts[index]]
+        try:
+            same = [shows(self._jpeg(page, one), page.tile(one, self._bytes)) for one in whole]
+        except TileError:
+            return None
+        return (page.tile_width, page.tile_height) if same and all(same) else None
+
+    def jpeg_tile(self, level: int, column: int, row: int) -> bytes | None:
+        """Return a tile of a level with a `jpeg_grid` as a JPEG, just as the file has it.
+
+        None for a tile that reaches beyond the edge, or that the file leaves out.
+
+        Raises
+        ------
+        TileError
+            Where it is damaged.
+        """
+        page = self._pages[level]
+        index = row * page.columns + column
+        if not page.is_whole(index) or not page.counts[index]:
+            return None
+        return self._jpeg(page, index)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _jpeg(self, page: TiledPage, index: int) -> bytes:
+        return whole_jpeg(page.source, page.coded(index, self._bytes))
 
     def _raw(self, level: int, box: Box) -> Rgb:
         page = self._pages[level]

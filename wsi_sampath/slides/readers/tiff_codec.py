@@ -103,11 +103,11 @@ def contradicts_tag(page: Any, data: bytes) -> bool:
     """
     if page.compression != 7 or page.samplesperpixel != 3 or page.planarconfig != 1:
         return False
-    stated = _jpeg_colours(data) or _jpeg_colours(page.jpegtables or b"")
+    stated = jpeg_colours(data) or jpeg_colours(page.jpegtables or b"")
     return bool(stated) and stated != int(page.photometric)
 
 
-def _jpeg_colours(data: bytes) -> int:
+def jpeg_colours(data: bytes) -> int:
     """Return the tag's number for the colours that Adobe's or the JFIF marker state; 0 if none.
 
     `libjpeg` uses the same two.

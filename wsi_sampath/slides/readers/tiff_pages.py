@@ -115,12 +115,7 @@ class TiledPage:
         TileError
             Where it is damaged.
         """
-        parts = []
-        for plane in self.planes:
-            count, offset = int(plane.counts[index]), int(plane.offsets[index])
-            if not 0 < count <= self.most_bytes or offset <= 0:
-                raise TileError(f"tile {index}: {count} bytes at {offset} cannot be right")
-            parts.append(plane.decode(read(offset, count), index))
+        parts = [plane.decode(self.coded(index, read, plane), index) for plane in self.planes]
         if any(part.ndim != 3 for part in parts):
             raise TileError(f"tile {index}: its data are not a picture")
         tile = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
@@ -128,15 +123,27 @@ class TiledPage:
             raise TileError(f"tile {index}: it has {tile.shape[-1]} samples per pixel")
         return tile
 
+    def coded(self, index: int, read: ReadBytes, plane: Plane | None = None) -> bytes:
+        """Read a tile of a plane, the first if None, as it is in the file; see `raw`."""
+        plane = plane or self.planes[0]
+        count, offset = int(plane.counts[index]), int(plane.offsets[index])
+        if not 0 < count <= self.most_bytes or offset <= 0:
+            raise TileError(f"tile {index}: {count} bytes at {offset} cannot be right")
+        return read(offset, count)
+
+    def is_whole(self, index: int) -> bool:
+        """Return whether a tile lies within the level up to its last pixel."""
+        row, column = divmod(index, self.columns)
+        right, bottom = (column + 1) * self.tile_width, (row + 1) * self.tile_height
+        return right <= self.width and bottom <= self.height
+
     def tile(self, index: int, read: ReadBytes) -> Rgb:
         """Read a tile as uint8 (h, w, 3); see `raw`."""
         return self.samples.rgb(self.raw(index, read))
 
     def says_otherwise(self, index: int, read: ReadBytes) -> bool:
         """Return whether a JPEG tile has other colours than its tag says; see `contradicts_tag`."""
-        plane = self.planes[0]
-        data = read(int(plane.offsets[index]), int(plane.counts[index]))
-        return contradicts_tag(self.source, data)
+        return contradicts_tag(self.source, self.coded(index, read))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 Kind = Literal["annotation", "detection", "cell", "tile", "tma core", "root"]
 
+# An integer of JSON may be larger.
+_LARGEST = sys.float_info.max
 _KINDS: dict[str, Kind] = {
     "detection": "detection",
     "cell": "cell",
@@ -73,9 +76,30 @@ def own_color_of(properties: Mapping[str, Any]) -> str | None:
     return _color(properties)
 
 
+def measurement_of(properties: Mapping[str, Any], name: str) -> float | None:
+    """Return a measurement of an object; None where it has none of that name, or no number."""
+    measurements = properties.get("measurements")
+    if isinstance(measurements, list):
+        # Before 0.4 each was an object of its own.
+        named = (one for one in map(mapping, measurements) if one.get("name") == name)
+        value = next(named, {}).get("value")
+    else:
+        value = mapping(measurements).get(name)
+    return float(value) if _is_number(value) and abs(value) <= _LARGEST else None
+
+
+def metadata_of(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Return what texts an object is labelled with, by name."""
+    metadata = mapping(properties.get("metadata"))
+    return {name: value for name, value in metadata.items() if isinstance(value, str)}
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _text(value: object) -> str:
-    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value) if is_plain else ""
+    return str(value) if isinstance(value, str) or _is_number(value) else ""
 
 
 def _color(holder: Mapping[str, Any]) -> str | None:

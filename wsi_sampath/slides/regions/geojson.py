@@ -31,6 +31,8 @@ from wsi_sampath.slides.regions.features import (
     id_of,
     kind_of,
     mapping,
+    measurement_of,
+    metadata_of,
     name_of,
     own_color_of,
 )
@@ -125,6 +127,10 @@ class DrawnObject:
         "#rrggbb" of the object itself, which QuPath prefers to that of its class.
     parent
         Index in the file of the object in which it is nested, or None.
+    quality, mpp
+        Measurements of these names, as our own masks have them; None without.
+    metadata
+        The texts that it is labelled with, by name.
     """
 
     kind: Kind
@@ -137,6 +143,9 @@ class DrawnObject:
     name: str = ""
     own_color: str | None = None
     parent: int | None = None
+    quality: float | None = None
+    mpp: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -276,6 +285,9 @@ def _object(feature: Mapping[str, Any] | None, parent: int | None) -> tuple[Draw
         name=name_of(properties),
         own_color=own_color_of(properties),
         parent=parent,
+        quality=measurement_of(properties, "quality"),
+        mpp=measurement_of(properties, "mpp"),
+        metadata=metadata_of(properties),
     )
     return thing, parts
 

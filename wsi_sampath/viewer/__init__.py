@@ -1,0 +1,1 @@
+"""``wsi-view``: slides, results and prompts in a browser."""
