@@ -87,7 +87,7 @@ def main() -> None:
         [outlined(patch.image, patch.mask, ANNOTATED), outlined(patch.image, found, FOUND)]
         for patch, found in zip(known, labels(known), strict=True)
     ]
-    sheet(compared).save(IMAGES / "gland-mini.jpg", quality=68, optimize=True, progressive=True)
+    sheet(compared).save(IMAGES / "gland-mini.jpg", quality=68, optimize=True)
     found = labels(other)
     shown = [
         [square(patch.image), outlined(patch.image, mask, FOUND)]
