@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format clean viewer viewer-check
 
 demo: $(VENV)/.installed
 	$(BIN)/python pipelines/demo.py --out $(DEMO)
@@ -34,5 +34,22 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
 	touch $@ $(VENV)/.installed
 
+# The page of wsi-view, from pinned npm packages; the built files are committed.
+PAGE := wsi_sampath/viewer
+$(PAGE)/source/node_modules/.installed: $(PAGE)/source/package-lock.json
+	npm ci --prefix $(PAGE)/source --ignore-scripts --no-audit --no-fund
+	touch $@
+
+viewer: $(PAGE)/source/node_modules/.installed
+	npm run --silent --prefix $(PAGE)/source check
+	npm run --silent --prefix $(PAGE)/source build
+
+# Builds it once more, elsewhere, and compares every byte.
+viewer-check: $(PAGE)/source/node_modules/.installed
+	npm run --silent --prefix $(PAGE)/source check
+	built="$$(mktemp -d)" && trap 'rm -rf "$$built"' EXIT && \
+	    npm run --silent --prefix $(PAGE)/source build -- "$$built" && \
+	    diff -r "$$built" $(PAGE)/static && echo "the built page is what its source makes"
+
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(PAGE)/source/node_modules .pytest_cache .mypy_cache .ruff_cache
