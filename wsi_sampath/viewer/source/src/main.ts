@@ -1,5 +1,5 @@
 // The page starts here: sign in, then the gallery or a slide, as the address says.
-import { readView, takeToken, type View } from "./page/address";
+import { readView, slidesAddress, takeToken, type View } from "./page/address";
 import { el } from "./page/dom";
 import { galleryPage } from "./page/gallery";
 import { ApiError, get, post, sentence } from "./server/api";
@@ -11,12 +11,12 @@ let leave: () => void = () => undefined;
 // Whichever page was asked for last is the one that may appear.
 let turn = 0;
 
-function message(title: string, text: string): void {
+function message(title: string, text: string, ...more: Node[]): void {
   leave();
   leave = () => undefined;
   root.className = "message-page";
   root.replaceChildren(
-    el("main", { class: "message", role: "alert" }, el("h1", { text: title }), el("p", { text })),
+    el("main", { class: "message", role: "alert" }, el("h1", { text: title }), el("p", { text }), ...more),
   );
 }
 
@@ -24,7 +24,8 @@ function explain(error: unknown): void {
   if (error instanceof ApiError && error.status === 401) {
     message("Not signed in", "Open the link that wsi-view printed in its terminal.");
   } else {
-    message("This cannot be shown", sentence(error));
+    const back = el("a", { class: "button", href: slidesAddress(), text: "All slides" });
+    message("This cannot be shown", sentence(error), ...(readView().slide ? [back] : []));
   }
 }
 

@@ -12,16 +12,22 @@ export const NO_CLASS_COLOR = "#1b6ef3";
 export class ActiveClass {
   readonly name = new Store<string | null>(null);
 
-  constructor(private readonly session: SessionDesk) {
-    session.state.listen(({ classes }) => {
-      if (!classes.some(({ name }) => name === this.name.value)) {
-        this.name.value = classes[0]?.name ?? null;
+  /** `first` are names that keep their places, and so their number keys, whatever is drawn. */
+  constructor(
+    private readonly session: SessionDesk,
+    private readonly first: string[],
+  ) {
+    session.state.listen(() => {
+      if (!this.all.some(({ name }) => name === this.name.value)) {
+        this.name.value = this.all[0]?.name ?? null;
       }
     });
   }
 
   get all(): NamedColor[] {
-    return this.session.state.value.classes;
+    const place = ({ name }: NamedColor) => (this.first.indexOf(name) + 1 || Infinity);
+    const byPlace = (a: NamedColor, b: NamedColor) => (place(a) < place(b) ? -1 : place(a) > place(b) ? 1 : 0);
+    return this.session.state.value.classes.toSorted(byPlace);
   }
 
   get color(): string {

@@ -32,6 +32,7 @@ export class Shapes {
       }
       board.redraw();
     });
+    session.waiting.listen(board.redraw);
     this.selected.listen(board.redraw);
   }
 
@@ -85,6 +86,23 @@ export class Shapes {
         this.drawShape(pen, shape);
       }
     }
+    this.drawWaiting(pen);
+  }
+
+  /** What is not on the server's disk yet is dashed. */
+  private drawWaiting(pen: Pen): void {
+    const { context, px } = pen;
+    context.setLineDash([6 * px, 4 * px]);
+    for (const event of this.session.waiting.value) {
+      if (event.type === "add") {
+        const { geometry, properties } = event.feature;
+        const named = this.session.state.value.classes.find(({ name }) => name === properties.class);
+        strokeClearly(pen, pathOf(geometry), colorOf(named?.color));
+      } else if (event.type === "change" && event.geometry) {
+        strokeClearly(pen, pathOf(event.geometry), colorOf(this.get(event.id)?.properties.color));
+      }
+    }
+    context.setLineDash([]);
   }
 
   private drawShape(pen: Pen, shape: Shape): void {

@@ -7,7 +7,7 @@ import { debounced } from "../page/timing";
 import { get, isAbort } from "../server/api";
 import type { ClassValue, Field, Result } from "../server/types";
 import type { Scene } from "../slide/scene";
-import { type Display, resultOf, spoken } from "./display";
+import { type Display, resultOf } from "./display";
 
 const SETTLED_MS = 250;
 
@@ -39,7 +39,7 @@ class FieldAsker {
     this.control.abort();
     const control = new AbortController();
     this.control = control;
-    const id = spoken(this.display.value);
+    const id = this.display.value.first;
     const { x, y, width, height } = this.scene.visible;
     if (!id || width < 1 || height < 1) {
       this.field.value = null;
@@ -72,6 +72,7 @@ function viewAmounts(field: Field | null): Amounts {
     field?.analysed_mm2 != null ? `${area(field.analysed_mm2)} analysed` : null,
     field?.nuclei != null ? `${count(field.nuclei)} nuclei` : null,
     field?.per_mm2 != null ? `${count(Math.round(field.per_mm2))} per mm²` : null,
+    field?.approximate ? "approximate" : null,
   ];
   return { of, note: notes.filter((note) => note !== null).join(" · ") };
 }
@@ -136,10 +137,12 @@ export class ClassPanel {
     this.element = section("Classes", true, extents.element, table, this.note);
     scene.onMove(this.asker.soon);
     this.asker.field.listen(() => this.show());
-    let spokenOf: string | null = null;
-    display.watch((state) => {
-      if (spoken(state) !== spokenOf) {
-        spokenOf = spoken(state);
+    // Of the first result also while two are shown in turn, or the panel would blink as well.
+    let told: string | null = null;
+    display.watch(({ first }) => {
+      if (first !== told) {
+        told = first;
+        this.asker.field.value = null;
         this.asker.soon();
       }
       this.show();
@@ -147,7 +150,7 @@ export class ClassPanel {
   }
 
   private show(): void {
-    const result = resultOf(this.scene.slide, spoken(this.display.value));
+    const result = resultOf(this.scene.slide, this.display.value.first);
     this.element.hidden = result === null;
     if (!result) {
       return;
@@ -203,6 +206,10 @@ export class ClassPanel {
       hidden.add(name);
     }
     this.display.change({ hidden });
+  }
+
+  again(): void {
+    this.asker.soon();
   }
 
   close(): void {

@@ -6,6 +6,8 @@ import type { Box } from "../slide/scene";
 export const SQUARE = 2048;
 const MOST_SQUARES = 96;
 const AT_ONCE = 3;
+// A square that failed is asked for again after this long.
+const RETRY_MS = 4000;
 
 export interface Square {
   x: number;
@@ -42,7 +44,8 @@ export function unpacked(buffer: ArrayBuffer, x: number, y: number): Square {
 export class Outlines {
   private readonly held = new Lru<Square>(MOST_SQUARES);
   private readonly running = new Map<string, AbortController>();
-  private readonly refused = new Set<string>();
+  private readonly failed = new Map<string, number>();
+  private timer = 0;
 
   constructor(
     private readonly result: string,
@@ -86,7 +89,8 @@ export class Outlines {
 
   private async fetch(column: number, row: number): Promise<void> {
     const key = `${column},${row}`;
-    if (this.running.has(key) || this.refused.has(key) || this.running.size >= AT_ONCE) {
+    const blocked = performance.now() - (this.failed.get(key) ?? -RETRY_MS) < RETRY_MS;
+    if (this.running.has(key) || blocked || this.running.size >= AT_ONCE) {
       return;
     }
     const control = new AbortController();
@@ -98,7 +102,9 @@ export class Outlines {
       this.held.set(key, unpacked(buffer, column * SQUARE, row * SQUARE));
     } catch (error) {
       if (!isAbort(error)) {
-        this.refused.add(key);
+        this.failed.set(key, performance.now());
+        window.clearTimeout(this.timer);
+        this.timer = window.setTimeout(this.arrived, RETRY_MS + 50);
       }
     } finally {
       if (this.running.get(key) === control) {
@@ -108,7 +114,13 @@ export class Outlines {
     this.arrived();
   }
 
+  /** Failures are over: what failed may be asked for again. */
+  forgive(): void {
+    this.failed.clear();
+  }
+
   close(): void {
+    window.clearTimeout(this.timer);
     this.drop(new Set());
     this.held.clear();
   }

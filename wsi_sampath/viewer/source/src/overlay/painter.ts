@@ -42,7 +42,8 @@ export class Painter {
     this.lines = new Sheet(parent, "lines");
     this.tiles = new ValueTiles(this.redraw);
     this.raster = new RasterPainter(this.tiles);
-    scene.onMove(this.redraw);
+    // In the same frame as the slide, or the overlay would swim behind it.
+    scene.onMove(() => this.draw());
     display.watch(this.redraw);
   }
 
@@ -191,6 +192,13 @@ export class Painter {
     const palette = classPalette(result.classes, hidden);
     this.palettes.set(result.id, { hidden, palette });
     return palette;
+  }
+
+  /** What failed is asked for at once. */
+  again(): void {
+    this.tiles.forgive();
+    this.outlines.forEach((outlines) => outlines.forgive());
+    this.redraw();
   }
 
   close(): void {

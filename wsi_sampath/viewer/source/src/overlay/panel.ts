@@ -23,7 +23,7 @@ const field = (text: string, control: Node) =>
 
 export function resultPanel(slide: Slide, display: Store<Display>): HTMLElement {
   const names = slide.results.map(({ id, name }) => ({ value: id, text: name }));
-  const first = new Select("Result", (id) => display.change({ first: id }));
+  const first = new Select("Result", (id) => display.change(chosenFirst(slide, display.value, id)));
   const second = new Select("Compared with", (id) => display.change({ second: id || null }));
   const modes = new Segments("How the result is shown", MODES, (mode) => display.change({ mode }));
   const compare = new Segments("Compare", COMPARISONS, (way) =>
@@ -46,13 +46,14 @@ export function resultPanel(slide: Slide, display: Store<Display>): HTMLElement 
     const maps = result?.layers.find(({ kind }) => kind === "probabilities");
     const channels = maps ? channelNames(maps) : [];
     first.show(names, state.first ?? "");
-    second.show([{ value: "", text: "the bare slide" }, ...names], state.second ?? "");
+    const others = names.filter(({ value }) => value !== state.first);
+    second.show([{ value: "", text: "the bare slide" }, ...others], state.second ?? "");
     modes.value = state.mode;
     modes.enable("heat", channels.length > 0);
     compare.value = state.compare;
     heat.show(
       channels.map((name) => ({ value: name, text: name })),
-      state.heat ?? channels[0] ?? "",
+      channels.includes(state.heat ?? "") ? (state.heat as string) : (channels[0] ?? ""),
     );
     heatRow.hidden = state.mode !== "heat";
     secondRow.hidden = state.compare === "none";
@@ -70,6 +71,16 @@ export function resultPanel(slide: Slide, display: Store<Display>): HTMLElement 
     field("Compare", compare.element),
     secondRow,
   );
+}
+
+/** No result is compared with itself, and no probability is asked of one that has none. */
+function chosenFirst(slide: Slide, { first, second, mode }: Display, id: string): Partial<Display> {
+  const likely = resultOf(slide, id)?.layers.some(({ kind }) => kind === "probabilities");
+  return {
+    first: id,
+    second: second === id ? first : second,
+    mode: mode === "heat" && !likely ? "fill" : mode,
+  };
 }
 
 function opacitySlider(display: Store<Display>): HTMLElement {

@@ -37,6 +37,7 @@ export class ValueTiles {
   private readonly failed = new Map<string, number>();
   private readonly running = new Map<string, AbortController>();
   private wanted: string[] = [];
+  private timer = 0;
 
   constructor(private readonly arrived: () => void) {}
 
@@ -80,6 +81,8 @@ export class ValueTiles {
     } catch (error) {
       if (!isAbort(error)) {
         this.failed.set(url, performance.now());
+        window.clearTimeout(this.timer);
+        this.timer = window.setTimeout(this.arrived, RETRY_MS + 50);
       }
     }
     if (this.running.get(url) === control) {
@@ -89,7 +92,13 @@ export class ValueTiles {
     this.fill();
   }
 
+  /** Failures are over: what failed may be asked for again. */
+  forgive(): void {
+    this.failed.clear();
+  }
+
   close(): void {
+    window.clearTimeout(this.timer);
     this.want([]);
     this.held.clear();
   }

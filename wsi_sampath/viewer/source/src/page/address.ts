@@ -6,6 +6,9 @@ export interface View {
   y: number | null;
   zoom: number | null;
   results: string[];
+  /** How they are shown and compared; null as usual. */
+  show: string | null;
+  compare: string | null;
 }
 
 const read = () => new URLSearchParams(location.hash.slice(1));
@@ -40,6 +43,8 @@ export function readView(): View {
     y: number(parts.get("y")),
     zoom: number(parts.get("zoom")),
     results: results ? results.split(",").filter(Boolean) : [],
+    show: parts.get("show"),
+    compare: parts.get("compare"),
   };
 }
 
@@ -57,6 +62,12 @@ export function writeView(view: View): void {
   }
   if (view.results.length) {
     parts.set("results", view.results.join(","));
+  }
+  for (const name of ["show", "compare"] as const) {
+    const value = view[name];
+    if (value !== null) {
+      parts.set(name, value);
+    }
   }
   replace(parts);
 }

@@ -16,7 +16,7 @@ export function area(mm2: number): string {
     return "0";
   }
   if (mm2 >= 0.01) {
-    return `${mm2 >= 100 ? significant(mm2) : mm2.toFixed(2)} mm²`;
+    return `${significant(mm2)} mm²`;
   }
   return `${significant(mm2 * 1e6)} µm²`;
 }

@@ -30,8 +30,10 @@ export class PromptTool implements Tool {
     this.flipped.value = !this.flipped.value;
   }
 
-  click({ at, negative }: Press): void {
-    this.desk.point(at, negative !== this.flipped.value ? 0 : 1);
+  click({ at, negative, inside }: Press): void {
+    if (inside) {
+      this.desk.point(at, negative !== this.flipped.value ? 0 : 1);
+    }
   }
 
   dragStart({ at }: Press): boolean {

@@ -1,4 +1,5 @@
 // The one way to the server: JSON in, JSON out, and errors as one sentence.
+import { heard } from "./connection";
 
 /** A refusal: what the server said, or that it did not answer. */
 export class ApiError extends Error {
@@ -35,8 +36,10 @@ export async function request(url: string, init: RequestInit = {}): Promise<Resp
     if (error instanceof DOMException && error.name === "AbortError") {
       throw error;
     }
+    heard(0);
     throw new ApiError(0, "unreachable", LOST);
   }
+  heard(answer.status);
   if (!answer.ok) {
     throw await refusal(answer);
   }

@@ -2,7 +2,7 @@
 import type { Notices } from "../page/notice";
 import type { Store } from "../page/store";
 import { ActiveClass } from "../objects/classes";
-import { boxOf, isAreal } from "../objects/geometry";
+import { areaOf, boxOf, isAreal } from "../objects/geometry";
 import { objectPanel, titleOf } from "../objects/panel";
 import { SessionDesk } from "../objects/session";
 import { Shapes } from "../objects/shapes";
@@ -38,11 +38,13 @@ export class Annotating {
   ) {
     this.session = new SessionDesk(scene.slide.id, (error) => notices.say(sentence(error), "error"));
     this.shapes = new Shapes(this.session, board);
-    this.active = new ActiveClass(this.session);
+    const names = scene.slide.results.flatMap(({ classes }) => classes.map(({ name }) => name));
+    this.active = new ActiveClass(this.session, names);
     this.desk = new PromptDesk(scene.slide.id);
     const color = () => this.active.color;
     const scale = () => scene.frame.scale;
-    const add = (geometry: Areal) => void this.add(geometry, null);
+    // What was drawn beside the slide was drawn onto its edge, and is nothing.
+    const add = (geometry: Areal) => areaOf(geometry) > 0 && void this.add(geometry, null);
     this.points = new PromptTool(this.desk, board, color);
     this.polygon = new PolygonTool(board, scale, color, add);
     this.vertices = new VertexTool(board, scale, (id, geometry) => {
@@ -57,7 +59,7 @@ export class Annotating {
       rectangle: new DragTool("rectangle", board, scale, color, add),
       edit: this.vertices,
     });
-    this.bar = model && promptBar(this.desk, model, this.points.flipped, () => void this.accept());
+    this.bar = model && promptBar(this.desk, model, this.points.flipped, () => this.accept());
     this.panel = objectPanel(scene, this.session, this.shapes, this.active, notices, {
       edit: () => this.edit(),
       remove: () => void this.remove(),
@@ -69,10 +71,20 @@ export class Annotating {
 
   close(): void {
     this.desk.cancel();
+    this.session.close();
   }
 
-  load(): Promise<void> {
-    return this.session.load();
+  /** Whether something that was done is not on the server's disk yet. */
+  get unsaved(): boolean {
+    return this.session.waiting.value.length > 0;
+  }
+
+  async load(): Promise<void> {
+    await this.session.load();
+    const { notes } = this.session.state.value;
+    if (notes.length) {
+      this.notices.say(notes.join(" "));
+    }
   }
 
   private changed(): void {
@@ -107,15 +119,12 @@ export class Annotating {
     return this.session.send({ type: "add", feature: { geometry, properties }, token });
   }
 
-  /** Keep the candidate; it stays on the slide until the server has it on disk. */
-  async accept(): Promise<void> {
+  /** Keep the candidate, once; until the server has it on disk it is drawn dashed. */
+  accept(): void {
     const { candidate } = this.desk;
-    const before = this.desk.state.value;
-    if (candidate && before.state === "answered") {
-      const kept = await this.add(candidate.geometry, candidate.token);
-      if (kept && this.desk.state.value === before) {
-        this.desk.cancel();
-      }
+    if (candidate && this.desk.state.value.state === "answered") {
+      void this.add(candidate.geometry, candidate.token);
+      this.desk.cancel();
     }
   }
 
@@ -155,7 +164,7 @@ export class Annotating {
     } else if (this.polygon.active) {
       this.polygon.finish();
     } else {
-      void this.accept();
+      this.accept();
     }
   }
 

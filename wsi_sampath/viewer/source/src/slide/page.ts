@@ -9,7 +9,7 @@ import { Store } from "../page/store";
 import { debounced } from "../page/timing";
 import { ClassPanel } from "../overlay/classes";
 import { Blinker, curtainEdge } from "../overlay/compare";
-import { type Display, displayOf, resultAt, shownIds } from "../overlay/display";
+import { type Display, displayOf, manner, resultAt, shownIds } from "../overlay/display";
 import { Painter } from "../overlay/painter";
 import { resultPanel } from "../overlay/panel";
 import { addRing } from "../objects/geometry";
@@ -22,6 +22,7 @@ import { bindings } from "./bindings";
 import { slideDetails } from "./details";
 import { Hover } from "./hover";
 import { holdSpace, watchHover, watchSelection } from "./pointer";
+import { holdUnsaved, Lifeline } from "./lifeline";
 import { scaleBar } from "./scalebar";
 import { Scene } from "./scene";
 import { toolBar } from "./toolbar";
@@ -42,7 +43,7 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   over.append(minimap);
 
   const tool = new Store<ToolName>("pan");
-  const display = displayOf(slide, view.results);
+  const display = displayOf(slide, view);
   const scene = new Scene(slide, main, minimap);
   const painter = new Painter(scene, display, over);
   const board = new Board(scene, over);
@@ -50,6 +51,12 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   const annotating = new Annotating(scene, board, tool, shelf.model, notices);
   const classes = new ClassPanel(scene, display);
   const blinker = new Blinker(slide, display);
+  const lifeline = new Lifeline(scene, annotating, () => {
+    scene.reloadFailed();
+    painter.again();
+    classes.again();
+    annotating.load().catch(() => undefined);
+  });
   lightUp(board, hover);
 
   const share = () => void copyLink(notices);
@@ -58,7 +65,7 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   const parts = { scene, tool, display, blinker, annotating, hover, share, help, sidePanel };
   const keys = bindings(parts);
   const panel = helpPanel(keys, shelf.version);
-  const stops = [obey(keys), holdSpace((held) => (annotating.surface.panning = held))];
+  const stops = [obey(keys), holdSpace((held) => (annotating.surface.panning = held)), holdUnsaved(annotating)];
   watchHover(scene, hover, tool);
   watchSelection(scene, annotating);
   keepAddress(scene, display, view, root);
@@ -72,6 +79,7 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
     notices.element,
     ...(annotating.bar ? [annotating.bar] : []),
     minimap,
+    lifeline.element,
   );
   const results = slide.results.length ? [resultPanel(slide, display), classes.element] : [];
   side.append(...results, annotating.panel, slideDetails(slide));
@@ -80,7 +88,7 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   annotating.load().catch((error: unknown) => notices.say(sentence(error), "error"));
   return () => {
     stops.forEach((stop) => stop());
-    [hover, annotating, classes, blinker, painter, scene].forEach((part) => part.close());
+    [lifeline, hover, annotating, classes, blinker, painter, scene].forEach((part) => part.close());
     delete root.dataset["ready"];
   };
 }
@@ -125,7 +133,8 @@ function lightUp(board: Board, hover: Hover): void {
 function keepAddress(scene: Scene, display: Store<Display>, view: View, root: HTMLElement): void {
   const keep = debounced(ADDRESS_MS, () => {
     if (root.dataset["ready"]) {
-      writeView({ slide: scene.slide.id, ...scene.centre, results: shownIds(display.value) });
+      const results = shownIds(display.value);
+      writeView({ slide: scene.slide.id, ...scene.centre, results, ...manner(display.value) });
     }
   });
   scene.onOpen(() => {

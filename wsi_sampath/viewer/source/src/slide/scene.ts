@@ -71,6 +71,8 @@ export class Scene {
       maxImageCacheCount: 400,
       zoomPerScroll: WHEEL_ZOOM,
       timeout: 60000,
+      // Its detour over a second canvas leaves out the last px at the right and at the bottom.
+      smoothTileEdgesMinZoom: Infinity,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, pinchRotate: false },
       keyboardNavEnabled: false,
@@ -133,6 +135,12 @@ export class Scene {
     return this.toSlide([event.clientX - box.left, event.clientY - box.top]);
   }
 
+  /** The place on the slide that is nearest to a point. */
+  nearest([x, y]: Point): Point {
+    const { width, height } = this.slide;
+    return [Math.min(width, Math.max(0, x)), Math.min(height, Math.max(0, y))];
+  }
+
   inside([x, y]: Point): boolean {
     return x >= 0 && y >= 0 && x < this.slide.width && y < this.slide.height;
   }
@@ -182,6 +190,9 @@ export class Scene {
 
   /** Zoom as the wheel does, keeping what is under the pointer where it is. */
   wheel(event: WheelEvent): void {
+    if (event.deltaY === 0) {
+      return;
+    }
     const box = this.stage.getBoundingClientRect();
     const { viewport } = this.viewer;
     const at = new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top);
@@ -191,6 +202,23 @@ export class Scene {
 
   home(): void {
     this.viewer.viewport.goHome();
+  }
+
+  /** Ask once more for tiles that failed; OpenSeadragon takes them for tiles that do not exist. */
+  reloadFailed(): void {
+    interface Kept {
+      tilesMatrix: Record<string, Record<string, Record<string, { exists: boolean }>>>;
+    }
+    for (const viewer of [this.viewer, this.viewer.navigator]) {
+      const image = viewer.world.getItemAt(0);
+      for (const level of Object.values((image as unknown as Kept | undefined)?.tilesMatrix ?? {})) {
+        for (const tile of Object.values(level).flatMap((column) => Object.values(column))) {
+          tile.exists = true;
+        }
+      }
+      image?.reset();
+      viewer.forceRedraw();
+    }
   }
 
   close(): void {

@@ -23,7 +23,7 @@ export class Board {
     parent: HTMLElement,
   ) {
     this.sheet = new Sheet(parent, "board");
-    scene.onMove(this.redraw);
+    scene.onMove(() => this.draw());
   }
 
   add(drawer: Drawer): void {

@@ -10,6 +10,8 @@ export interface Press {
   at: Point;
   /** Shift, Alt or the right button. */
   negative: boolean;
+  /** Whether it is on the slide; `at` is the nearest place that is. */
+  inside: boolean;
 }
 
 /** What a tool does with the pointer; all positions in level-0 px. */
@@ -80,12 +82,17 @@ export class Surface {
   /** Click in the middle of the view, for those without a pointer. */
   pressCentre(negative: boolean): void {
     const { x, y } = this.scene.centre;
-    this.tool?.click?.({ at: [x, y], negative });
+    this.tool?.click?.({ at: this.scene.nearest([x, y]), negative, inside: this.scene.inside([x, y]) });
   }
 
   private press(event: PointerEvent): Press {
     const negative = event.shiftKey || event.altKey || event.button === 2;
-    return { at: this.scene.at(event), negative };
+    return { at: this.place(event), negative, inside: this.scene.inside(this.scene.at(event)) };
+  }
+
+  /** Nothing is drawn beyond the edge of the slide. */
+  private place(event: PointerEvent): Point {
+    return this.scene.nearest(this.scene.at(event));
   }
 
   private down(event: PointerEvent): void {
@@ -103,7 +110,7 @@ export class Surface {
   private move(event: PointerEvent): void {
     const { held } = this;
     if (!held) {
-      this.tool?.hover?.(this.scene.at(event));
+      this.tool?.hover?.(this.place(event));
       return;
     }
     const { start, last } = held;
@@ -113,7 +120,7 @@ export class Surface {
       held.kind = takes ? "drag" : "pan";
     }
     if (held.kind === "drag") {
-      this.tool?.dragMove?.(this.scene.at(event));
+      this.tool?.dragMove?.(this.place(event));
     } else if (held.kind === "pan") {
       this.scene.drag(event.clientX - last.clientX, event.clientY - last.clientY);
     }
@@ -126,7 +133,7 @@ export class Surface {
     if (held?.kind === "click") {
       this.tool?.click?.(this.press(held.start));
     } else if (held?.kind === "drag") {
-      this.tool?.dragEnd?.(this.scene.at(event));
+      this.tool?.dragEnd?.(this.place(event));
     }
   }
 
