@@ -9,9 +9,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, thumbnail_of
 from wsi_sampath.batch.record.table import write_table
-from wsi_sampath.batch.record.thumbnails import thumbnail_of
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.outputs.result import open_result
 from wsi_sampath.viewer import gallery

@@ -14,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, thumbnail_of
 from wsi_sampath.batch.record.table import read_waiting
-from wsi_sampath.batch.record.thumbnails import thumbnail_of
 from wsi_sampath.batch.walk import search
 from wsi_sampath.classes import color_of
 from wsi_sampath.models.spec import ModelSpec

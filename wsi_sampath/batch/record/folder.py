@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.record.journal import Journal, Record, journal_folder
+from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, thumbnail_of
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.record.page import is_page, write_page
 from wsi_sampath.batch.record.slide_log import SlideLog
 from wsi_sampath.batch.record.table import is_table, write_table
-from wsi_sampath.batch.record.thumbnails import thumbnail_of, write_thumbnail
+from wsi_sampath.batch.record.thumbnails import write_thumbnail
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.explained import explained
 from wsi_sampath.inference.finished import Finished

@@ -130,6 +130,11 @@ def journal_folder(out: Path) -> Path:
     return out / ".wsi_sampath" / "journal"
 
 
+def thumbnail_of(out: Path, name: str) -> Path:
+    """Return where the picture of a slide of a batch lies, by its name within the batch."""
+    return out / ".wsi_sampath" / "thumbnails" / f"{name}.jpg"
+
+
 class Journal:
     """The records of a batch folder.
 

@@ -19,11 +19,6 @@ SIDE_PX = 240
 _FIRST_PICTURE = re.compile(rb'data:image/jpeg;base64,([^"]+)"')
 
 
-def thumbnail_of(out: Path, name: str) -> Path:
-    """Return where the picture of a slide of a batch lies, by its name within the batch."""
-    return out / ".wsi_sampath" / "thumbnails" / f"{name}.jpg"
-
-
 def write_thumbnail(result: Finished, target: Path) -> None:
     """Write a JPEG of at most `SIDE_PX` px per side, unless one newer than the result exists.
 
