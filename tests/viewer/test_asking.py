@@ -323,6 +323,24 @@ def test_a_model_that_does_not_load_is_said(entries):
     assert told == ["clicks are not answered: bad-model: there is no model 'discs'"]
 
 
+def test_the_end_waits_for_what_is_being_done(entries, monkeypatch):
+    monkeypatch.setattr(asking, "_PATIENCE_S", 0.01)
+    loading, told = threading.Event(), []
+
+    def load(settings):
+        assert loading.wait(30)
+        return disc_model(SIDE)
+
+    def tell(what):
+        told.append(what)
+        loading.set()
+
+    asker = Asker(Shelf(entries, ViewSettings()), SETTINGS, load, tell=tell)
+    asker.close()
+    assert told == ["the model is busy; wsi-view ends as soon as it is done"]
+    assert not asker._thread.is_alive()
+
+
 def test_a_question_waits_for_the_model(entries, discs):
     loading = threading.Event()
 

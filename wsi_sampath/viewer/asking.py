@@ -41,7 +41,7 @@ IDLE_S, SHORT_S = 1.5, 2.0
 """The surroundings are looked at after so long without a wish, where a look takes no longer."""
 _MOST_SIGHTS = 64
 _MOST_FAILURES = 256
-_CLOSE_S = 5.0
+_PATIENCE_S = 1.0
 
 
 class Asker:
@@ -56,7 +56,7 @@ class Asker:
     load
         Loads the model.
     tell
-        Told, in a sentence, why the model cannot be used.
+        Told, in a sentence, why the model cannot be used, or what is waited for in the end.
     """
 
     def __init__(
@@ -93,11 +93,14 @@ class Asker:
         return self._model
 
     def close(self) -> None:
-        """Stop after what is being done; a look that takes long ends with the process."""
+        """Stop after what is being done, which is waited for: a process cannot end within it."""
         with self._stir:
             self._is_closing = True
             self._stir.notify()
-        self._thread.join(_CLOSE_S)
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive() and self._tell is not None:
+            self._tell("the model is busy; wsi-view ends as soon as it is done")
+        self._thread.join()
 
     def look(self, slide: str, prompt: Prompt, *, start: bool) -> Look:
         """Tell how far the network is with where a prompt is answered.
@@ -125,8 +128,8 @@ class Asker:
                 return told
             self._forget_failures(slide, self._square(slide, prompt))
             same = [one for one in self._looks if self._is_same(one, slide, prompt)]
-            others = [one for one in self._looks if one not in same]
-            self._looks = [*others, same[0] if same else Wish(slide, prompt)]
+            self._looks = [one for one in self._looks if one not in same]
+            self._looks += same[:1] or [Wish(slide, prompt)]
             for one in self._looks[:-MOST_WAITING]:
                 why = "too much else was to be looked at; go there again"
                 self._fail(one.slide, self._square(one.slide, one.prompt), why)
@@ -168,11 +171,10 @@ class Asker:
             kept = self._kept.get(previous) if previous else None
             if kept is not None and (kept.slide != slide or not goes_on(prompt, kept.found.prompt)):
                 kept = None
-            wish = Wish(slide, prompt, kept, Future())
-            self._asked.append(wish)
+            answer: Future[Answered] = Future()
+            self._asked.append(Wish(slide, prompt, kept, answer))
             self._wake()
-        assert wish.answer is not None
-        return wish.answer
+        return answer
 
     def kept(self, slide: str, token: str) -> Kept:
         """Return the candidate of a token.
@@ -188,7 +190,7 @@ class Asker:
             raise WsiError("bad-input", "this answer is not kept any more; ask again")
         return found
 
-    # Called with the lock held.
+    # What follows is called with the lock held.
 
     def _told(self, slide: str, prompt: Prompt) -> Look:
         if self._failure is not None:

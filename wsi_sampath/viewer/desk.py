@@ -36,7 +36,7 @@ class Desk:
     load
         Loads the model; `load_from_settings` if None.
     tell
-        Told, in a sentence, why a model cannot be used.
+        Told in sentences what is the matter with the model.
 
     Attributes
     ----------
@@ -72,12 +72,12 @@ class Desk:
 
     def close(self) -> None:
         """Let others write to the sessions, and stop answering."""
-        if self.asker is not None:
-            self.asker.close()
         with self._lock:
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
+        if self.asker is not None:
+            self.asker.close()
 
     def warnings(self) -> list[str]:
         """Say, without opening a slide, why what is drawn on the first one could not be kept."""
