@@ -58,3 +58,9 @@ def test_times_are_told_by_quantiles():
     assert row["p50 ms"] == pytest.approx(1)
     assert row["server CPU ms"] == pytest.approx(2)
     assert 1 < row["p95 ms"] < 100
+
+
+def test_nothing_is_asked_for_twice():
+    views = [["a", "b"], ["b", "c"], ["a", "d"]]
+    assert viewer.dealt(views, 2) == [["a", "b", "d"], ["c"]]
+    assert viewer.dealt(views, 1) == [["a", "b", "c", "d"]]

@@ -13,7 +13,7 @@ from random_nuclei import CLASSES, random_patches
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.nuclei.columns import TableInfo
-from wsi_sampath.outputs.nuclei.found import NucleusSpec, found_nuclei
+from wsi_sampath.outputs.nuclei.found import NucleusSpec, found_nuclei, none_found
 from wsi_sampath.outputs.nuclei.parquet import NucleusTableWriter
 from wsi_sampath.outputs.nuclei.placed import place
 from wsi_sampath.outputs.omezarr.layout import StoredPlane
@@ -108,6 +108,17 @@ def test_squares_hold_every_nucleus_once_as_the_table_has_it(painted):
 def test_a_square_without_nuclei_is_empty(painted):
     ids, classes, outlines = unpacked(packed_outlines(painted.nuclei(), 7, 7))
     assert len(ids) == len(classes) == len(outlines) == 0
+
+
+def test_a_table_without_nuclei_is_empty_everywhere(tmp_path):
+    path = tmp_path / "a.nuclei.parquet"
+    with NucleusTableWriter(
+        path, info=TableInfo("0123456789abcdef", "s", (1, 1), CLASSES)
+    ) as table:
+        table.write(place(none_found(), PlaneToSlide(1, 1, 0, 0, 1, 1)))
+    nuclei = open_rows(path)
+    assert packed_outlines(nuclei, 0, 0) == bytes(12)
+    assert len(nuclei.index.within((0, 0, 9, 9))) == 0
 
 
 def test_a_table_that_counts_from_bounds_is_moved_to_the_slide(tmp_path):
