@@ -53,6 +53,7 @@ def main() -> None:
 
   {result.zarr}      OME-Zarr: class probabilities and the class map, in microns
   {result.geojson}   {run["polygons"]} polygons
+  {result.report}      report: areas, picture, settings; opens in a browser
   {overlay}     picture
 
 QuPath   open {sample.path}, then drag {result.geojson.name if result.geojson else ""} onto it

@@ -30,10 +30,14 @@ from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.outputs.nuclei.mask_outline import outline_of_mask
 from wsi_sampath.prompt_files.prompt import Prompt
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.synthetic.painted import paint_slide
 
 SHAKEN = 0.1
+PAINTED_UM = 1.0
 _HARMONICS = 5
 _LEAST_PX = 60
+_PAINTED_GLAND = 2
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
 
 
 def pictures(data: Path) -> dict[str, list[Picture]]:
-    """Return held-out fields of nuclei, and held-out glands."""
+    """Return held-out fields of nuclei, held-out glands, and painted ones."""
     fields = read_fields(data)
     found = {
         f"nuclei, {source}, test": [
@@ -144,7 +148,18 @@ def pictures(data: Path) -> dict[str, list[Picture]]:
         Picture(one.image, ndimage.label(one.mask == GLAND)[0], EBHI_UM, cut_ones=True)
         for one in glands
     ]
+    found["glands, painted slides"] = [painted(seed) for seed in range(2)]
     return found
+
+
+def painted(seed: int) -> Picture:
+    """Return a painted slide with its glands, whose outlines are known to the pixel."""
+    with tempfile.TemporaryDirectory() as folder:
+        truth = paint_slide(Path(folder) / "painted.svs", seed=seed)
+        with Slide.open(truth.path) as slide:
+            image = slide.thumbnail(PAINTED_UM)[0]
+    is_gland = truth.label_at(PAINTED_UM) == _PAINTED_GLAND
+    return Picture(image, ndimage.label(is_gland)[0], PAINTED_UM)
 
 
 def row(name: str, some: Sequence[Picture], settings: PromptSettings, model: Any) -> dict[str, Any]:

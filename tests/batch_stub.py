@@ -38,6 +38,7 @@ _OF_THE_MOMENT = frozenset(
         "decoded_px",
         "needed_px",
         "resumed_after_strip",
+        "made",
     }
 )
 SETTINGS = {"workers": 1, "device": "cpu", "batch_size": 2, "tissue": "none"}

@@ -25,7 +25,14 @@ PACKAGES = (
     "tifffile",
     "imagecodecs",
 )
-_OPTIONAL = {"distributed": "--scheduler", "geopandas": "geodataframe()"}
+_OPTIONAL = {
+    "lightning": "wsi-train",
+    "torchmetrics": "wsi-train",
+    "tensorboard": "wsi-train",
+    "distributed": "--scheduler",
+    "geopandas": "geodataframe()",
+    "spatialdata": "to_spatialdata()",
+}
 _CODECS = ("jpeg", "jpeg2000", "webp", "lzw", "adobe_deflate")
 _READERS = ("tiff", "openslide", "tiffslide")
 _DRIVER = Path("/proc/driver/nvidia/version")

@@ -87,13 +87,15 @@ def main() -> None:
         [outlined(patch.image, patch.mask, ANNOTATED), outlined(patch.image, found, FOUND)]
         for patch, found in zip(known, labels(known), strict=True)
     ]
-    sheet(compared).save(IMAGES / "gland-mini.jpg", quality=82)
+    sheet(compared).save(IMAGES / "gland-mini.jpg", quality=68, optimize=True)
     found = labels(other)
     shown = [
         [square(patch.image), outlined(patch.image, mask, FOUND)]
         for patch, mask in zip(other, found, strict=True)
     ]
-    sheet(shown).save(IMAGES / "gland-mini-elsewhere.jpg", quality=82)
+    sheet(shown).save(
+        IMAGES / "gland-mini-elsewhere.jpg", quality=68, optimize=True, progressive=True
+    )
     print("gland elsewhere:", *(f"{(mask == GLAND).mean():.3f}" for mask in found))
 
 

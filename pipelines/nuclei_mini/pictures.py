@@ -59,7 +59,7 @@ def main() -> None:
     nothing = np.zeros(piece.shape[:2], np.int32)
     columns.append([outlined(piece, nothing, FOUND), outlined(piece, find([piece])[0], FOUND)])
     sheet = np.concatenate([np.concatenate(column) for column in columns], axis=1)
-    Image.fromarray(sheet).save(IMAGES / "nuclei-mini.jpg", quality=80)
+    Image.fromarray(sheet).save(IMAGES / "nuclei-mini.jpg", quality=68)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,20 @@ def test_types(folders):
         prepared(plan(folders))
 
 
+def test_types_named_by_a_suffix(folders):
+    for path in (folders / "types").iterdir():
+        path.rename(path.with_stem(f"{path.stem}_type"))
+    made = plan(
+        folders,
+        types=[folders / "types"],
+        types_suffix="_type",
+        grouping=read_grouping("pannuke"),
+    )
+    assert prepared(made)[0].layers == ("inst", "type")
+    with pytest.raises(UsageError, match="--types-suffix goes with --types"):
+        plan(folders, types_suffix="_type")
+
+
 def test_types_of_consep_and_hover_net(tmp_path):
     image, instances, types = nuclei()
     odd = types.copy()

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import json
+import platform
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +126,11 @@ def test_attributes_tell_everything(result, painted):
     assert run["polygon_area_mm2"] == pytest.approx(run["area_mm2"])
     assert {"read", "network", "blend", "write", "vectorise", "total"} <= set(run["seconds"])
     assert run["peak_memory_mb"] > 50
+    made = run["made"]
+    assert datetime.now(UTC) - datetime.fromisoformat(made["finished"]) < timedelta(hours=1)
+    assert made["host"] == platform.node()
+    assert made["versions"]["torch"] == version("torch")
+    assert made["command"]
     stored = zarr.open_group(result.zarr, mode="r").attrs["wsi_sampath"]
     assert stored == run
 

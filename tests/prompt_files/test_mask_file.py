@@ -39,13 +39,13 @@ RING = shapely.box(200, 200, 300, 300) - shapely.box(240, 240, 260, 260)
 TWO = shapely.MultiPolygon([shapely.box(200, 100, 210, 110), shapely.box(210, 110, 220.125, 120)])
 
 
-def answer(number, *outlines, note=""):
+def answer(number, *outlines, is_coarser=False, is_cut=False):
     masks = tuple(Mask(one, 0.9 - 0.12345678 * n) for n, one in enumerate(outlines))
-    return Answer(number, masks, 0.5, note)
+    return Answer(number, masks, 0.5, is_coarser, is_cut)
 
 
 ANSWERS = (
-    answer(2, TWO, note="looked at with 2.0 um pixels"),
+    answer(2, TWO, is_coarser=True, is_cut=True),
     Unanswered(1, "the field is glass"),
     answer(0, RING),
     answer(3, RING, TWO, shapely.box(2000, 0, 2010, 10)),
@@ -82,7 +82,9 @@ def test_masks_come_back_as_their_prompts_went_out(tmp_path):
     properties = features[1]["properties"]
     assert properties["name"] == "q\n\udcff\"'"
     assert properties["color"] == [255, 1, 2]
-    assert properties["metadata"]["note"] == "looked at with 2.0 um pixels"
+    seen, cut = properties["metadata"]["note"].split("; ")
+    assert seen.startswith("seen at 0.5 um per pixel")
+    assert cut.startswith("cut by the edge")
     hole = shapely.from_geojson(json.dumps(features[0]["geometry"]))
     assert hole.equals(shapely.transform(RING, lambda xy: xy - [100, 50]))
     assert features[1]["geometry"]["type"] == "MultiPolygon"
@@ -142,7 +144,8 @@ def stopped(path, count):
 @pytest.mark.parametrize("count", range(5))
 @pytest.mark.parametrize("harm", ["none", "cut", "zeros", "changed"])
 def test_a_stop_changes_nothing(tmp_path, count, harm):
-    write(tmp_path / "whole.geojson")
+    written = write(tmp_path / "whole.geojson")
+    assert (written.coarser, written.cut) == (1, 1)
     path = tmp_path / "masks.geojson"
     journal = stopped(path, count)
     raw = journal.read_bytes()
@@ -160,6 +163,7 @@ def test_a_stop_changes_nothing(tmp_path, count, harm):
         for one in reversed(ANSWERS):
             if one.prompt in left:
                 file.add(one)
+    assert file.close() == written
     assert path.read_bytes() == (tmp_path / "whole.geojson").read_bytes()
     assert not journal.exists()
 

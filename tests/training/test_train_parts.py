@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from training_stub import CLASSES, TINY, paint_patches
 
 from wsi_sampath.data.patches import open_patches
-from wsi_sampath.errors import UsageError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.training.augment import augmenter, to_side, version_seed
@@ -14,6 +16,7 @@ from wsi_sampath.training.features import FeatureStore
 from wsi_sampath.training.loader import PLAIN, PatchReader, label_table, share_of, shuffled, stacked
 from wsi_sampath.training.settings import Augmentation, Optimiser, TrainSettings
 from wsi_sampath.training.task import SegmentationTask, schedule_of
+from wsi_sampath.training.train import fit
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,13 @@ def test_damaged_features_are_made_again(patches, tmp_path):
     path = store.path(patch, PLAIN)
     path.write_bytes(path.read_bytes()[:100])
     assert store.missing([patch], [PLAIN]) == [(patch, PLAIN)]
+
+
+@pytest.mark.parametrize("can_accumulate", [True, False])
+def test_what_to_do_about_memory_is_what_the_training_takes(can_accumulate):
+    trainer = Mock()
+    trainer.fit.side_effect = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(WsiError) as caught:
+        fit(trainer, Mock(), Mock(), None, can_accumulate=can_accumulate)
+    assert caught.value.reason == "out-of-memory"
+    assert ("accumulate" in caught.value.message) == can_accumulate

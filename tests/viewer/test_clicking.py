@@ -39,11 +39,11 @@ def open_desk(slides, tmp_path, monkeypatch):
     monkeypatch.setenv("WSI_SAMPATH_CACHE", str(tmp_path / "cache"))
     opened = []
 
-    def begin(*, model="discs", load=lambda settings: disc_model(SIDE), limit_s=30.0):
+    def begin(*, model="discs", load=lambda settings: disc_model(SIDE), limit_s=30.0, tell=None):
         entries = [ShelfEntry(opaque_id(path), path.name, path) for path in slides]
         session = tmp_path / "sessions"
         shelf = Shelf(entries, ViewSettings(model=model, device="cpu", session=session))
-        desk = Desk(shelf, load)
+        desk = Desk(shelf, load, tell=tell)
         opened.append(desk)
         rooms = routes(shelf, desk, ask_limit_s=limit_s)
         starlette = server.Starlette(routes=rooms, exception_handlers=server._HANDLERS)
@@ -232,6 +232,21 @@ def test_a_second_server_shows_and_is_refused_to_write(open_desk):
     first.close()
     assert second.warnings() == []
     assert len(late.get(f"{slide}/session").json()["objects"]) == 1
+
+
+def test_a_torn_session_is_told_on_the_page_and_in_the_terminal(open_desk, tmp_path):
+    desk, client, (slide, _) = open_desk(model=None)
+    send(client, slide, {"type": "add", "feature": feature(10, 10)})
+    desk.close()
+    (path,) = (tmp_path / "sessions").glob("*.jsonl")
+    with path.open("a") as file:
+        file.write('{"n":2,"type":"del')
+    told = []
+    _, client, _ = open_desk(model=None, tell=told.append)
+    found = client.get(f"{slide}/session").json()
+    assert len(found["objects"]) == 1
+    assert found["notes"] == told
+    assert "cut off by a crash" in told[0]
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(open_desk, monkeypatch):

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, thumbnail_of
 from wsi_sampath.batch.record.table import write_table
+from wsi_sampath.classes import color_of
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.outputs.result import open_result
 from wsi_sampath.viewer import gallery
@@ -26,6 +27,10 @@ def record(slide, zarr, status="done", **values):
     return Record(str(slide), zarr, status, "key", values.pop("time", 1.0), "host", **values)
 
 
+def first_class(viewed):
+    return open_result(viewed.zarr).classes[0]
+
+
 @pytest.fixture
 def batch(viewed, tmp_path):
     """One slide done, one failed, one waiting."""
@@ -34,7 +39,7 @@ def batch(viewed, tmp_path):
     done = record(
         *(viewed.slide, "case 1/a.zarr"),
         analysed_mm2=2.5,
-        area_mm2={"<b>Tumor": 1.5, "Stroma": 1.0},
+        area_mm2={"<b>Tumor": 1.5, first_class(viewed).name: 1.0},
         nuclei={"<b>Tumor": 7},
     )
     failed = record("/gone/b.svs", "b.zarr", "failed", reason="unreadable", message="it is cut")
@@ -64,10 +69,12 @@ def test_a_batch_is_told_with_failures_first(batch, viewed):
     failed, done, waiting = told["entries"]
     assert (failed["reason"], failed["message"]) == ("unreadable", "it is cut")
     assert failed["thumbnail"] is None
-    assert done["areas_mm2"] == {"<b>Tumor": 1.5, "Stroma": 1.0}
+    known = first_class(viewed)
+    assert done["areas_mm2"] == {"<b>Tumor": 1.5, known.name: 1.0}
     assert (done["counts"], done["analysed_mm2"]) == ({"<b>Tumor": 7}, 2.5)
     assert client.get(done["thumbnail"]).content == b"jpeg"
-    assert [one["name"] for one in told["classes"]] == ["<b>Tumor", "Stroma"]
+    assert told["classes"][1] == {"name": known.name, "color": known.color}
+    assert told["classes"][0] == {"name": "<b>Tumor", "color": color_of("<b>Tumor")}
     assert waiting["analysed_mm2"] is None
     # Whatever is said, no folder of this machine is.
     assert str(batch.parent) not in str(told)
@@ -104,6 +111,17 @@ def test_a_plain_folder_shows_slides_with_their_results(viewed, tmp_path):
     assert [one.name for one in entries["painted.svs"].results] == ["one"]
     assert entries["painted.svs"].status == "slide"
     assert (entries["broken.svs"].status, entries["broken.svs"].reason) == ("failed", "unreadable")
+
+
+def test_any_name_of_a_file_reaches_the_page(viewed, tmp_path):
+    folder = os.path.join(os.fsencode(tmp_path), b"\xe2\x80\xae\xff")
+    os.mkdir(folder)
+    os.link(viewed.slide, os.path.join(folder, b'<img src=x onerror="a">\n\xfe\xc3\xa9.svs'))
+    shelf = Shelf(find([tmp_path], SETTINGS).entries, SETTINGS)
+    (told,) = client_of(shelf).get("/api/shelf").json()["entries"]
+    assert told["name"] == '\\u202e\\xff/<img src=x onerror="a">\\n\\xfe\xe9.svs'
+    assert shelf.slide(told["id"]).slide.size == (1500, 1100)
+    shelf.close()
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -6,10 +6,14 @@ import asyncio
 import json
 
 import pytest
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from wsi_sampath.errors import WsiError
+from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.viewer.app import build_app
 from wsi_sampath.viewer.guard import SMALL_BODY, Access, Guard, cookie_name
+from wsi_sampath.viewer.refusals import without_paths
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import Shelf
 
@@ -265,6 +269,39 @@ def test_what_is_not_there_is_missing(client, access, path):
     assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["//api/shelf", "/API/shelf", "/./api/shelf", "/x/../api/shelf", "/api//shelf", "/api/shelf/"],
+)
+def test_no_other_spelling_passes_by_the_cookie(app, path):
+    status, _ = asyncio.run(_ask(app, "GET", path))
+    assert status in (401, 404)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason_"),
+    [
+        (RuntimeError("secret"), 500, "internal"),
+        (MemoryError("secret"), 503, "out-of-memory"),
+        (TileError("secret at 17"), 503, "unreadable"),
+        (WsiError("unreadable", "cut off (/secret/a.svs)", subject="/secret"), 400, "unreadable"),
+        (WsiError("disk-full", "no space is left"), 503, "disk-full"),
+    ],
+)
+def test_a_failure_is_told_without_where_it_was(access, page, error, status, reason_):
+    def fail(_request):
+        raise error
+
+    rooms = [Route("/api/fail", fail)]
+    app = build_app(Shelf([], ViewSettings()), access, title="t", page=page, rooms=rooms)
+    client = TestClient(app, base_url=HOME, raise_server_exceptions=False)
+    answer = client.get("/api/fail", headers={"cookie": f"wsi_view_{PORT}={access.ticket}"})
+    assert reason(answer) == (status, reason_)
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
 def test_a_giant_body_is_refused_before_it_is_read(client, access):
     headers = {"origin": HOME, "content-length": str(1 << 40)}
     answer = client.post("/api/login", content=b"{}", headers=headers)
@@ -308,3 +345,16 @@ def test_a_web_socket_is_closed(access):
 
     asyncio.run(run())
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("it ends early (/home/me and you/a b.svs)", "it ends early (a b.svs)"),
+        ("'/data/x/slide.svs' and /top.svs", "'slide.svs' and top.svs"),
+        ("C:\\Users\\me\\s.svs: gone", "s.svs: gone"),
+        ("1/2 of 3 um/px, and/or nothing", "1/2 of 3 um/px, and/or nothing"),
+    ],
+)
+def test_errors_name_no_folder(message, said):
+    assert without_paths(message) == said

@@ -103,11 +103,13 @@ EVENTS = st.one_of(
 
 
 @hypothesis.settings(max_examples=15, deadline=None)
-@hypothesis.given(events=st.lists(EVENTS, max_size=25))
+@hypothesis.given(events=st.lists(EVENTS, min_size=8, max_size=25))
 def test_what_is_read_back_is_what_was(events, tmp_path_factory):
     """After any events, with undo and redo among them, and all the way back and forth."""
     path = tmp_path_factory.mktemp("session") / "a.session.jsonl"
     session, states = Session(path, SUBJECT), []
+    for key in IDS[1:]:
+        do(session, {"type": "add", "feature": {"id": key, **feature()}})
     for event in events:
         before = session.text()
         try:

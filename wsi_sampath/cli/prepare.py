@@ -122,6 +122,9 @@ def nuclei(
         typer.Option(help="What numbers of types mean: a YAML file, or pannuke, consep."),
     ] = None,
     mask_suffix: MaskSuffix = "",
+    types_suffix: Annotated[
+        str, typer.Option(help="What names of types have at their end, such as _type.")
+    ] = "",
     case: Case = "",
     test_cases: TestCases = "",
     test: Test = 0.2,
@@ -140,6 +143,7 @@ def nuclei(
         types=types or [],
         grouping=_grouping(classes),
         mask_suffix=mask_suffix,
+        types_suffix=types_suffix,
         split=Split(case, test_cases, test, folds, seed),
         mpp=mpp,
     )

@@ -142,8 +142,8 @@ def _tell(answered: Answered) -> bool:
     if len(written.problems) > _MOST_NAMED:
         say(f"warning: and {len(written.problems) - _MOST_NAMED:,} more; the file names them all")
     parts = [
-        f"{answered.coarser:,} seen at a coarser mpp" if answered.coarser else "",
-        f"{answered.cut:,} cut by the edge of what was seen" if answered.cut else "",
+        f"{written.coarser:,} seen at a coarser mpp" if written.coarser else "",
+        f"{written.cut:,} cut by the edge of what was seen" if written.cut else "",
         f"{len(written.problems):,} without a mask" if written.problems else "",
     ]
     masks = plural(written.masks, "mask")

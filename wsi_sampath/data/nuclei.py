@@ -49,6 +49,7 @@ def plan_nuclei(
     types: Sequence[Path] = (),
     grouping: Grouping | None = None,
     mask_suffix: str = "",
+    types_suffix: str = "",
     split: Split | None = None,
     mpp: float | None = None,
 ) -> PatchPlan:
@@ -63,8 +64,8 @@ def plan_nuclei(
         Folder to write.
     grouping
         What the numbers of types mean. Without it nuclei have no types, but for PanNuke's own.
-    mask_suffix
-        What the names of labels append to those of images.
+    mask_suffix, types_suffix
+        What the names of labels, and of types, append to those of images.
     split
         How images are split by case.
     mpp
@@ -83,12 +84,13 @@ def plan_nuclei(
     releases = find_releases(images, instances)
     split = split or Split()
     if releases:
-        if types:
+        if types or types_suffix:
             raise UsageError("--types means nothing for PanNuke: its masks.npy has the types")
         grouping = grouping or read_grouping(_PANNUKE)
         sources = _of_releases(releases, grouping, split)
     else:
-        files = _files(images, instances, types, mask_suffix)
+        pairs = pair_up(images, instances, mask_suffix, kinds=LABEL_SUFFIXES, what="instances")
+        files = _with_types(pairs, images, types, types_suffix)
         _check_any(files)
         patches = split.patches([*files])
         sources = [_source(one, patches[img_id], grouping) for img_id, one in files.items()]
@@ -115,13 +117,17 @@ def _check_folders(
         raise UsageError("types of nuclei are numbers, but --classes has colours")
 
 
-def _files(
-    images: Sequence[Path], instances: Sequence[Path], types: Sequence[Path], mask_suffix: str
+def _with_types(
+    pairs: Mapping[str, tuple[Path, Path]],
+    images: Sequence[Path],
+    types: Sequence[Path],
+    types_suffix: str,
 ) -> dict[str, _Files]:
-    pairs = pair_up(images, instances, mask_suffix, kinds=LABEL_SUFFIXES, what="instances")
     typed: Mapping[str, tuple[Path, Path]] = {}
     if types:
-        typed = pair_up(images, types, kinds=LABEL_SUFFIXES, what="types")
+        typed = pair_up(images, types, types_suffix, kinds=LABEL_SUFFIXES, what="types")
+    elif types_suffix:
+        raise UsageError("--types-suffix goes with --types")
     return {
         img_id: _Files(image, labels, typed[img_id][1] if types else None)
         for img_id, (image, labels) in pairs.items()

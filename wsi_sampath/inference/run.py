@@ -25,7 +25,14 @@ from wsi_sampath.inference.semantic import open_class_layer
 from wsi_sampath.inference.stages import Background, ahead
 from wsi_sampath.inference.stored_maps import holds
 from wsi_sampath.inference.strips import Answers, Layer, StripSink
-from wsi_sampath.inference.summary import Tally, costs, coverage, describe, tile_counts
+from wsi_sampath.inference.summary import (
+    Tally,
+    circumstances,
+    costs,
+    coverage,
+    describe,
+    tile_counts,
+)
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.progress import Progress
 from wsi_sampath.shown import plural
@@ -250,5 +257,6 @@ def _attributes(analysed: Analysed) -> dict[str, Any]:
         "warnings": [*run.warnings, *layer.warnings()],
         **costs(seconds, stream, layer.analysed_mm2(), device),
         "resumed_after_strip": analysed.resumed_after,
+        "made": circumstances(),
         "complete": True,
     }

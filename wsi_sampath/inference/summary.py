@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import resource
+import shlex
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +17,23 @@ import torch
 
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.models.network import LoadedModel
+from wsi_sampath.shown import shortened, shown
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
 
 _LISTED_FAILURES = 1000
+# What may explain a difference between two runs of the same settings.
+_PACKAGES = (
+    "torch",
+    "timm",
+    "numpy",
+    "scipy",
+    "zarr",
+    "shapely",
+    "openslide-python",
+    "imagecodecs",
+)
 
 
 @dataclass
@@ -124,6 +141,29 @@ def model_card(model: LoadedModel) -> dict[str, Any]:
         "licence": spec.licence,
         "cautions": " ".join(f"{one[:1].upper()}{one[1:]}." for one in model.warnings),
     }
+
+
+def circumstances() -> dict[str, Any]:
+    """Return when, how, where and with what this process ran.
+
+    It is for the reader of a result: nothing of it decides a byte of the maps, or whether a result
+    is done again.
+    """
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shown(shortened(shlex.join(command))),
+        "host": platform.node(),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def costs(

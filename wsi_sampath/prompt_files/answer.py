@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import shapely
 
+EDITED = "edited by hand"
+"""What is noted of a mask that a person has changed since."""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -35,14 +38,28 @@ class Answer:
         One at least, the chosen one first.
     mpp
         Microns in a pixel of the field that was looked at; NaN where none was.
-    note
-        What is particular about it, such as a coarser field for a large box; may be empty.
+    is_coarser
+        Whether that is a multiple of the network's own, for what is too large to be seen at it.
+    is_cut
+        Whether an edge of the field cuts a mask.
+    is_edited
+        Whether a person has changed it since.
     """
 
     prompt: int
     masks: tuple[Mask, ...]
     mpp: float
-    note: str = ""
+    is_coarser: bool = False
+    is_cut: bool = False
+    is_edited: bool = False
+
+    @property
+    def note(self) -> str:
+        """What is particular about it, for the user; empty for most."""
+        seen = f"seen at {self.mpp:.4g} um per pixel, for it is too large for the model's"
+        cut = "cut by the edge of what was seen"
+        said = [(self.is_coarser, seen), (self.is_cut, cut), (self.is_edited, EDITED)]
+        return "; ".join(text for applies, text in said if applies)
 
 
 @dataclass(frozen=True)

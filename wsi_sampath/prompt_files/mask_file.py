@@ -29,11 +29,15 @@ class WrittenMasks:
         Prompts with a mask.
     problems
         Prompts without one, and what of the file could not be used, each with its reason.
+    coarser, cut
+        Answers that are; see `Answer`.
     """
 
     masks: int
     answered: int
     problems: tuple[Refused, ...]
+    coarser: int = 0
+    cut: int = 0
 
 
 class MaskFile:
@@ -90,7 +94,8 @@ class MaskFile:
         else:
             prompt = self._read.prompts[answer.prompt]
             features = mask_features(prompt, answer, self._run)
-            entry = {"features": features} if features else {"reason": _NOTHING_LEFT}
+            seen = {"coarser": answer.is_coarser, "cut": answer.is_cut}
+            entry = {"features": features, **seen} if features else {"reason": _NOTHING_LEFT}
         self._journal.add(answer.prompt, entry)
 
     def close(self) -> WrittenMasks:
@@ -107,9 +112,11 @@ class MaskFile:
             problems = self._problems()
             with disk_full_named("the masks", self._path):
                 masks = self._write(problems)
+            coarser, cut = self._count("coarser"), self._count("cut")
             self._journal.remove()
             answered = len(self._read.prompts) - len(problems)
-            self._written = WrittenMasks(masks, answered, (*self._read.refused, *problems))
+            everything = (*self._read.refused, *problems)
+            self._written = WrittenMasks(masks, answered, everything, coarser, cut)
         return self._written
 
     def _write(self, unanswered: Sequence[Refused]) -> int:
@@ -138,6 +145,10 @@ class MaskFile:
     def _features(self) -> Iterator[str]:
         for number in range(len(self._read.prompts)):
             yield from self._journal.entry(number).get("features", ())
+
+    def _count(self, what: str) -> int:
+        entries = map(self._journal.entry, range(len(self._read.prompts)))
+        return sum(bool(entry.get(what)) for entry in entries)
 
     def _problems(self) -> tuple[Refused, ...]:
         found = []

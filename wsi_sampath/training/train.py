@@ -51,7 +51,7 @@ from wsi_sampath.training.run_folder import (
     read_json,
     write_json,
 )
-from wsi_sampath.training.settings import RunSettings
+from wsi_sampath.training.settings import RunSettings, TrainSettings
 from wsi_sampath.training.start_report import opening_lines
 
 Say = Callable[[str], None]
@@ -138,7 +138,7 @@ def _run(
     if resumed is not None:
         epoch = load_state(resumed)["epoch"] + 1
         say(f"{folder.root}: resumes after epoch {epoch}")
-    _fit(trainer, task, data, resumed)
+    fit(trainer, task, data, resumed, can_accumulate=isinstance(settings, TrainSettings))
     if trainer.is_global_zero:
         _finish(training, task, trainer, folder, identity)
     trainer.strategy.barrier()
@@ -157,16 +157,26 @@ def _silent(_line: str) -> None:
     """Print nothing: one process speaks for all."""
 
 
-def _fit(trainer: Trainer, task: Task, data: PatchData, resumed: Path | None) -> None:
+def fit(
+    trainer: Trainer, task: Task, data: PatchData, resumed: Path | None, *, can_accumulate: bool
+) -> None:
+    """Train, from the state in `resumed` if there is one.
+
+    Raises
+    ------
+    WsiError
+        ``out-of-memory``, with what helps against it.
+    KeyboardInterrupt
+        Where the user interrupted, once everything is put away.
+    """
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resumed)
     except torch.OutOfMemoryError:
-        raise WsiError(
-            "out-of-memory",
-            "the batch does not fit on the device; lower batch_size (and raise accumulate), or "
-            "set precision=bf16",
-        ) from None
+        raised = " (and raise accumulate)" if can_accumulate else ""
+        advice = f"lower batch_size{raised}, or set precision=bf16"
+        message = f"the batch does not fit on the device; {advice}"
+        raise WsiError("out-of-memory", message) from None
     except SystemExit:
         # Lightning's answer to an interrupt, once it has put everything away and is deaf to others.
         signal.signal(signal.SIGINT, on_interrupt)

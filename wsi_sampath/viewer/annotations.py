@@ -15,7 +15,7 @@ import shapely
 from wsi_sampath.classes import drawn_class_name, name_key
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.qupath.packing import TAIL, head
-from wsi_sampath.prompt_files.answer import Answer, Mask
+from wsi_sampath.prompt_files.answer import EDITED, Answer, Mask
 from wsi_sampath.prompt_files.mask_features import MaskRun, mask_features
 from wsi_sampath.prompt_files.prompt import Prompt, made_id
 from wsi_sampath.shown import plural
@@ -32,7 +32,6 @@ from wsi_sampath.unpacking import container_by_content
 from wsi_sampath.viewer.drawn import LONGEST_NAME, Drawn, Frame, fitted, plain_name
 from wsi_sampath.viewer.events import Drawing
 
-_EDITED = "edited by hand"
 _NUCLEI = ("detection", "cell")
 _FILE = "annotations.geojson"
 
@@ -68,11 +67,9 @@ def _features(one: Drawn, drawing: Drawing, frame: Frame) -> list[str]:
         bounds_offset=frame.bounds_offset,
     )
     quality = math.nan if one.quality is None else one.quality
-    note = _EDITED if one.edited else ""
-    mask = Mask(one.shape, quality)
-    return mask_features(
-        prompt, Answer(0, (mask,), math.nan if one.mpp is None else one.mpp, note), run
-    )
+    mpp = math.nan if one.mpp is None else one.mpp
+    answer = Answer(0, (Mask(one.shape, quality),), mpp, is_edited=one.edited)
+    return mask_features(prompt, answer, run)
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ class _Reading:
                 model=plain_name(thing.metadata.get("model", "")[:LONGEST_NAME]),
                 weights=plain_name(thing.metadata.get("weights", "")[:LONGEST_NAME]),
                 mpp=thing.mpp if thing.mpp is not None and thing.mpp > 0 else None,
-                edited=thing.metadata.get("note") == _EDITED,
+                edited=thing.metadata.get("note") == EDITED,
             )
 
     def notes(self) -> list[str]:

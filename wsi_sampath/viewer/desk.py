@@ -36,7 +36,7 @@ class Desk:
     load
         Loads the model; `load_from_settings` if None.
     tell
-        Told in sentences what is the matter with the model.
+        Told in sentences what is the matter with the model, or with a session.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Desk:
         *,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        self._shelf = shelf
+        self._shelf, self._tell = shelf, tell
         self._lock = threading.RLock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         prompting = shelf.settings.prompting()
@@ -146,7 +146,11 @@ class Desk:
         with self._shelf.open(slide) as shown:
             results = [one.result.path for one in shown.results]
             path = session_path(shown.path, results, self._shelf.settings.session)
-            return Session(path, _subject(shown))
+            session = Session(path, _subject(shown))
+        if self._tell is not None:
+            for note in session.notes:
+                self._tell(note)
+        return session
 
 
 def _load(settings: PromptSettings) -> LoadedModel:

@@ -213,18 +213,24 @@ class Drawn:
     prompt: AskedBy | None = None
 
     @classmethod
-    def told(cls, feature: ToldFeature, size: tuple[int, int]) -> Drawn:
-        """Return the object of a feature; one without an id gets a new one.
+    def told(cls, features: Sequence[ToldFeature], size: tuple[int, int]) -> list[Drawn]:
+        """Return the objects of features; one without an id gets a new one.
 
         Raises
         ------
         WsiError
             ``bad-input`` for a geometry that is none, or not on a slide of this size.
         """
+        areas = areas_of([_parts(one.geometry) for one in features])
+        shapes = [fitted(area, size) for area in areas]
+        return [cls._of(one, shape) for one, shape in zip(features, shapes, strict=True)]
+
+    @classmethod
+    def _of(cls, feature: ToldFeature, shape: shapely.Geometry) -> Drawn:
         told = feature.properties
         return cls(
             feature.id or str(uuid.uuid4()),
-            shape_of(feature.geometry, size),
+            shape,
             name=told.name or "",
             class_name=told.class_name or "",
             quality=_rounded(told.quality),
@@ -273,9 +279,12 @@ def shape_of(geometry: ToldGeometry, size: tuple[int, int]) -> shapely.Geometry:
     WsiError
         ``bad-input`` for what is none, has too many corners, or is not on a slide of this size.
     """
-    coordinates = geometry.coordinates
-    parts = [coordinates] if geometry.type == "Polygon" else coordinates
-    return fitted(areas_of([parts])[0], size)
+    return fitted(areas_of([_parts(geometry)])[0], size)
+
+
+def _parts(geometry: ToldGeometry) -> list[Any]:
+    """Return the coordinates of its polygons."""
+    return [geometry.coordinates] if geometry.type == "Polygon" else geometry.coordinates
 
 
 def fitted(area: shapely.MultiPolygon | Broken | None, size: tuple[int, int]) -> shapely.Geometry:

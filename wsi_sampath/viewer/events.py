@@ -99,7 +99,7 @@ def event_of(values: Mapping[str, Any], size: tuple[int, int]) -> Event:
         case "undo" | "redo":
             return Turn(told.type)
         case _:
-            objects = tuple(Drawn.told(one, size) for one in told.features)
+            objects = tuple(Drawn.told(told.features, size))
             return Put(told.type, objects, tuple(told.classes))
 
 

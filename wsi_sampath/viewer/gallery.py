@@ -6,7 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +20,11 @@ from wsi_sampath.batch.record.journal import Journal, Record, journal_folder, th
 from wsi_sampath.batch.record.table import read_waiting
 from wsi_sampath.batch.walk import search
 from wsi_sampath.classes import color_of
+from wsi_sampath.errors import WsiError
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.attributes import read_attributes
+from wsi_sampath.outputs.result import open_result
+from wsi_sampath.shown import shown
 from wsi_sampath.version import __version__
 from wsi_sampath.viewer.answers import kept_for_ever
 from wsi_sampath.viewer.refusals import without_paths
@@ -28,6 +33,8 @@ from wsi_sampath.viewer.shelf import Missing, NamedResult, Shelf, ShelfEntry, op
 
 Entries = Callable[[], Sequence[ShelfEntry]]
 _RENEW_S = 2.0
+# The slides of a batch have one model, and so one set of colours; some results may be damaged.
+_COLORED_BY = 3
 
 
 def slide_entry(
@@ -47,7 +54,7 @@ def slide_entry(
         The zarrs that belong to it.
     """
     named = tuple(NamedResult.at(one) for one in results)
-    return ShelfEntry(slide_id(path, settings), name or path.name, path, results=named)
+    return ShelfEntry(slide_id(path, settings), shown(name or path.name), path, results=named)
 
 
 def slide_id(path: Path, settings: ViewSettings, *more: str) -> str:
@@ -154,21 +161,25 @@ def routes(
         What answers clicks.
     """
     turn, last = threading.Lock(), [time.monotonic()]
+    colors: dict[str, dict[str, str]] = {}
 
     def contents(_request: Request) -> Response:
         with turn:
             if renew is not None and time.monotonic() - last[0] >= _RENEW_S:
                 shelf.renew(renew())
                 last[0] = time.monotonic()
+            known = _colors(shelf.entries, colors)
         told = [_told(entry) for entry in shelf.entries]
         classes = dict.fromkeys(name for one in told for name in one["areas_mm2"])
         return JSONResponse(
             {
-                "title": title,
+                "title": shown(title),
                 "version": __version__,
                 "model": model and _model(model, shelf.settings),
                 "entries": told,
-                "classes": [{"name": name, "color": color_of(name)} for name in classes],
+                "classes": [
+                    {"name": name, "color": known.get(name) or color_of(name)} for name in classes
+                ],
             }
         )
 
@@ -188,6 +199,18 @@ def routes(
     ]
 
 
+def _colors(entries: Iterable[ShelfEntry], known: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return the colours of classes in the first results, by name; `known` keeps them by id."""
+    found: dict[str, str] = {}
+    for one in islice((one for entry in entries for one in entry.results), _COLORED_BY):
+        if one.id not in known:
+            known[one.id] = {}
+            with suppress(WsiError):
+                known[one.id] = {each.name: each.color for each in open_result(one.path).classes}
+        found |= known[one.id]
+    return found
+
+
 def _told(entry: ShelfEntry) -> dict[str, Any]:
     return {
         "id": entry.id,
@@ -195,8 +218,8 @@ def _told(entry: ShelfEntry) -> dict[str, Any]:
         "status": entry.status,
         "reason": entry.reason,
         "message": without_paths(entry.message),
-        "areas_mm2": dict(entry.areas_mm2),
-        "counts": dict(entry.counts),
+        "areas_mm2": {shown(name): area for name, area in entry.areas_mm2.items()},
+        "counts": {shown(name): count for name, count in entry.counts.items()},
         "analysed_mm2": entry.analysed_mm2,
         "thumbnail": _thumbnail(entry),
         "results": [{"id": one.id, "name": one.name} for one in entry.results],
@@ -224,7 +247,7 @@ def _recorded_mpp(record: Record) -> tuple[float, float] | None:
 
 
 def _name(zarr: str) -> str:
-    return zarr.removesuffix(".zarr")
+    return shown(zarr.removesuffix(".zarr"))
 
 
 def _stays_inside(zarr: str) -> bool:

@@ -11,7 +11,11 @@ from wsi_sampath.shown import shown
 
 # Of what the machine lacks for now another try may succeed; of a file it may not.
 _STATUS: dict[Reason, int] = {"out-of-memory": 503, "disk-full": 503, "busy": 503, "internal": 500}
-_PATH = re.compile(r"(?:\b[A-Za-z]:)?[/\\](?:[^/\\\s'\"(),;:]+[/\\])+(?=[^/\\\s'\"(),;:])")
+# Rather a word too much of a sentence than a folder: names of folders may have spaces.
+_PATH = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]:)?[/\\](?:[^/\\'\"(),;:]+[/\\])+(?=[^/\\\s])|"
+    r"(?<![\w.])[/\\](?=\w)"
+)
 
 
 class Refused(Exception):

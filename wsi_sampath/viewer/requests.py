@@ -188,7 +188,7 @@ def _added(
 ) -> Event:
     told = asked.feature.properties
     if asked.token is None:
-        drawn = Drawn.told(asked.feature, session.subject.frame.size)
+        (drawn,) = Drawn.told([asked.feature], session.subject.frame.size)
         if drawn.prompt is not None and not drawn.model and maker is not None:
             drawn = replace(drawn, model=maker.model, weights=maker.weights)
     else:

@@ -16,6 +16,7 @@ from typing import Literal
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import file_state
 from wsi_sampath.outputs.result import Result, open_result
+from wsi_sampath.shown import shown
 from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
@@ -43,7 +44,7 @@ class NamedResult:
     @classmethod
     def at(cls, path: Path) -> NamedResult:
         """Name the result in a zarr by what changes when it is written anew."""
-        name = path.name.removesuffix(".zarr")
+        name = shown(path.name.removesuffix(".zarr"))
         return cls(opaque_id("result", path, path / ".zattrs", path / "zarr.json"), name, path)
 
 
@@ -56,7 +57,7 @@ class ShelfEntry:
     id
         Opaque; another one once the file has changed.
     name
-        By which people know it; untrusted text.
+        By which people know it, with no character that acts; as HTML it is not safe.
     path
         The slide.
     status
@@ -234,12 +235,12 @@ class Shelf:
                 self._results.move_to_end(id)
                 return known
         named = next(one for one in entry.results if one.id == id)
-        shown = ShownResult(id, named.name, _result_of(named.path, entry.path))
+        opened = ShownResult(id, named.name, _result_of(named.path, entry.path))
         with self._lock:
-            self._results[id] = shown
+            self._results[id] = opened
             while len(self._results) > _MOST_RESULTS:
                 self._results.popitem(last=False)
-        return shown
+        return opened
 
     def close(self) -> None:
         """Close every slide; nothing may be read afterwards."""

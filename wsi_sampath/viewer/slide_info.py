@@ -11,6 +11,7 @@ from starlette.routing import Route
 from wsi_sampath.outputs.omezarr.layout import ResultClass
 from wsi_sampath.viewer.layer_tiles import TILE
 from wsi_sampath.viewer.level_places import level_places
+from wsi_sampath.viewer.refusals import without_paths
 from wsi_sampath.viewer.shelf import Shelf, ShownResult, ShownSlide
 from wsi_sampath.viewer.slide_tiles import SlideTiles
 
@@ -27,7 +28,7 @@ def describe(shown: ShownSlide, tiles: SlideTiles) -> dict[str, Any]:
         "mpp_source": None if shown.no_mpp else slide.mpp.source,
         "reader": slide.reader.name,
         "background": "#{:02x}{:02x}{:02x}".format(*slide.background),
-        "warnings": list(shown.warnings),
+        "warnings": [without_paths(one) for one in shown.warnings],
         "levels": [
             {
                 "width": one.width,

@@ -229,3 +229,17 @@ def test_the_look_would_see_an_error(chromium, tmp_path):
     path.write_text("<script>console.error('broken')</script>")
     _, said = look(chromium, path, tmp_path / "shot.png")
     assert any("broken" in line for line in said)
+
+
+def test_the_run_can_be_told_from_others(make_result):
+    made = {
+        "finished": "2026-11-27T22:10:00+00:00",
+        "command": "wsi-segment '<x>.svs' --out s.zarr",
+        "host": "reading-room",
+        "versions": {"python": "3.12.1", "torch": "2.9.0"},
+    }
+    text = page(make_result(made=made, precision="fp32", tile=1024, overlap=256)).text
+    for said in ("2026-11-27T22:10:00+00:00", "reading-room", "python 3.12.1, torch 2.9.0"):
+        assert said in text
+    assert "wsi-segment '<x>.svs' --out s.zarr" in text
+    assert "1024 px, overlap 256 px" in text

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.regions.annotations import read_annotations
 from wsi_sampath.slides.regions.drawn import paint_tissue, read_tissue_areas
+from wsi_sampath.slides.regions.geojson import read_drawn
 
 
 def ring(x, y, width, height):
@@ -125,6 +126,27 @@ def test_an_odd_color_is_none(tmp_path, color):
     one = feature(BIG)
     one["properties"]["classification"]["color"] = color
     assert read_annotations(write(tmp_path, one)).areas[0].color is None
+
+
+@pytest.mark.parametrize(
+    ("measurements", "quality"),
+    [
+        ({"quality": 0.5, "mpp": 2}, 0.5),
+        ([{"name": "mpp", "value": 1}, {"name": "quality", "value": 1}], 1.0),
+        ({"quality": 10**400}, None),
+        ({"quality": float("nan")}, None),
+        ({"quality": True}, None),
+        ({"quality": "0.5"}, None),
+        ([7, {"name": "quality"}], None),
+        ("quality", None),
+    ],
+)
+def test_what_our_masks_say_of_themselves_is_read(tmp_path, measurements, quality):
+    said = {"model": "nuclei-mini", "weights": 7, "note": None}
+    one = feature(BIG, measurements=measurements, metadata=said)
+    (found,) = read_drawn(write(tmp_path, one)).objects
+    assert found.quality == quality
+    assert found.metadata == {"model": "nuclei-mini"}
 
 
 def painted(tmp_path, *features):

@@ -46,17 +46,11 @@ class Answered:
         What is in it; None where an earlier run of the same prompts had finished it.
     notes
         Further sentences for the user.
-    cut
-        Masks that the edge of their square cuts.
-    coarser
-        Masks that were seen at a multiple of the network's mpp.
     """
 
     path: Path
     written: WrittenMasks | None
     notes: tuple[str, ...] = ()
-    cut: int = 0
-    coarser: int = 0
 
 
 def answer_file(
@@ -93,13 +87,12 @@ def answer_file(
     if run_of(out) == run.run and is_whole(out) and not is_without_features(out):
         return Answered(out, None, read.notes)
     out.parent.mkdir(parents=True, exist_ok=True)
-    particular = _Particular()
     with Claim(out.with_name(out.name + ".claim")), MaskFile(out, read, run) as file:
         left = file.remaining()
         for answer in counted(_answers(prompter, read, left), "prompts", len(left)):
-            file.add(particular.noted(answer))
+            file.add(_kept(*answer))
         written = file.close()
-    return Answered(out, written, read.notes, particular.cut, particular.coarser)
+    return Answered(out, written, read.notes)
 
 
 def as_outlines(read: PromptFile) -> PromptFile:
@@ -124,27 +117,13 @@ def _as_outline(prompt: Prompt) -> Prompt:
     return replace(prompt, outline=shapely.box(*prompt.box))
 
 
-@dataclass
-class _Particular:
-    """Counts what is particular about answers as they go by."""
-
-    cut: int = 0
-    coarser: int = 0
-
-    def noted(self, found: tuple[int, Segmented | Unanswerable]) -> Answer | Unanswered:
-        """Return what the file keeps of an answer."""
-        number, answer = found
-        if isinstance(answer, Unanswerable):
-            return Unanswered(number, str(answer))
-        mpp = float(np.mean(answer.mpp))
-        notes = []
-        if answer.square.factor > 1:
-            self.coarser += 1
-            notes.append(f"seen at {mpp:.4g} um per pixel, for it is too large for the model's")
-        if answer.is_cut:
-            self.cut += 1
-            notes.append("cut by the edge of what was seen")
-        return Answer(number, (Mask(answer.outline(), answer.quality),), mpp, "; ".join(notes))
+def _kept(number: int, answer: Segmented | Unanswerable) -> Answer | Unanswered:
+    """Return what the file keeps of an answer."""
+    if isinstance(answer, Unanswerable):
+        return Unanswered(number, str(answer))
+    masks = (Mask(answer.outline(), answer.quality),)
+    is_coarser = answer.square.factor > 1
+    return Answer(number, masks, float(np.mean(answer.mpp)), is_coarser, answer.is_cut)
 
 
 def _answers(

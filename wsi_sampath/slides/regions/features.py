@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, TypeGuard
 
 Kind = Literal["annotation", "detection", "cell", "tile", "tma core", "root"]
 
+# An integer of JSON may be larger.
+_LARGEST = sys.float_info.max
 _KINDS: dict[str, Kind] = {
     "detection": "detection",
     "cell": "cell",
@@ -82,7 +85,7 @@ def measurement_of(properties: Mapping[str, Any], name: str) -> float | None:
         value = next(named, {}).get("value")
     else:
         value = mapping(measurements).get(name)
-    return float(value) if _is_number(value) and abs(value) < math.inf else None
+    return float(value) if _is_number(value) and abs(value) <= _LARGEST else None
 
 
 def metadata_of(properties: Mapping[str, Any]) -> dict[str, str]:

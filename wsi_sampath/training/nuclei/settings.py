@@ -102,7 +102,7 @@ class NucleiSettings(RunSettings):
     trainable: Literal["decoder", "all"] = "all"
     prompting: PromptSettings | None = PromptSettings()
     class_start: Literal["random", "nuclei"] = "random"
-    min_nuclei: int = 3
+    min_nuclei: Annotated[int, Field(ge=0)] = 3
     min_size_px: Positive = 10
     batch_size: Positive = 2
     accumulate: Literal[1] = 1

@@ -5,8 +5,8 @@ import { iconButton } from "../page/controls";
 import type { NamedColor } from "../server/types";
 import type { SessionDesk } from "./session";
 
-// Distinct on stained tissue and for the colour-blind, after Okabe and Ito.
-const NEW_COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b3a8c"];
+// Distinct on stained tissue, which is pink and purple, and for the colour-blind.
+const NEW_COLORS = ["#0072b2", "#009e73", "#d55e00", "#e69f00", "#56b4e9", "#6b8e23", "#00a6a6"];
 export const NO_CLASS_COLOR = "#1b6ef3";
 
 export class ActiveClass {

@@ -52,7 +52,16 @@ export function shownIds(display: Display): string[] {
   return ids.filter((id) => id !== null);
 }
 
-/** The result that panels and hover speak of. */
+/** The result at a place of the view, from 0 at its left edge to 1 at its right one. */
+export function resultAt(display: Display, across: number): string | null {
+  if (display.mode === "off") {
+    return null;
+  }
+  const beyond = display.compare === "curtain" && across > display.curtain;
+  return beyond ? display.second : spoken(display);
+}
+
+/** The result that panels speak of. */
 export function spoken(display: Display): string | null {
   return display.compare === "blink" && display.other ? display.second : display.first;
 }

@@ -56,7 +56,7 @@ function belongsToControl(event: KeyboardEvent): boolean {
   }
   const moves = key.startsWith("Arrow");
   if (target instanceof HTMLInputElement) {
-    return moves || key === " " || key === "Enter";
+    return moves || key === " " || (key === "Enter" && target.type === "color");
   }
   if (target.matches("button, a, summary")) {
     return key === " " || key === "Enter";

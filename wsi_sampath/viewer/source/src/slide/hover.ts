@@ -20,7 +20,7 @@ export class Hover {
 
   constructor(
     private readonly scene: Scene,
-    private readonly result: () => string | null,
+    private readonly result: (across: number) => string | null,
     private readonly changed: () => void,
   ) {}
 
@@ -48,7 +48,8 @@ export class Hover {
     this.control = control;
     this.asked = performance.now();
     const point = this.scene.at(client);
-    const id = this.result();
+    const { left, width } = this.scene.stage.getBoundingClientRect();
+    const id = this.result((client.clientX - left) / width);
     if (!id || !this.scene.inside(point)) {
       this.hide();
       return;

@@ -9,7 +9,7 @@ import { Store } from "../page/store";
 import { debounced } from "../page/timing";
 import { ClassPanel } from "../overlay/classes";
 import { Blinker, curtainEdge } from "../overlay/compare";
-import { type Display, displayOf, shownIds, spoken } from "../overlay/display";
+import { type Display, displayOf, resultAt, shownIds } from "../overlay/display";
 import { Painter } from "../overlay/painter";
 import { resultPanel } from "../overlay/panel";
 import { addRing } from "../objects/geometry";
@@ -46,8 +46,7 @@ export function slidePage(root: HTMLElement, shelf: Shelf, slide: Slide, view: V
   const scene = new Scene(slide, main, minimap);
   const painter = new Painter(scene, display, over);
   const board = new Board(scene, over);
-  const asked = () => (display.value.mode === "off" ? null : spoken(display.value));
-  const hover = new Hover(scene, asked, board.redraw);
+  const hover = new Hover(scene, (across) => resultAt(display.value, across), board.redraw);
   const annotating = new Annotating(scene, board, tool, shelf.model, notices);
   const classes = new ClassPanel(scene, display);
   const blinker = new Blinker(slide, display);

@@ -151,10 +151,11 @@ export class Scene {
     viewport.applyConstraints(true);
   }
 
-  /** Bring a box into view, with room around it, and not nearer than the sharpest view. */
+  /** Bring a box into view with room around it; no nearer than now, or than px twice as large. */
   show(box: Box): void {
-    const { width, height } = this.frame;
-    const zoom = Math.min(width / (3 * box.width || 1), height / (3 * box.height || 1), 2);
+    const { width, height, scale } = this.frame;
+    const fits = Math.min(width / (3 * box.width || 1), height / (3 * box.height || 1));
+    const zoom = Math.min(fits, Math.max(scale, 2));
     this.goTo(box.x + box.width / 2, box.y + box.height / 2, zoom);
   }
 
