@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -377,6 +378,25 @@ def test_a_full_disk_leaves_everything_as_it_was(session, monkeypatch):
     assert session.path.read_bytes() == content
     do(session, {"type": "undo"})
     assert session.drawing.revision == 2
+
+
+@pytest.mark.parametrize("left", [0, 30])
+def test_what_a_full_disk_refused_is_not_written_later(session, left):
+    do(session, {"type": "add", "feature": feature()})
+    content = session.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + left, limits[1]))
+    try:
+        with pytest.raises(WsiError):
+            do(session, {"type": "add", "feature": feature(300)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert session.path.read_bytes() == content
+    for kind in ("undo", "redo"):
+        do(session, {"type": kind})
+    session.close()
+    lines = session.path.read_bytes().removeprefix(content).splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["undo", "redo"]
 
 
 def test_a_file_that_was_moved_or_changed_is_not_written_to(session):
