@@ -175,8 +175,12 @@ def test_a_named_host_is_known_with_our_port_alone():
     assert not access.knows(f"other.lab:{PORT}")
 
 
-def test_on_all_addresses_an_address_is_known_and_a_foreign_name_is_not():
+def test_on_all_addresses_an_address_is_known_and_a_foreign_name_is_not(monkeypatch):
+    monkeypatch.setattr("socket.getfqdn", lambda: "Lab.example")
     access = Access("0.0.0.0", PORT)
+    # No name is looked up while the server waits.
+    monkeypatch.setattr("socket.getfqdn", pytest.fail)
+    assert access.knows(f"lab.example:{PORT}")
     assert access.knows(f"192.168.1.20:{PORT}")
     assert access.knows(f"[fe80::1]:{PORT}")
     assert not access.knows("192.168.1.20:9000")
@@ -318,6 +322,12 @@ def test_a_body_that_hides_its_length_is_refused_as_well(client):
 
     answer = client.post("/api/login", content=pieces(), headers={"origin": HOME})
     assert reason(answer) == (413, "too-large")
+
+
+def test_what_asks_has_no_body(client):
+    answer = client.request("GET", "/", content=iter([b"x"]))
+    assert "transfer-encoding" in answer.request.headers
+    assert reason(answer) == (400, "bad-input")
 
 
 def test_a_body_that_trickles_in_is_given_up(access):
