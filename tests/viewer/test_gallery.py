@@ -98,6 +98,7 @@ def test_a_gallery_grows_while_its_batch_runs(batch, monkeypatch):
 @pytest.mark.parametrize("zarr", ["../../x.zarr", "/etc/x.zarr", "a/../../x.zarr", "a\0.zarr"])
 def test_a_journal_leads_nowhere_else(batch, zarr):
     Journal(journal_folder(batch)).add(record("/x.svs", zarr, time=2.0))
+    Journal(journal_folder(batch)).add(record("/z\0.svs", "z.zarr", time=2.0))
     write_table(batch / "slides.csv", [], [("/y.svs", "../y.zarr")])
     names = [one.name for one in BatchEntries(batch, SETTINGS)()]
     assert names == ["b", "case 1/a"]
