@@ -257,6 +257,15 @@ def test_crossing_outlines_are_mended_and_holes_kept(session):
     assert second["geometry"] == holed
 
 
+def test_a_quality_of_nothing_is_kept_and_no_size_of_pixels_is_none(session):
+    do(session, {"type": "add", "feature": feature(quality=0.0, mpp=1e-300)})
+    session.close()
+    again = Session(session.path, SUBJECT)
+    again.close()
+    (drawn,) = again.drawing.objects.values()
+    assert (drawn.quality, drawn.mpp) == (0.0, None)
+
+
 def test_a_stale_page_changes_nothing(session):
     do(session, {"type": "add", "feature": feature()})
     with pytest.raises(Stale):
@@ -414,7 +423,7 @@ def test_where_a_session_is_kept(tmp_path, monkeypatch):
     slide, zarr = tmp_path / "s" / "a.b.svs", tmp_path / "r" / "x.zarr"
     for folder in (slide.parent, zarr.parent):
         folder.mkdir()
-    name = "a.b.session.jsonl"
+    name = "a.b.svs.session.jsonl"
     locked = set()
     monkeypatch.setattr(
         "wsi_sampath.viewer.session.os.access", lambda folder, _: Path(folder) not in locked
@@ -422,11 +431,16 @@ def test_where_a_session_is_kept(tmp_path, monkeypatch):
     own = tmp_path / "new" / "own"
     assert session_path(slide, [zarr], own) == own / name
     assert own.is_dir()
-    assert session_path(slide, [zarr], None) == zarr.parent / name
-    assert session_path(slide, [], None) == slide.parent / name
-    locked.add(zarr.parent)
     assert session_path(slide, [zarr], None) == slide.parent / name
-    locked |= {slide.parent, own}
+    assert session_path(slide.with_suffix(".tiff"), [], None) != slide.parent / name
+    locked.add(slide.parent)
+    assert session_path(slide, [zarr], None) == zarr.parent / name
+    locked.clear()
+    # What was drawn there already is not left behind.
+    (zarr.parent / name).touch()
+    assert session_path(slide, [zarr], None) == zarr.parent / name
+    (zarr.parent / name).unlink()
+    locked |= {slide.parent, zarr.parent, own}
     for folder in (None, own, Path(__file__)):
         with pytest.raises(WsiError) as caught:
             session_path(slide, [zarr], folder)
