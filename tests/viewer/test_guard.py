@@ -12,7 +12,14 @@ from starlette.testclient import TestClient
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.viewer.app import build_app
-from wsi_sampath.viewer.guard import SMALL_BODY, Access, Guard, cookie_name
+from wsi_sampath.viewer.guard import (
+    LARGE_BODY,
+    MIDDLE_BODY,
+    SMALL_BODY,
+    Access,
+    Guard,
+    cookie_name,
+)
 from wsi_sampath.viewer.refusals import without_paths
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import Shelf
@@ -313,6 +320,18 @@ def test_a_giant_body_is_refused_before_it_is_read(client, access):
     headers["content-length"] = "9" * 5000
     answer = client.post("/api/login", content=b"{}", headers=headers)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("room", "most"),
+    [("ask", SMALL_BODY), ("session", MIDDLE_BODY), ("annotations", LARGE_BODY)],
+)
+def test_a_room_takes_as_much_as_it_may_need(client, access, room, most):
+    headers = {"origin": HOME, "cookie": f"wsi_view_{PORT}={access.ticket}"}
+    for size, status in ((most, 404), (most + 1, 413)):
+        headers["content-length"] = str(size)
+        answer = client.post(f"/api/slides/abc/{room}", content=b"{}", headers=headers)
+        assert answer.status_code == status
 
 
 def test_a_body_that_hides_its_length_is_refused_as_well(client):

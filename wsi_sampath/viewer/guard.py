@@ -39,7 +39,10 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _HTTP_PORT = 80
 
 SMALL_BODY = 64 << 10
+# An outline of as many corners as one may have, edited.
+MIDDLE_BODY = 4 << 20
 LARGE_BODY = 64 << 20
+_MIDDLE = re.compile(r"/api/slides/[0-9a-f]+/session")
 _LARGE = re.compile(r"/api/slides/[0-9a-f]+/annotations")
 # A body may take this long, and longer only if it keeps up this rate.
 _PATIENCE_S, _SLOWEST_BYTES_PER_S = 10.0, 64 << 10
@@ -220,6 +223,8 @@ def _check_origin(headers: Headers, host: str, *, writes: bool) -> None:
 def _most_bytes(scope: Scope) -> int:
     if scope["method"] != "POST":
         return 0
+    if _MIDDLE.fullmatch(scope["path"]):
+        return MIDDLE_BODY
     return LARGE_BODY if _LARGE.fullmatch(scope["path"]) else SMALL_BODY
 
 
