@@ -166,7 +166,9 @@ def routes(
     def contents(_request: Request) -> Response:
         with turn:
             if renew is not None and time.monotonic() - last[0] >= _RENEW_S:
-                shelf.renew(renew())
+                # What is being written just now is shown as it was.
+                with suppress(WsiError, OSError):
+                    shelf.renew(renew())
                 last[0] = time.monotonic()
             known = _colors(shelf.entries, colors)
         told = [_told(entry) for entry in shelf.entries]

@@ -224,14 +224,18 @@ class Shelf:
         Raises
         ------
         Missing
-            Where there is no such id.
+            Where there is no such id, or the result was written anew since it got that.
         WsiError
             What `open_result` raises, and ``bad-input`` for a result of another slide.
         """
         try:
             entry = self._owners[id]
+            named = next(one for one in entry.results if one.id == id)
         except KeyError:
             raise Missing("there is no such result") from None
+        # Of a batch's the journal tells.
+        if entry.status == "slide" and NamedResult.at(named.path).id != id:
+            raise Missing("the result was written anew meanwhile; load the page again")
         with self._lock:
             known = self._results.get(id)
             if known is not None:
