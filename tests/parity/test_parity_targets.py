@@ -32,9 +32,10 @@ def test_target_is_the_published_one(recorded, targets, plane, name):
 
 def test_loss_and_its_gradient_are_the_published_ones(recorded):
     maps = np.stack([recorded[name] for name in MAPS]).astype(np.float32)
-    # The two halves that the recorded prediction was made from: top left and bottom right.
-    target = torch.from_numpy(np.stack([maps[:, :96, :128], maps[:, 96:, 128:]]))
     prediction = torch.from_numpy(recorded["loss/prediction"] / np.float32(1024))
+    height, width = prediction.shape[2:]
+    # The two corners that the recorded prediction was made for: top left and bottom right.
+    target = torch.from_numpy(np.stack([maps[:, :height, :width], maps[:, -height:, -width:]]))
     with torch.enable_grad():
         prediction.requires_grad_()
         loss = nucleus_map_loss(prediction, target)
