@@ -192,7 +192,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=PatientProtocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        # Of what others send amiss nothing is said in the terminal, of defects all.
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
