@@ -18,7 +18,7 @@ from wsi_sampath.viewer import gallery
 from wsi_sampath.viewer.finding import find, slide_of
 from wsi_sampath.viewer.gallery import BatchEntries, folder_entries
 from wsi_sampath.viewer.settings import ViewSettings
-from wsi_sampath.viewer.shelf import Shelf
+from wsi_sampath.viewer.shelf import Missing, Shelf
 
 SETTINGS = ViewSettings()
 
@@ -98,6 +98,7 @@ def test_a_gallery_grows_while_its_batch_runs(batch, monkeypatch):
 @pytest.mark.parametrize("zarr", ["../../x.zarr", "/etc/x.zarr", "a/../../x.zarr", "a\0.zarr"])
 def test_a_journal_leads_nowhere_else(batch, zarr):
     Journal(journal_folder(batch)).add(record("/x.svs", zarr, time=2.0))
+    Journal(journal_folder(batch)).add(record("/z\0.svs", "z.zarr", time=2.0))
     write_table(batch / "slides.csv", [], [("/y.svs", "../y.zarr")])
     names = [one.name for one in BatchEntries(batch, SETTINGS)()]
     assert names == ["b", "case 1/a"]
@@ -132,8 +133,29 @@ def test_an_empty_folder_is_refused(tmp_path):
 def test_a_slide_and_its_result(viewed):
     found = find([viewed.slide, viewed.zarr], SETTINGS)
     (entry,) = found.entries
-    assert (found.title, found.renew) == ("painted.svs", None)
+    assert found.title == "painted.svs"
     assert [one.path for one in entry.results] == [viewed.zarr]
+
+
+def test_a_result_that_is_written_anew_is_another_one(viewed, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "_RENEW_S", 0.0)
+    zarr = shutil.copytree(viewed.zarr, tmp_path / "a.zarr")
+    found = find([viewed.slide, zarr], SETTINGS)
+    shelf = Shelf(found.entries, SETTINGS)
+    client = client_of(shelf, renew=found.renew)
+    (before,) = shelf.slide(found.entries[0].id).results
+    attributes = zarr / ("zarr.json" if (zarr / "zarr.json").exists() else ".zattrs")
+    content = attributes.read_bytes()
+    attributes.write_text("{}")
+    with pytest.raises(Missing, match="written anew"):
+        shelf.result(before.id)
+    # As long as it cannot be read nothing else is shown in its place.
+    assert client.get("/api/shelf").json()["entries"][0]["results"][0]["id"] == before.id
+    attributes.write_bytes(content)
+    (told,) = client.get("/api/shelf").json()["entries"][0]["results"]
+    assert told["id"] != before.id
+    assert [one.id for one in shelf.slide(found.entries[0].id).results] == [told["id"]]
+    shelf.close()
 
 
 def test_a_result_finds_its_slide_beside_it_and_above(viewed, tmp_path):

@@ -12,7 +12,14 @@ from starlette.testclient import TestClient
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.viewer.app import build_app
-from wsi_sampath.viewer.guard import SMALL_BODY, Access, Guard, cookie_name
+from wsi_sampath.viewer.guard import (
+    LARGE_BODY,
+    MIDDLE_BODY,
+    SMALL_BODY,
+    Access,
+    Guard,
+    cookie_name,
+)
 from wsi_sampath.viewer.refusals import without_paths
 from wsi_sampath.viewer.settings import ViewSettings
 from wsi_sampath.viewer.shelf import Shelf
@@ -175,8 +182,12 @@ def test_a_named_host_is_known_with_our_port_alone():
     assert not access.knows(f"other.lab:{PORT}")
 
 
-def test_on_all_addresses_an_address_is_known_and_a_foreign_name_is_not():
+def test_on_all_addresses_an_address_is_known_and_a_foreign_name_is_not(monkeypatch):
+    monkeypatch.setattr("socket.getfqdn", lambda: "Lab.example")
     access = Access("0.0.0.0", PORT)
+    # No name is looked up while the server waits.
+    monkeypatch.setattr("socket.getfqdn", pytest.fail)
+    assert access.knows(f"lab.example:{PORT}")
     assert access.knows(f"192.168.1.20:{PORT}")
     assert access.knows(f"[fe80::1]:{PORT}")
     assert not access.knows("192.168.1.20:9000")
@@ -311,6 +322,18 @@ def test_a_giant_body_is_refused_before_it_is_read(client, access):
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("room", "most"),
+    [("ask", SMALL_BODY), ("session", MIDDLE_BODY), ("annotations", LARGE_BODY)],
+)
+def test_a_room_takes_as_much_as_it_may_need(client, access, room, most):
+    headers = {"origin": HOME, "cookie": f"wsi_view_{PORT}={access.ticket}"}
+    for size, status in ((most, 404), (most + 1, 413)):
+        headers["content-length"] = str(size)
+        answer = client.post(f"/api/slides/abc/{room}", content=b"{}", headers=headers)
+        assert answer.status_code == status
+
+
 def test_a_body_that_hides_its_length_is_refused_as_well(client):
     def pieces():
         for _ in range(2 * SMALL_BODY // 1024 + 2):
@@ -318,6 +341,12 @@ def test_a_body_that_hides_its_length_is_refused_as_well(client):
 
     answer = client.post("/api/login", content=pieces(), headers={"origin": HOME})
     assert reason(answer) == (413, "too-large")
+
+
+def test_what_asks_has_no_body(client):
+    answer = client.request("GET", "/", content=iter([b"x"]))
+    assert "transfer-encoding" in answer.request.headers
+    assert reason(answer) == (400, "bad-input")
 
 
 def test_a_body_that_trickles_in_is_given_up(access):

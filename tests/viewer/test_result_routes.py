@@ -74,6 +74,8 @@ def test_a_square_a_point_and_a_field(site, painted):
     x, y = outlines[0].mean(axis=0) + 2048
     found = client.get(f"{root}/at?x={x}&y={y}").json()
     assert found["nucleus"]["id"] == ids[0]
+    far = client.get(f"{root}/at?x=1e308&y=-1e308").json()
+    assert far == {"class": None, "probabilities": None, "nucleus": None}
     field = client.get(f"{root}/field?x=0&y=0&width={SIDE}&height={SIDE}").json()
     assert field["nuclei"] == len(painted.result.nuclei())
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -29,7 +30,7 @@ async def hello(scope, receive, send):
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def serve_while(work, stop=signal.SIGINT):
+def serve_while(work, stop=signal.SIGINT, app=hello):
     """Serve in this, the main thread, while another one works; return what it returned."""
     listening = serving.listen("127.0.0.1", None)
     address = listening.getsockname()
@@ -42,7 +43,7 @@ def serve_while(work, stop=signal.SIGINT):
             os.kill(os.getpid(), stop)
 
     worker = threading.Thread(target=run)
-    serving.serve(hello, listening, started=worker.start)
+    serving.serve(app, listening, started=worker.start)
     worker.join()
     assert listening.fileno() == -1
     return found[0]
@@ -90,6 +91,56 @@ def read_to_the_end(connection):
         while more := connection.recv(4096):
             found += more
         return found
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 9000", b"Transfer-Encoding: chunked"])
+def test_a_body_that_nobody_waits_for_does_not_hold_its_connection(monkeypatch, length):
+    monkeypatch.setattr(serving.PatientProtocol, "header_s", 0.2)
+
+    def work(at):
+        with socket.create_connection(at, timeout=0.02) as one:
+            one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % length)
+            found, until = b"", time.monotonic() + 20
+            while time.monotonic() < until:
+                try:
+                    one.sendall(b"1\r\nx\r\n")
+                    if not (more := one.recv(4096)):
+                        break
+                    found += more
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+            return found, time.monotonic() < until
+
+    found, is_closed = serve_while(work)
+    assert found.endswith(b"ok")
+    assert is_closed
+
+
+def test_who_takes_nothing_of_an_answer_is_given_up(monkeypatch, caplog):
+    monkeypatch.setattr(serving.PatientProtocol, "taking_s", 0.2)
+    size = 32 << 20
+
+    async def generous(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await hello(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+    def work(at):
+        with socket.create_connection(at, timeout=20) as one:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            time.sleep(1.0)
+            found = 0
+            with suppress(ConnectionResetError):
+                while more := one.recv(1 << 20):
+                    found += len(more)
+            return found
+
+    assert serve_while(work, app=generous) < size
+    assert not caplog.records
 
 
 def test_a_head_in_pieces_is_answered():

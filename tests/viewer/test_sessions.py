@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -256,6 +257,15 @@ def test_crossing_outlines_are_mended_and_holes_kept(session):
     assert second["geometry"] == holed
 
 
+def test_a_quality_of_nothing_is_kept_and_no_size_of_pixels_is_none(session):
+    do(session, {"type": "add", "feature": feature(quality=0.0, mpp=1e-300)})
+    session.close()
+    again = Session(session.path, SUBJECT)
+    again.close()
+    (drawn,) = again.drawing.objects.values()
+    assert (drawn.quality, drawn.mpp) == (0.0, None)
+
+
 def test_a_stale_page_changes_nothing(session):
     do(session, {"type": "add", "feature": feature()})
     with pytest.raises(Stale):
@@ -379,6 +389,25 @@ def test_a_full_disk_leaves_everything_as_it_was(session, monkeypatch):
     assert session.drawing.revision == 2
 
 
+@pytest.mark.parametrize("left", [0, 30])
+def test_what_a_full_disk_refused_is_not_written_later(session, left):
+    do(session, {"type": "add", "feature": feature()})
+    content = session.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + left, limits[1]))
+    try:
+        with pytest.raises(WsiError):
+            do(session, {"type": "add", "feature": feature(300)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert session.path.read_bytes() == content
+    for kind in ("undo", "redo"):
+        do(session, {"type": kind})
+    session.close()
+    lines = session.path.read_bytes().removeprefix(content).splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["undo", "redo"]
+
+
 def test_a_file_that_was_moved_or_changed_is_not_written_to(session):
     do(session, {"type": "add", "feature": feature()})
     content = session.path.read_bytes()
@@ -394,7 +423,7 @@ def test_where_a_session_is_kept(tmp_path, monkeypatch):
     slide, zarr = tmp_path / "s" / "a.b.svs", tmp_path / "r" / "x.zarr"
     for folder in (slide.parent, zarr.parent):
         folder.mkdir()
-    name = "a.b.session.jsonl"
+    name = "a.b.svs.session.jsonl"
     locked = set()
     monkeypatch.setattr(
         "wsi_sampath.viewer.session.os.access", lambda folder, _: Path(folder) not in locked
@@ -402,11 +431,16 @@ def test_where_a_session_is_kept(tmp_path, monkeypatch):
     own = tmp_path / "new" / "own"
     assert session_path(slide, [zarr], own) == own / name
     assert own.is_dir()
-    assert session_path(slide, [zarr], None) == zarr.parent / name
-    assert session_path(slide, [], None) == slide.parent / name
-    locked.add(zarr.parent)
     assert session_path(slide, [zarr], None) == slide.parent / name
-    locked |= {slide.parent, own}
+    assert session_path(slide.with_suffix(".tiff"), [], None) != slide.parent / name
+    locked.add(slide.parent)
+    assert session_path(slide, [zarr], None) == zarr.parent / name
+    locked.clear()
+    # What was drawn there already is not left behind.
+    (zarr.parent / name).touch()
+    assert session_path(slide, [zarr], None) == zarr.parent / name
+    (zarr.parent / name).unlink()
+    locked |= {slide.parent, zarr.parent, own}
     for folder in (None, own, Path(__file__)):
         with pytest.raises(WsiError) as caught:
             session_path(slide, [zarr], folder)

@@ -155,3 +155,19 @@ def test_ids_change_with_the_file_and_tell_nothing(tmp_path):
     assert len({*ids}) == 3
     assert all(len(id) == 24 and set(id) <= set("0123456789abcdef") for id in ids)
     assert opaque_id("a", "b") != opaque_id("ab")
+
+
+def test_a_slide_is_opened_anew_when_its_batch_brings_a_result(viewed, counted):
+    waiting, done = viewed.entry(results=False), viewed.entry()
+    shelf = Shelf([waiting], ViewSettings())
+    with shelf.open(done.id) as before:
+        shelf.renew([viewed.entry(results=False)])
+        assert shelf.slide(done.id) is before
+        shelf.renew([done])
+        assert [one.id for one in shelf.slide(done.id).results] == [done.results[0].id]
+        assert counted == [("open", "painted.svs")] * 2
+    assert counted[2:] == [("close", "painted.svs")]
+    shelf.renew([waiting])
+    assert not shelf.slide(done.id).results
+    assert counted[3:] == [("close", "painted.svs"), ("open", "painted.svs")]
+    shelf.close()

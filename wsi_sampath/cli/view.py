@@ -55,7 +55,7 @@ def view(
     shelf = Shelf(found.entries, settings)
     try:
         with explained(str(paths[0])):
-            if len(found.entries) == 1 and not found.renew:
+            if [one.status for one in found.entries] == ["slide"]:
                 _open_now(shelf)
             model = _model(settings)
         listening = listen(settings.host, settings.port)

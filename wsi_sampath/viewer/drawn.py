@@ -236,7 +236,7 @@ class Drawn:
             quality=_rounded(told.quality),
             model=told.model or "",
             weights=(told.weights or "")[:SHORT_SHA],
-            mpp=_rounded(told.mpp),
+            mpp=_rounded(told.mpp) or None,
             edited=told.edited,
             prompt=told.prompt,
         )
@@ -258,7 +258,8 @@ class Drawn:
             "edited": self.edited,
             "prompt": self.prompt and self.prompt.model_dump(mode="json", exclude_defaults=True),
         }
-        return {key: value for key, value in told.items() if value not in (None, "", False)}
+        # A quality of 0, which equals False, is told.
+        return {key: one for key, one in told.items() if one or type(one) is float}
 
     def feature(self) -> dict[str, Any]:
         """Return it as `ToldFeature` takes it."""

@@ -57,7 +57,8 @@ class EventLog:
                     with replacing(path, durable=True) as growing:
                         growing.write_bytes(_line(head))
                 self.head, self.lines, self._end, self.torn = _read(path)
-                self._file = self._held.enter_context(path.open("r+b"))
+                # Without a buffer: what a full disk refuses must not be written later on.
+                self._file = self._held.enter_context(path.open("r+b", buffering=0))
                 if self.torn:
                     self._file.truncate(self._end)
                     os.fsync(self._file.fileno())
@@ -79,8 +80,9 @@ class EventLog:
             line = _line(values)
             self._file.seek(self._end)
             try:
-                self._file.write(line)
-                self._file.flush()
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except BaseException:
                 with suppress(OSError):

@@ -36,7 +36,8 @@ class Found:
     entries
         What is put on the shelf.
     renew
-        Returns the entries anew, where a batch may still be running.
+        Returns the entries anew, where a batch may still be running, or what was named may have
+        been written anew; raises what `find` does where it can't be read now.
     """
 
     title: str
@@ -67,15 +68,19 @@ def find(paths: Sequence[Path], settings: ViewSettings) -> Found:
             raise UsageError("there is no such slide, result or folder", subject=str(path))
     if len(paths) == 1 and paths[0].is_dir() and not _is_result(paths[0]):
         return _in_folder(paths[0], settings)
+    entries = _named(paths, settings)
+    more = f" and {len(entries) - 1} more" if len(entries) > 1 else ""
+    return Found(f"{entries[0].name}{more}", entries, lambda: _named(paths, settings))
+
+
+def _named(paths: Sequence[Path], settings: ViewSettings) -> list[ShelfEntry]:
     results = [open_result(path) for path in paths if _is_result(path)]
     slides = list(dict.fromkeys(path for path in paths if not _is_result(path)))
     if folders := [path for path in slides if path.is_dir()]:
         message = "give a folder alone, or slides with their results"
         raise UsageError(message, subject=str(folders[0]))
     owned = _owned(results, slides) if slides else [(slide_of(one), one) for one in results]
-    entries = _entries(slides, owned, settings)
-    more = f" and {len(entries) - 1} more" if len(entries) > 1 else ""
-    return Found(f"{entries[0].name}{more}", entries)
+    return _entries(slides, owned, settings)
 
 
 def slide_of(result: Result) -> Path:

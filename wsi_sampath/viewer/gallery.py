@@ -86,12 +86,12 @@ class BatchEntries:
     def __call__(self) -> list[ShelfEntry]:
         """Return the entries: failures first, then those done, then those waiting."""
         records = [one for one in self._journal.latest().values() if one.has_ended]
-        ended = [self._of(one) for one in records if _stays_inside(one.zarr)]
+        ended = [self._of(one) for one in records if _is_usable(one.slide, one.zarr)]
         names = {one.zarr for one in records}
         waiting = [
             ShelfEntry(self._id(slide, zarr), _name(zarr), Path(slide), "waiting")
             for slide, zarr in read_waiting(self._folder / "slides.csv")
-            if zarr not in names and _stays_inside(zarr)
+            if zarr not in names and _is_usable(slide, zarr)
         ]
         ended.sort(key=lambda one: (one.status == "done", one.name))
         return [*ended, *waiting]
@@ -166,7 +166,9 @@ def routes(
     def contents(_request: Request) -> Response:
         with turn:
             if renew is not None and time.monotonic() - last[0] >= _RENEW_S:
-                shelf.renew(renew())
+                # What is being written just now is shown as it was.
+                with suppress(WsiError, OSError):
+                    shelf.renew(renew())
                 last[0] = time.monotonic()
             known = _colors(shelf.entries, colors)
         told = [_told(entry) for entry in shelf.entries]
@@ -250,10 +252,10 @@ def _name(zarr: str) -> str:
     return shown(zarr.removesuffix(".zarr"))
 
 
-def _stays_inside(zarr: str) -> bool:
+def _is_usable(slide: str, zarr: str) -> bool:
     # The journal is a file like any other: it may come from elsewhere.
     path = PurePosixPath(zarr)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in zarr
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in slide + zarr
 
 
 def results_below(folder: Path) -> Iterator[Path]:

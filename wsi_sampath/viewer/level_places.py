@@ -29,10 +29,10 @@ class LevelPlace:
 
     def pixel_at(self, x: float, y: float) -> tuple[int, int] | None:
         """Return column and row of the pixel at a level-0 point; None beside the map."""
-        column = math.floor((x - self.origin[0]) / self.scale[0])
-        row = math.floor((y - self.origin[1]) / self.scale[1])
+        # A point far away may be at infinity when counted in pixels.
+        column, row = (x - self.origin[0]) / self.scale[0], (y - self.origin[1]) / self.scale[1]
         inside = 0 <= column < self.width and 0 <= row < self.height
-        return (column, row) if inside else None
+        return (math.floor(column), math.floor(row)) if inside else None
 
 
 def slide_size(result: Result) -> tuple[float, float]:

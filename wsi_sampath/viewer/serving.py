@@ -25,36 +25,66 @@ _PORTS_TRIED = 100
 _MOST_CONNECTIONS = 128
 _MOST_HEADER_BYTES = 32 << 10
 _HEADER_S = 15.0
+# Of an answer at least something is to be taken in this time.
+_TAKING_S = 30.0
 _KEEP_ALIVE_S = 30
 _LAST_ANSWERS_S = 2
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP that ends connections on which no whole request arrives in time.
+    """HTTP that ends connections on which no whole request arrives, or nothing is taken, in time.
 
-    Uvicorn itself waits for ever for the rest of a request's head.
+    Uvicorn itself waits for ever: for the rest of a request's head, for the body of a request that
+    is answered already, and for the reader of an answer.
     """
 
-    header_s = _HEADER_S
+    header_s, taking_s = _HEADER_S, _TAKING_S
     _deadline: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the head of a request."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.header_s, self._give_up)
+        self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Wait no longer once the head is there, and anew for the next one."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_waiting()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.header_s, self._give_up)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Start to wait for the rest of a body of which nothing is wanted any more."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._wait()
+
+    def pause_writing(self) -> None:
+        """Start to watch whether what is sent is taken."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """Watch no longer."""
+        super().resume_writing()
+        self._stop_watching()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def _owes(self) -> bool:
+        """Return whether a head is to come, or a body that is not wanted any more."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return self.cycle is not None and self.cycle.response_complete
+        return self.conn.their_state is h11.IDLE
+
+    def _wait(self) -> None:
+        if not self._owes():
+            self._stop_waiting()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_s, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -63,8 +93,24 @@ class PatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._deadline = None
-        if self.conn.their_state is h11.IDLE:
+        if self._owes():
             self.transport.close()
+
+    def _watch(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(self.taking_s, self._check_taken, unsent)
+
+    def _stop_watching(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def _check_taken(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch()
+        else:
+            # Closing would wait until all of it is taken.
+            self.transport.abort()
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -146,7 +192,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=PatientProtocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        # Of what others send amiss nothing is said in the terminal, of defects all.
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -216,7 +216,10 @@ class Session:
 
 
 def session_path(slide: Path, results: Sequence[Path], folder: Path | None) -> Path:
-    """Return where the session of a slide is kept.
+    """Return where the session of a slide is kept: by the full name of its file.
+
+    Without a folder one that is there counts, and a new one goes beside the slide if it may, so
+    that what is drawn is there again with other results, or none.
 
     Parameters
     ----------
@@ -232,7 +235,8 @@ def session_path(slide: Path, results: Sequence[Path], folder: Path | None) -> P
     WsiError
         ``bad-input`` where nothing can be written.
     """
-    name = slide.stem + SUFFIX
+    # With the suffix: a slide and its converted copy lie side by side.
+    name = slide.name + SUFFIX
     if folder is not None:
         with explained(str(folder)):
             folder.mkdir(parents=True, exist_ok=True)
@@ -240,9 +244,13 @@ def session_path(slide: Path, results: Sequence[Path], folder: Path | None) -> P
             message = "nothing can be written there; name another folder with --session"
             raise WsiError("bad-input", message, subject=str(folder))
         return folder / name
-    for beside in (*results[:1], slide):
-        if _is_writable(beside.absolute().parent):
-            return beside.absolute().parent / name
+    folders = list(dict.fromkeys(one.absolute().parent for one in (slide, *results)))
+    for one in folders:
+        if (one / name).exists():
+            return one / name
+    for one in folders:
+        if _is_writable(one):
+            return one / name
     message = "annotations cannot be kept beside it, for its folder cannot be written to; name one"
     raise WsiError("bad-input", f"{message} with --session", subject=str(slide))
 

@@ -123,8 +123,9 @@ class ShownSlide:
 
 @dataclass
 class _Place:
-    """Room for an open slide, kept while it is used."""
+    """Room for an open slide, kept while it is used and its entry stays as it is."""
 
+    entry: ShelfEntry
     opening: threading.Lock = field(default_factory=threading.Lock)
     shown: ShownSlide | None = None
     users: int = 0
@@ -154,7 +155,11 @@ class Shelf:
         self.renew(entries)
 
     def renew(self, entries: Iterable[ShelfEntry]) -> None:
-        """Put other entries on the shelf, as a batch goes on; what is open stays so."""
+        """Put other entries on the shelf, as a batch goes on.
+
+        An open slide stays so as long as its entry is the same one; with other results, or another
+        scale, it is opened anew when it is next asked for.
+        """
         self._entries = {entry.id: entry for entry in entries}
         self._owners = {one.id: entry for entry in self.entries for one in entry.results}
 
@@ -194,17 +199,15 @@ class Shelf:
         WsiError
             What `Slide.open` raises.
         """
-        entry = self.entry(id)
-        with self._lock:
-            place = self._places.setdefault(id, _Place())
-            self._places.move_to_end(id)
-            place.users += 1
+        place, replaced = self._entered(id)
         try:
+            if replaced is not None:
+                replaced.slide.close()
             with place.opening:
                 if place.shown is None:
-                    place.shown = self._opened(entry)
+                    place.shown = self._opened(place.entry)
             if place.shown.no_mpp and not unscaled:
-                raise WsiError("no-mpp", place.shown.no_mpp, subject=str(entry.path))
+                raise WsiError("no-mpp", place.shown.no_mpp, subject=str(place.shown.path))
             yield place.shown
         finally:
             for done in self._left(id, place):
@@ -221,14 +224,18 @@ class Shelf:
         Raises
         ------
         Missing
-            Where there is no such id.
+            Where there is no such id, or the result was written anew since it got that.
         WsiError
             What `open_result` raises, and ``bad-input`` for a result of another slide.
         """
         try:
             entry = self._owners[id]
+            named = next(one for one in entry.results if one.id == id)
         except KeyError:
             raise Missing("there is no such result") from None
+        # Of a batch's the journal tells.
+        if entry.status == "slide" and NamedResult.at(named.path).id != id:
+            raise Missing("the result was written anew meanwhile; load the page again")
         with self._lock:
             known = self._results.get(id)
             if known is not None:
@@ -271,11 +278,30 @@ class Shelf:
             no_mpp=no_mpp,
         )
 
+    def _entered(self, id: str) -> tuple[_Place, ShownSlide | None]:
+        """Count a user in; return the slide, too, that is to be closed for an entry of before."""
+        with self._lock:
+            entry, before = self.entry(id), self._places.get(id)
+            closed = None
+            if before is not None and (before.entry.results, before.entry.mpp) != (
+                entry.results,
+                entry.mpp,
+            ):
+                del self._places[id]
+                closed = None if before.users else before.shown
+            place = self._places.setdefault(id, _Place(entry))
+            self._places.move_to_end(id)
+            place.users += 1
+            return place, closed
+
     def _left(self, id: str, place: _Place) -> list[ShownSlide]:
         """Count a user out; return the slides that are to be closed."""
         with self._lock:
             place.users -= 1
-            if place.shown is None and not place.users and self._places.get(id) is place:
+            if self._places.get(id) is not place:
+                # The shelf was closed, or has another entry by now.
+                return [place.shown] if place.shown is not None and not place.users else []
+            if place.shown is None and not place.users:
                 del self._places[id]
             # The idle ones, longest unused first.
             idle = [key for key, one in self._places.items() if not one.users]
