@@ -109,10 +109,9 @@ class MaskFile:
         if self._written is None:
             if self.remaining():
                 raise ValueError(f"prompts {self.remaining()[:5]} have no answer yet")
-            problems = self._problems()
+            problems, coarser, cut = self._tally()
             with disk_full_named("the masks", self._path):
                 masks = self._write(problems)
-            coarser, cut = self._count("coarser"), self._count("cut")
             self._journal.remove()
             answered = len(self._read.prompts) - len(problems)
             everything = (*self._read.refused, *problems)
@@ -146,17 +145,17 @@ class MaskFile:
         for number in range(len(self._read.prompts)):
             yield from self._journal.entry(number).get("features", ())
 
-    def _count(self, what: str) -> int:
-        entries = map(self._journal.entry, range(len(self._read.prompts)))
-        return sum(bool(entry.get(what)) for entry in entries)
-
-    def _problems(self) -> tuple[Refused, ...]:
-        found = []
+    def _tally(self) -> tuple[tuple[Refused, ...], int, int]:
+        """Return the prompts without a mask, and the numbers of coarser and of cut answers."""
+        problems, coarser, cut = [], 0, 0
         for number, prompt in enumerate(self._read.prompts):
-            reason = self._journal.entry(number).get("reason")
+            entry = self._journal.entry(number)
+            reason = entry.get("reason")
             if reason is not None:
-                found.append(Refused(prompt.where, reason, id=prompt.id, name=prompt.name))
-        return tuple(found)
+                problems.append(Refused(prompt.where, reason, id=prompt.id, name=prompt.name))
+            coarser += bool(entry.get("coarser"))
+            cut += bool(entry.get("cut"))
+        return tuple(problems), coarser, cut
 
     def _summary(self, unanswered: Sequence[Refused]) -> dict[str, Any]:
         return {

@@ -241,7 +241,6 @@ class Shelf:
             if known is not None:
                 self._results.move_to_end(id)
                 return known
-        named = next(one for one in entry.results if one.id == id)
         opened = ShownResult(id, named.name, _result_of(named.path, entry.path))
         with self._lock:
             self._results[id] = opened
