@@ -43,6 +43,16 @@ def _path(word: str) -> str:
     return str(Path(word))
 
 
+SlideMpp = Annotated[
+    tuple[Positive, Positive] | None,
+    *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
+    Help("True microns per level-0 pixel, over what the file says."),
+]
+ReaderName = Annotated[
+    str, Panel.INPUT, Help("The only reader to try: auto, tiff, openslide or tiffslide.")
+]
+
+
 class ModelSettings(Frozen):
     """Which network, and where and how it runs; every command that runs one has these options."""
 
@@ -98,11 +108,7 @@ class SegmentSettings(NetworkSettings):
         Panel.INPUT,
         Help("Microns per pixel that the network sees [the model's own]."),
     ] = None
-    slide_mpp: Annotated[
-        tuple[Positive, Positive] | None,
-        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
-        Help("True microns per level-0 pixel, over what the file says."),
-    ] = None
+    slide_mpp: SlideMpp = None
     tile: Annotated[
         Annotated[int, Field(ge=64, le=16_384)] | None,
         Panel.INPUT,
@@ -119,11 +125,7 @@ class SegmentSettings(NetworkSettings):
         Panel.INPUT,
         Help("Microns per pixel of the stored maps [the network's own output grid]."),
     ] = None
-    reader: Annotated[
-        str,
-        Panel.INPUT,
-        Help("The only reader to try: auto, tiff, openslide or tiffslide."),
-    ] = "auto"
+    reader: ReaderName = "auto"
     image: Annotated[
         Annotated[int, Field(ge=0)] | None,
         Panel.INPUT,

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from wsi_sampath.inference.prompting.settings import PromptSettings
-from wsi_sampath.inference.settings import Device, Positive, read_mpp
-from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
+from wsi_sampath.inference.settings import Device, ReaderName, SlideMpp
+from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
 FIRST_PORT = 8642
 """Where a free port is looked for, upwards, unless one is named."""
@@ -28,16 +28,8 @@ class ViewSettings(Frozen):
         Panel.NETWORK,
         Help("Where the network runs: auto, cpu, cuda, cuda:N or mps."),
     ] = "auto"
-    slide_mpp: Annotated[
-        tuple[Positive, Positive] | None,
-        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
-        Help("True microns per level-0 pixel, over what the file says."),
-    ] = None
-    reader: Annotated[
-        str,
-        Panel.INPUT,
-        Help("The only reader to try: auto, tiff, openslide or tiffslide."),
-    ] = "auto"
+    slide_mpp: SlideMpp = None
+    reader: ReaderName = "auto"
     session: Annotated[
         Path | None,
         *(Panel.VIEW, Flags(metavar="FOLDER")),

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wsi_sampath.cache import cache_folder
-from wsi_sampath.inference.settings import ModelMpp, ModelSettings, Positive, Share, read_mpp
-from wsi_sampath.settings import Flags, Help, Neutral, Panel, Reads
+from wsi_sampath.inference.settings import ModelMpp, ModelSettings, ReaderName, Share, SlideMpp
+from wsi_sampath.settings import Flags, Help, Neutral, Panel
 
 Pick = Literal["best", "largest", "smallest"]
 GiB = Annotated[float, Field(ge=0, le=1 << 20, allow_inf_nan=False)]
@@ -23,21 +23,13 @@ class PromptSettings(ModelSettings):
         *(Neutral, Panel.NETWORK, Flags("--model", "-m")),
         Help("Model to ask: a name from wsi-models list, or a .safetensors or .yaml file."),
     ] = "nuclei-mini"
-    slide_mpp: Annotated[
-        tuple[Positive, Positive] | None,
-        *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
-        Help("True microns per level-0 pixel, over what the file says."),
-    ] = None
+    slide_mpp: SlideMpp = None
     mpp: Annotated[
         ModelMpp | None,
         Panel.INPUT,
         Help("Microns per pixel that the network sees [the model's own]."),
     ] = None
-    reader: Annotated[
-        str,
-        Panel.INPUT,
-        Help("The only reader to try: auto, tiff, openslide or tiffslide."),
-    ] = "auto"
+    reader: ReaderName = "auto"
     pick: Annotated[
         Pick,
         Panel.PROMPTS,
