@@ -20,6 +20,7 @@ from wsi_sampath.shown import shown
 from wsi_sampath.slides.mpp import differs
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
+from wsi_sampath.viewer.recent import Recent
 from wsi_sampath.viewer.settings import ViewSettings
 
 Status = Literal["done", "failed", "waiting", "slide"]
@@ -151,7 +152,7 @@ class Shelf:
         self._most_open = most_open
         self._lock = threading.Lock()
         self._places: OrderedDict[str, _Place] = OrderedDict()
-        self._results: OrderedDict[str, ShownResult] = OrderedDict()
+        self._results: Recent[ShownResult] = Recent(_MOST_RESULTS, lambda _: 1)
         self.renew(entries)
 
     def renew(self, entries: Iterable[ShelfEntry]) -> None:
@@ -236,17 +237,9 @@ class Shelf:
         # Of a batch's the journal tells.
         if entry.status == "slide" and NamedResult.at(named.path).id != id:
             raise Missing("the result was written anew meanwhile; load the page again")
-        with self._lock:
-            known = self._results.get(id)
-            if known is not None:
-                self._results.move_to_end(id)
-                return known
-        opened = ShownResult(id, named.name, _result_of(named.path, entry.path))
-        with self._lock:
-            self._results[id] = opened
-            while len(self._results) > _MOST_RESULTS:
-                self._results.popitem(last=False)
-        return opened
+        return self._results.fetch(
+            id, lambda: ShownResult(id, named.name, _result_of(named.path, entry.path))
+        )
 
     def close(self) -> None:
         """Close every slide; nothing may be read afterwards."""
