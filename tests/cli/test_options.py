@@ -18,6 +18,7 @@ from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, offered, with_options
 from wsi_sampath.cli.segment import Request
+from wsi_sampath.cli.settings_files import RepeatingResult
 from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import AskingSettings, GridSettings
@@ -29,16 +30,20 @@ from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
 UNSAID = {
     SegmentSettings: {"nuclei", "grid", "own_prompts"},
     BatchOptions: {"poll_s", "wait", "pages"},
+    RepeatingResult: {"repeated"},
     GridSettings: {*AskingSettings.model_fields, "max_box_overlap", "drop_background", "overlaps"},
 }
 SETTINGS = {
-    "segment": (SegmentSettings, NucleusSettings, GridSettings, BatchOptions, Request),
+    "segment": (
+        *(SegmentSettings, NucleusSettings, GridSettings, BatchOptions, Request),
+        RepeatingResult,
+    ),
     "evaluate": (PatchScoring,),
 }
 HEADINGS = {
     "segment": [
         *("Input and resolution", "Network", "Tissue and region", "Nuclei (patho_sam models)"),
-        *("Output", "Batch"),
+        *("Output", "Batch", "Settings in files"),
     ],
     "evaluate": ["Labelled patches", "Result of a slide", "Network", "Scores"],
 }

@@ -11,6 +11,7 @@ import typer
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.settings_files import Repeating, earlier_values
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError, WsiError
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.settings import Extent, Level0Px
@@ -54,7 +55,7 @@ class RegionRequest(Frozen):
 
 
 @app.command(cls=Command)
-@with_options(settings=PromptSettings, request=Request)
+@with_options(earlier_values, settings=PromptSettings, request=Request, repeating=Repeating)
 def prompt(
     slides: Annotated[
         list[Path],
@@ -80,6 +81,7 @@ def prompt(
     ],
     settings: PromptSettings,
     request: Request,
+    repeating: Repeating,
 ) -> None:
     """Segment what points, boxes and rough outlines of a GeoJSON point at.
 
@@ -98,6 +100,7 @@ def prompt(
         # Before the model is loaded; of several slides one must not stop the others.
         refuse_foreign_masks(plan.jobs[0].out, plan.jobs[0].prompts)
         require_file(plan.jobs[0].prompts, "bad-input")
+    repeating.save("wsi-prompt", settings=settings, request=request)
     model = load_from_settings(settings)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)

@@ -14,11 +14,12 @@ from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.settings_files import RepeatingResult, earlier_values
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.settings import Flags, Frozen, Help, Panel
+from wsi_sampath.settings import Belongs, Flags, Frozen, Help, Panel
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.batch import Batch
@@ -48,11 +49,14 @@ class Request(Frozen):
         Help("Run the slides on dask: tcp://HOST:PORT, or local:N for N workers here."),
     ] = None
     dry_run: Annotated[
-        bool, Panel.BATCH, Help("Plan, estimate time and disk space, and write nothing.")
+        bool,
+        Panel.BATCH,
+        Belongs.CALL,
+        Help("Plan, estimate time and disk space, and write nothing."),
     ] = False
     as_json: Annotated[
         bool,
-        Panel.OUTPUT,
+        *(Panel.OUTPUT, Belongs.CALL),
         Flags("--json"),
         Help("Write one line of JSON to stdout, and all else to stderr."),
     ] = False
@@ -60,11 +64,13 @@ class Request(Frozen):
 
 @app.command(cls=Command)
 @with_options(
+    earlier_values,
     settings=SegmentSettings,
     nuclei=NucleusSettings,
     grid=GridSettings,
     options=BatchOptions,
     request=Request,
+    repeating=RepeatingResult,
 )
 def segment(
     inputs: Annotated[
@@ -84,6 +90,7 @@ def segment(
     grid: GridSettings,
     options: BatchOptions,
     request: Request,
+    repeating: RepeatingResult,
 ) -> None:
     """Segment whole-slide images into an OME-Zarr pyramid and GeoJSON polygons."""
     # First, since what is wrong here is said before torch has been imported.
@@ -95,7 +102,9 @@ def segment(
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
+    repeating.save("wsi-segment", settings=settings, options=options, request=request)
     model = _loaded(settings, request, devices)
+    repeating.check_model(model)
     _note_plan(plan)
     if request.dry_run:
         n_devices, as_json = len(devices) or 1, request.as_json
