@@ -135,6 +135,13 @@ class Reads:
     function: Callable[[str], Any]
 
 
+@dataclass(frozen=True)
+class Suggests:
+    """Mark of a setting for which shells suggest words, with the function that finds them."""
+
+    find: Callable[[], Iterable[str]]
+
+
 def deciding(settings: BaseModel) -> dict[str, Any]:
     """Return the settings that decide the result, those not marked `Neutral`, as JSON values."""
     fields = type(settings).model_fields

@@ -12,8 +12,8 @@ import typer
 from command_line import ended
 from pydantic import Field
 
-from wsi_sampath.__main__ import COMMANDS
 from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.cli import COMMANDS
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, offered, with_options

@@ -13,7 +13,8 @@ from wsi_sampath.models.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from wsi_sampath.models.zoo import bundled_models, load_model
+from wsi_sampath.models.shipped import bundled_models
+from wsi_sampath.models.zoo import load_model
 
 
 @pytest.fixture

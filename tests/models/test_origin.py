@@ -17,8 +17,9 @@ from wsi_sampath.models.origin import (
 )
 from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.spec import IMAGENET_MEAN
-from wsi_sampath.models.zoo import bundled_models, load_model
+from wsi_sampath.models.zoo import load_model
 
 
 def test_random_weights_are_said(tiny_spec, tmp_path):

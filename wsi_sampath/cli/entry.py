@@ -71,6 +71,11 @@ def run(
     # What is wrong with a file is said once, by us.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
+    if completion_variable(command) in os.environ:
+        # Imported here: only a shell that completes a line needs it.
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         if _asks_version():
             code = _tell_version(command)
@@ -82,7 +87,7 @@ def run(
             if sys.stdout is not None:
                 sys.stdout.flush()
     except typer.TyperException as error:
-        _tell(UsageError(f"{error.format_message()} (see {command} --help)"))
+        _tell(UsageError(f"{_in_plain_words(error)} (see {command} --help)"))
         code = EXIT_USAGE
     except WsiError as error:
         _tell(error)
@@ -100,6 +105,15 @@ def run(
         _tell(_explained(stopped.__context__))
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _in_plain_words(error: typer.TyperException) -> str:
+    return error.format_message().replace("Value error, ", "").rstrip(".")
+
+
+def completion_variable(command: str) -> str:
+    """Return the environment variable by which a shell asks a command to complete a line."""
+    return f"_{command}_COMPLETE".replace("-", "_").upper()
 
 
 def _asks_version() -> bool:

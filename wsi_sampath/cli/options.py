@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads, parts_of
+from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads, Suggests, parts_of
 
 Mark = TypeVar("Mark")
 _CONTEXT = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -123,6 +123,7 @@ def _option(name: str, field: FieldInfo) -> Parameter:
         help=None if about is None else about.text,
         metavar=None if flags is None else flags.metavar,
         rich_help_panel=None if panel is None else panel.value,
+        autocompletion=suggesting(lambda: _suggested(field)),
     )
     default = False if switches_off(name, field) else field.default
     if field.is_required():
@@ -132,6 +133,27 @@ def _option(name: str, field: FieldInfo) -> Parameter:
     return Parameter(
         name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )
+
+
+def suggesting(find: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what Typer calls to complete the beginning of a word."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in find() if word.startswith(incomplete)]
+
+    return complete
+
+
+def _suggested(field: FieldInfo) -> Iterable[str]:
+    mark = mark_of(field, Suggests)
+    return _choices(field.annotation) if mark is None else mark.find()
+
+
+def _choices(annotation: Any) -> list[str]:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return [str(part) for part in parts]
+    return [word for part in parts for word in _choices(part)]
 
 
 def _flags(name: str, field: FieldInfo) -> tuple[str, ...]:

@@ -220,7 +220,7 @@ def _note_plan(plan: Plan) -> None:
 
 
 def _note_model(model: LoadedModel) -> None:
-    from wsi_sampath.models.zoo import bundled_models
+    from wsi_sampath.models.shipped import bundled_models
 
     if model.source in bundled_models():
         print(

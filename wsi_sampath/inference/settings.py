@@ -10,7 +10,17 @@ from pydantic import Field
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
-from wsi_sampath.settings import Belongs, Flags, Frozen, Help, MayBeFile, Neutral, Panel, Reads
+from wsi_sampath.settings import (
+    Belongs,
+    Flags,
+    Frozen,
+    Help,
+    MayBeFile,
+    Neutral,
+    Panel,
+    Reads,
+    Suggests,
+)
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -43,13 +53,23 @@ def _path(word: str) -> str:
     return str(Path(word))
 
 
+def model_names() -> list[str]:
+    """Return what shells suggest for a model."""
+    from wsi_sampath.models.shipped import bundled_models
+
+    return list(bundled_models())
+
+
 SlideMpp = Annotated[
     tuple[Positive, Positive] | None,
     *(Panel.INPUT, Belongs.SLIDE, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
     Help("True microns per level-0 pixel, over what the file says."),
 ]
 ReaderName = Annotated[
-    str, Panel.INPUT, Help("The only reader to try: auto, tiff, openslide or tiffslide.")
+    str,
+    Panel.INPUT,
+    Suggests(lambda: ("auto", "tiff", "openslide", "tiffslide")),
+    Help("The only reader to try: auto, tiff, openslide or tiffslide."),
 ]
 
 
@@ -61,7 +81,7 @@ class ModelSettings(Frozen):
 
     model: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m")),
+        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to run: a name from wsi-models list, a .safetensors or a .yaml file."),
     ] = "gland-mini"
     weights: Annotated[
@@ -77,6 +97,7 @@ class ModelSettings(Frozen):
     device: Annotated[
         Device,
         *(Neutral, Panel.NETWORK, Belongs.MACHINE),
+        Suggests(lambda: ("auto", "cpu", "cuda", "mps")),
         Help("Where the network runs: auto, cpu, cuda, cuda:N or mps."),
     ] = "auto"
     precision: Annotated[
@@ -150,6 +171,7 @@ class SegmentSettings(NetworkSettings):
     tissue: Annotated[
         str,
         *(Neutral, MayBeFile, Panel.TISSUE, Belongs.SLIDE, Flags(metavar="otsu|none|FILE")),
+        Suggests(lambda: ("otsu", "none")),
         Help(
             "Find tissue, take all of the slide, or take a mask: a PNG over the whole slide, or a "
             "GeoJSON."

@@ -29,22 +29,17 @@ from wsi_sampath.models.plain_sam.spec import PlainSamSpec
 from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.sam_path.importing import import_sam_path
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 from wsi_sampath.settings import did_you_mean
 
 if TYPE_CHECKING:
     from wsi_sampath.models.build import AnyNetwork
 
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
 _CHECKPOINT = ".safetensors"
 _SPECIFICATIONS = {".yaml", ".yml"}
 _PUBLISHED = {".ckpt", ".pth", ".pt"}
-
-
-def bundled_models() -> dict[str, Path]:
-    """Return the checkpoints shipped with the package, by name."""
-    return {path.stem: path for path in sorted(BUNDLED_FOLDER.glob("*.safetensors"))}
 
 
 def load_model(

@@ -8,8 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wsi_sampath.cache import cache_folder
-from wsi_sampath.inference.settings import ModelMpp, ModelSettings, ReaderName, Share, SlideMpp
-from wsi_sampath.settings import Belongs, Flags, Help, MayBeFile, Neutral, Panel
+from wsi_sampath.inference.settings import (
+    ModelMpp,
+    ModelSettings,
+    ReaderName,
+    Share,
+    SlideMpp,
+    model_names,
+)
+from wsi_sampath.settings import Belongs, Flags, Help, MayBeFile, Neutral, Panel, Suggests
 
 Pick = Literal["best", "largest", "smallest"]
 GiB = Annotated[float, Field(ge=0, le=1 << 20, allow_inf_nan=False)]
@@ -20,7 +27,7 @@ class PromptSettings(ModelSettings):
 
     model: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m")),
+        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to ask: a name from wsi-models list, or a .safetensors or .yaml file."),
     ] = "nuclei-mini"
     slide_mpp: SlideMpp = None

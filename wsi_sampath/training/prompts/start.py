@@ -11,16 +11,11 @@ from wsi_sampath.models.origin import steps_since_random
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.published.files import State, prefixed
 from wsi_sampath.models.sam_path.importing import below
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.importing import import_wsi_sam, random_wsi_sam, start_wsi_sam
 from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
-from wsi_sampath.models.zoo import (
-    bundled_models,
-    load_model,
-    load_weighted,
-    model_spec,
-    provenance_of,
-)
+from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
 from wsi_sampath.training.initial_weights import Start, changed, check_random, is_specification
 from wsi_sampath.training.prompts.settings import PromptTrainSettings, WsiSamWeights
 
