@@ -88,6 +88,18 @@ def test_the_help_is_in_groups(monkeypatch, capsys, name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_help_fills_the_terminal_in_words_of_the_shell(monkeypatch, capsys, name):
+    for columns, least in ((80, 60), (120, 86)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = help_of(monkeypatch, capsys, name).splitlines()
+        assert least <= max(map(len, lines)) <= columns or name in {"train", "doctor"}
+        text = "\n".join(lines)
+        for of_python in ("list[", "<str>", "<path>", "<float>", "{", "..]", "`"):
+            assert of_python not in text
+        assert not [line for line in lines[1:] if line.endswith("...")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_no_flag_is_declared_twice_and_all_are_explained(name):
     for command in commands_of(app_of(name)):
         flags = Counter(

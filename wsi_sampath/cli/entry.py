@@ -14,7 +14,7 @@ from typing import TextIO
 
 import typer
 
-from wsi_sampath.cli.help import Group
+from wsi_sampath.cli.help import WIDEST, Group
 from wsi_sampath.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -41,7 +41,10 @@ def new_app(description: str | None = None) -> typer.Typer:
         cls=Group,
         add_completion=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": WIDEST,
+        },
         pretty_exceptions_enable=False,
         help=description,
     )

@@ -81,7 +81,7 @@ def fetch(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Names from the list.",
             autocompletion=suggesting(all_names),
         ),

@@ -85,7 +85,7 @@ def prompt(
 ) -> None:
     """Segment what points, boxes and rough outlines of a GeoJSON point at.
 
-    ``wsi-prompt precompute SLIDE`` looks at a slide beforehand, so that answers come at once.
+    'wsi-prompt precompute SLIDE' looks at a slide beforehand, so that answers come at once.
     """
     from wsi_sampath.batch.prompt_jobs import plan_prompts
     from wsi_sampath.cli.progress import say

@@ -25,7 +25,7 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML, as in configs/train.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Over the file: data=DIR out=DIR epochs=3"),
+        typer.Argument(metavar="KEY=VALUE", help="Over the file: data=DIR out=DIR epochs=3."),
     ] = None,
 ) -> None:
     """Train a model; the same command resumes where it stopped."""
