@@ -18,7 +18,6 @@ from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, offered, with_options
 from wsi_sampath.cli.segment import Request
-from wsi_sampath.cli.settings_files import RepeatingResult
 from wsi_sampath.evaluation.settings import PatchScoring
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import AskingSettings, GridSettings
@@ -30,14 +29,11 @@ from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
 UNSAID = {
     SegmentSettings: {"nuclei", "grid", "own_prompts"},
     BatchOptions: {"poll_s", "wait", "pages"},
-    RepeatingResult: {"repeated"},
+    Request: {"repeated"},
     GridSettings: {*AskingSettings.model_fields, "max_box_overlap", "drop_background", "overlaps"},
 }
 SETTINGS = {
-    "segment": (
-        *(SegmentSettings, NucleusSettings, GridSettings, BatchOptions, Request),
-        RepeatingResult,
-    ),
+    "segment": (SegmentSettings, NucleusSettings, GridSettings, BatchOptions, Request),
     "evaluate": (PatchScoring,),
 }
 HEADINGS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -95,6 +95,7 @@ values_of_settings = st.fixed_dictionaries(
 )
 
 
+@example(values={"model": "a\x85b\u2028\udcff.yaml"}, fail_fast=True)
 @given(values=values_of_settings, fail_fast=st.booleans())
 @hypothesis_settings(max_examples=12, deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory, values, fail_fast):

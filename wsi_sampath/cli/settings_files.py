@@ -77,7 +77,7 @@ class RepeatingResult(Repeating):
             "region, mask, nuclei) or machine; --config and options given here win."
         ),
     ] = None
-    repeated: dict[str, str] | None = None
+    repeated: Annotated[dict[str, str] | None, Belongs.CALL] = None
 
     def check_model(self, model: LoadedModel) -> None:
         """Refuse to repeat a result with a model that is another by now.
@@ -109,7 +109,7 @@ class Layout:
     """
 
     def __init__(self, kinds: Kinds) -> None:
-        self.kinds = {k: v for k, v in kinds.items() if not issubclass(v, Repeating)}
+        self.kinds = kinds
         self.blocks: dict[str, type[Frozen]] = {}
         self.owners: dict[str, str] = {}
         for owner, kind in self.kinds.items():
@@ -210,7 +210,7 @@ def earlier_values(given: Values, said: Collection[str], kinds: Kinds) -> dict[s
     found = layout.by_kind(merged(values, own))
     repeating = next(name for name, kind in kinds.items() if issubclass(kind, Repeating))
     keeps_model = chosen.isdisjoint({"model", *_WITH_THE_MODEL})
-    return found | {repeating: {"repeated": model if keeps_model else None}}
+    return merged(found, {repeating: {"repeated": model if keeps_model else None}})
 
 
 def read_config(path: Path, layout: Layout) -> Values:

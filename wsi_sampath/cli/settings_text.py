@@ -88,8 +88,14 @@ def _begins(path: Path, text: str) -> bool:
 
 def _line(name: str, value: Any) -> str:
     flow = None if isinstance(value, list) else False
+    # Written as they are, some separators of lines would not be read back.
+    as_it_is = str(value).isprintable()
     text = yaml.safe_dump(
-        {name: value}, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=1 << 20
+        {name: value},
+        default_flow_style=flow,
+        sort_keys=False,
+        allow_unicode=as_it_is,
+        width=1 << 20,
     )
     return text.rstrip("\n")
 
