@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from wsi_sampath.cli.options import offered
 from wsi_sampath.cli.segment import Request, app
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import belongs
@@ -31,7 +32,7 @@ def test_what_no_file_and_no_repetition_takes_is_named():
     kept = {
         flags[name]
         for kind in (SegmentSettings, Request)
-        for name, field in kind.model_fields.items()
+        for name, field in offered(kind).items()
         if belongs(field) is not None
     }
     assert "--region" in kept

@@ -181,7 +181,8 @@ def _devices() -> Iterator[Finding]:
     elif not count:
         yield Finding(True, "no GPU: the network runs on the CPU, slowly")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(True, f"CPU: {cores} cores, torch uses {torch.get_num_threads()} threads")
+    threads = plural(torch.get_num_threads(), "thread")
+    yield Finding(True, f"CPU: {plural(cores, 'core')}, torch uses {threads}")
 
 
 def _precisions() -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -107,6 +108,7 @@ def test_classes_of_a_file_and_blocks(run, painted, drawn, tmp_path):
     code, said, _ = run(*words, "--tile", 128, "--blocks", "--folds", 4)
     assert code == 0
     assert "classes: all" in said
+    assert re.search(r"\d+ patches of \d+ blocks: ", said)
     found = open_patches(out)
     assert {one.split for one in found.patches} == {"train", "validation", "test"}
     places = {}
@@ -181,7 +183,7 @@ def test_a_slide_that_is_not_the_annotated_one_is_told(run, painted, drawn, tmp_
     code, _, told = run(painted.path, drawn, tmp_path / "other.svs", far, "--out", tmp_path / "o")
     assert code == 0, told
     assert "other.svs: no tile with enough annotations" in told
-    assert "far.geojson: 1 of 1 areas lies outside the slide" in told
+    assert "far.geojson: 1 of 1 area lies outside the slide" in told
 
 
 def test_annotations_in_microns_or_far_from_tissue_are_told(run, painted, tmp_path):

@@ -17,7 +17,7 @@ from wsi_sampath.cli.imports import ImportRequest
 from wsi_sampath.cli.options import suggesting, with_options
 from wsi_sampath.errors import UsageError
 from wsi_sampath.models.shipped import all_names
-from wsi_sampath.shown import shown
+from wsi_sampath.shown import plural, shown
 
 if TYPE_CHECKING:
     from wsi_sampath.models.published.catalogue import PublishedFile
@@ -126,7 +126,7 @@ def import_weights(
     dtype = torch.float16 if request.half else torch.float32
     save_checkpoint(model, request.out, dtype=dtype, provenance=provenance)
     spec = model.spec
-    what = f"{len(spec.classes)} classes" if spec.makes_maps else "answers prompts"
+    what = plural(len(spec.classes), "class", "classes") if spec.makes_maps else "answers prompts"
     print(f"{request.out}: {spec.name}, {what}")
 
 

@@ -205,7 +205,7 @@ def slide(
     if blocks:
         warn("all splits show the same patients, which flatters all scores")
     hint = "" if blocks else "; --blocks splits within slides instead"
-    write_plan(plan, hint, test_cases)
+    write_plan(plan, hint, test_cases, unit="block" if blocks else "case")
 
 
 @app.command(cls=Command)

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from wsi_sampath.data.patch_plan import PatchPlan
 
 
-def write_plan(plan: PatchPlan, hint: str = "", test_cases: str = "") -> None:
+def write_plan(
+    plan: PatchPlan, hint: str = "", test_cases: str = "", *, unit: str = "case"
+) -> None:
     """Write all patches of a plan, and tell what became of them.
 
     Parameters
@@ -22,6 +24,8 @@ def write_plan(plan: PatchPlan, hint: str = "", test_cases: str = "") -> None:
         Added where a split stays empty.
     test_cases
         The regular expression that named the test split, if any.
+    unit
+        What the splits are made of.
     """
     from wsi_sampath.data.prepare import prepare, unseen_classes
     from wsi_sampath.progress import counted
@@ -41,7 +45,7 @@ def write_plan(plan: PatchPlan, hint: str = "", test_cases: str = "") -> None:
         warn(
             f"no pixel of any mask is {' or '.join(unseen)}: do the masks hold what --classes says?"
         )
-    _tell_splits(plan, hint, test_cases)
+    _tell_splits(plan, hint, test_cases, unit)
 
 
 def _few(names: list[str]) -> str:
@@ -52,13 +56,13 @@ def _few(names: list[str]) -> str:
     return names[0] if not more else f"{names[0]} and {plural(more, 'more image')}"
 
 
-def _tell_splits(plan: PatchPlan, hint: str, test_cases: str) -> None:
+def _tell_splits(plan: PatchPlan, hint: str, test_cases: str, unit: str) -> None:
     from wsi_sampath.shown import plural
 
     found = Counter(patch.split for patch in plan.patches)
     cases = len({patch.case for patch in plan.patches})
     left = len({patch.case for patch in plan.patches if patch.split != "test"})
-    all_cases = plural(cases, "case")
+    all_cases = plural(cases, unit)
     why = f"there {'is' if cases == 1 else 'are'} only {all_cases}{hint}"
     if test_cases or not left:
         why = f"the test split has {cases - left} of {all_cases}"

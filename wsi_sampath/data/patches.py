@@ -31,6 +31,7 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.settings import Frozen
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.pictures import picture_size, read_picture, rgb_of
 from wsi_sampath.yaml_files import read_yaml
 
@@ -243,9 +244,8 @@ class PatchSet:
         labels = _read_numbers(path, np.dtype(np.uint8)).astype(np.uint8)
         _check_size(image, labels, path)
         if int(labels.max(initial=0)) > len(self.classes):
-            message = (
-                f"holds label {labels.max()}, but classes.yaml has {len(self.classes)} classes"
-            )
+            names = plural(len(self.classes), "class", "classes")
+            message = f"holds label {labels.max()}, but classes.yaml has {names}"
             raise _bad(path, message)
         return labels
 

@@ -37,6 +37,7 @@ from wsi_sampath.inference.summary import (
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.progress import Progress
 from wsi_sampath.settings import Belongs, asked
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.stream import TileBatch, TileStream
 
 
@@ -240,7 +241,7 @@ def _check_bad_tiles(tally: Tally, plan: RunPlan, limit: float) -> None:
         return
     raise WsiError(
         "unreadable",
-        f"{bad} of {total} tiles failed, more than --max-bad-tiles {limit:g} allows; "
+        f"{bad} of {plural(total, 'tile')} failed, more than --max-bad-tiles {limit:g} allows; "
         f"the first: {tally.in_order()[0][1]}",
     )
 

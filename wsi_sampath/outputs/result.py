@@ -28,6 +28,7 @@ from wsi_sampath.outputs.omezarr.layout import (
     read_layout,
 )
 from wsi_sampath.outputs.omezarr.stored_chunks import images_of, missing_chunks
+from wsi_sampath.shown import plural
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -121,7 +122,9 @@ class Result:
         # All attributes would be a screenful.
         counts = self.attributes.get("nuclei")
         if counts is not None:
-            found = ", ".join(f"{name} {n} nuclei" for name, n in counts.items())
+            found = ", ".join(
+                f"{name} {plural(n, 'nucleus', 'nuclei')}" for name, n in counts.items()
+            )
         else:
             found = ", ".join(f"{n} {a:.3f} mm2" for n, a in self.attributes["area_mm2"].items())
         return f"Result({str(self.path)!r}, {found})"

@@ -15,6 +15,7 @@ from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.names import from_published
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.shown import plural
 
 _MASK_TOKENS = "model.mask_decoder.mask_tokens.weight"
 _UNUSED_TOKENS = 2
@@ -101,9 +102,10 @@ def _check_classes(published: Published, spec: SamPathSpec) -> None:
     if tokens is None or len(tokens) == spec.num_channels + 1:
         return
     wanted = len(spec.classes)
+    trained = plural(len(tokens) - _UNUSED_TOKENS, "class", "classes")
     raise WsiError(
         "bad-model",
-        f"was trained for {len(tokens) - _UNUSED_TOKENS} classes ({_MASK_TOKENS} "
+        f"was trained for {trained} ({_MASK_TOKENS} "
         f"{tuple(tokens.shape)} for {(wanted + _UNUSED_TOKENS, spec.decoder.dim)}), but "
         f"'{spec.name}' names {wanted}",
         subject=str(published.path),

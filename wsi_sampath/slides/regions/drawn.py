@@ -131,10 +131,14 @@ def outside_notes(
     }
     slide = f"the slide ({slide_size[0]} x {slide_size[1]} px)"
     return tuple(
-        f"{count:,} of {len(areas):,} areas {_lie(count)} {where} {slide}; {_ASK}"
+        f"{count:,} of {len(areas):,} {_areas(len(areas))} {_lie(count)} {where} {slide}; {_ASK}"
         for where, count in counts.items()
         if count
     )
+
+
+def _areas(count: int) -> str:
+    return "area" if count == 1 else "areas"
 
 
 def _lie(count: int) -> str:
