@@ -14,6 +14,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from wsi_sampath.shown import plural
+
 PACKAGES = (
     "wsi-sampath",
     "torch",
@@ -182,7 +184,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding(True, "no GPU: the network runs on the CPU, slowly")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = plural(torch.get_num_threads(), "thread")
-    yield Finding(True, f"CPU: {plural(cores, 'core')}, torch uses {threads}")
+    yield Finding(True, f"CPU: {plural(cores or 1, 'core')}, torch uses {threads}")
 
 
 def _precisions() -> Iterator[Finding]:
