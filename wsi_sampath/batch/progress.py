@@ -9,7 +9,7 @@ from typing import Protocol
 
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.progress import Progress, Silent
-from wsi_sampath.shown import plural
+from wsi_sampath.shown import format_duration, plural
 
 
 class BatchProgress(Progress, Protocol):
@@ -101,13 +101,3 @@ class BatchCounts:
         if self.left and self.seconds_left is not None:
             parts.append(f"about {format_duration(self.seconds_left)} to go")
         return "batch: " + ", ".join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time as a person would write it: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -76,13 +76,20 @@ class Augmentation(Frozen):
         return value
 
 
-class Optimiser(Frozen):
+class Rate(Frozen):
+    """AdamW, as every training has it."""
+
+    learning_rate: PositiveFloat
+    weight_decay: NotNegative = 1e-2
+
+
+class Optimiser(Rate):
     """AdamW and its schedule; the defaults are SAM-Path's for BCSS.
 
     Attributes
     ----------
-    learning_rate, weight_decay
-        Of AdamW; the rate is the one after the warm-up.
+    learning_rate
+        The one after the warm-up.
     warm_up
         Length of the linear rise from 0.
     drops
@@ -94,7 +101,6 @@ class Optimiser(Frozen):
     """
 
     learning_rate: PositiveFloat = 1e-4
-    weight_decay: NotNegative = 1e-2
     warm_up: NotNegative = 72
     drops: tuple[NotNegative, ...] = (1800, 2088)
     unit: Literal["steps", "epochs"] = "steps"
@@ -169,6 +175,7 @@ class RunSettings(Frozen):
     batch_size: Positive
     accumulate: Positive
     epochs: Positive
+    optimiser: Rate
     augmentation: Augmentation | None
     keep: Literal["best", "last"] = "best"
     patience: Positive | None = None

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from wsi_sampath.settings import Frozen
 from wsi_sampath.training.settings import (
     Augmentation,
-    NotNegative,
     Positive,
     PositiveFloat,
+    Rate,
     RunSettings,
     Share,
     StartWeights,
@@ -57,7 +57,7 @@ class PromptSettings(Frozen):
     box_noise: Share = 0.025
 
 
-class Plateau(Frozen):
+class Plateau(Rate):
     """AdamW, and a rate that falls where validation does not improve.
 
     Attributes
@@ -71,7 +71,6 @@ class Plateau(Frozen):
     """
 
     learning_rate: PositiveFloat = 1e-5
-    weight_decay: NotNegative = 1e-2
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     patience: Positive = 10
 

@@ -7,12 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from wsi_sampath.evaluation.drawn_prompts import RESIZE, SHIFT
-from wsi_sampath.settings import Frozen
 from wsi_sampath.training.settings import (
     Augmentation,
-    NotNegative,
     Positive,
     PositiveFloat,
+    Rate,
     RunSettings,
     Share,
     StartWeights,
@@ -47,11 +46,10 @@ class WsiSamWeights(StartWeights):
         return self
 
 
-class ConstantRate(Frozen):
+class ConstantRate(Rate):
     """AdamW at one rate from the first step to the last."""
 
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: NotNegative = 1e-2
 
 
 class PromptTrainSettings(RunSettings):
