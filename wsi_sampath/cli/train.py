@@ -18,16 +18,39 @@ from wsi_sampath.errors import UsageError, WsiError
 
 app = new_app()
 _LABEL = re.compile(r"[a-z ]+: +")
+OFTEN = (
+    *("model", "weights", "data", "out", "classes", "tile", "mpp", "trainable", "epochs"),
+    *("batch_size", "optimiser.learning_rate", "keep", "patience", "precision", "device"),
+    *("workers", "seed"),
+)
 _NEEDED = ("lightning", "tensorboard", "torchmetrics")
 
 
-@app.command(cls=Command)
+def _list_keys(wanted: bool) -> None:
+    if wanted:
+        from wsi_sampath.cli.keys import print_training_keys
+
+        _check_installed()
+        print_training_keys()
+        raise typer.Exit
+
+
+@app.command(cls=Command, epilog=f"Keys most often given: {', '.join(OFTEN)}.")
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML, as in configs/train.")],
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Over the file: data=DIR out=DIR epochs=3"),
     ] = None,
+    _keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys",
+            callback=_list_keys,
+            is_eager=True,
+            help="List all keys with type, default and meaning, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model; the same command resumes where it stopped."""
     _check_installed()
