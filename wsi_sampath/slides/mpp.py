@@ -47,6 +47,23 @@ class Mpp:
     source: MppSource
     stated_by: str = ""
 
+    @property
+    def origin(self) -> str:
+        """Where the value came from, in words."""
+        return origin(self.source, self.stated_by)
+
+
+def origin(source: str, stated_by: str = "") -> str:
+    """Return in words where an mpp came from; the parameters are the attributes of `Mpp`.
+
+    Examples
+    --------
+    >>> origin("metadata", "OME-XML"), origin("flag")
+    ('OME-XML', 'given by --slide-mpp')
+    """
+    given = {"flag": "given by --slide-mpp", "csv": "given by the mpp CSV"}
+    return given.get(source) or stated_by or source
+
 
 def resolve_mpp(
     metadata: tuple[float, float] | None,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wsi_sampath.batch.record.outcome import Outcome
-from wsi_sampath.progress import Progress
+from wsi_sampath.progress import Progress, Start
 from wsi_sampath.shown import plural, shown
 
 
@@ -19,20 +19,21 @@ class SlideLog:
     ----------
     path
         The log.
+    slide
+        Name of the slide, which goes before its warnings: those of others come between them.
     onward
         Receives everything too.
     """
 
-    def __init__(self, path: Path, onward: Progress) -> None:
-        self._path = path
+    def __init__(self, path: Path, slide: str, onward: Progress) -> None:
+        self._path, self._slide = path, slide
         self._onward = onward
 
-    def begin(self, slide: str, n_tiles: int) -> None:
+    def begin(self, start: Start) -> None:
         """See `Progress`."""
-        self.write(
-            f"started: {plural(n_tiles, 'tile')}, process {os.getpid()} on {socket.gethostname()}"
-        )
-        self._onward.begin(slide, n_tiles)
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        self.write("; ".join([f"started: {who}", *map(shown, start.lines)]))
+        self._onward.begin(start)
 
     def advance(self, n_tiles: int) -> None:
         """See `Progress`."""
@@ -41,12 +42,7 @@ class SlideLog:
     def warn(self, message: str) -> None:
         """See `Progress`."""
         self.write(f"warning: {shown(message)}")
-        self._onward.warn(message)
-
-    def note(self, message: str) -> None:
-        """See `Progress`."""
-        self.write(shown(message))
-        self._onward.note(message)
+        self._onward.warn(f"{self._slide}: {message}")
 
     def end(self) -> None:
         """See `Progress`."""
