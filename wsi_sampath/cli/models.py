@@ -30,7 +30,7 @@ _DOUBT = {
     _UNREADABLE: " (cannot be read)",
 }
 _LINE_EVERY_S = 10.0
-app = new_app("Models and published weights: list, info, fetch, import.")
+app = new_app("Models and published weights: list, info, keys, fetch, import.")
 
 
 @app.command("list", cls=Command)
@@ -74,6 +74,14 @@ def info(
         raise UsageError(f"no model '{name}'; did you mean '{meant}'?")
     else:
         _print_fields(_describe_file(published_file(name)))
+
+
+@app.command(cls=Command)
+def keys() -> None:
+    """List the keys of a specification, with type, default and meaning."""
+    from wsi_sampath.cli.keys import print_model_keys
+
+    print_model_keys()
 
 
 @app.command(cls=Command)

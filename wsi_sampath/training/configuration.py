@@ -31,6 +31,12 @@ _KINDS = ("str", PublishedWeights.__name__, PathoSamWeights.__name__, WsiSamWeig
 
 AnySettings = TrainSettings | NucleiSettings | PromptTrainSettings
 """The settings there are: a union with one member for each kind of training."""
+KINDS: dict[str, type[AnySettings]] = {
+    "SAM-Path (without an objective)": TrainSettings,
+    "PathoSAM (objective: nuclei or classes)": NucleiSettings,
+    "WSI-SAM (objective: prompts)": PromptTrainSettings,
+}
+"""The same by what they train, and how a file says so."""
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> AnySettings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 
 UInt8Array = npt.NDArray[np.uint8]
 Colour = str | tuple[int, int, int]
+Plane = TypeVar("Plane", bound=npt.NDArray[Any])
 
 _FILL = 0.34
 _INK, _PAPER, _QUIET = (32, 33, 36), (255, 255, 255), (104, 108, 115)
@@ -98,6 +100,47 @@ def draw_overlay(
     return picture
 
 
+def draw_panels(
+    rgb: UInt8Array,
+    panels: Mapping[str, tuple[npt.NDArray[Any], Sequence[Colour]] | None],
+    *,
+    title: str,
+    class_names: Sequence[str],
+    class_colors: Sequence[Colour],
+) -> Image.Image:
+    """Draw a picture several times side by side, each with other labels, over one legend.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (h, w, 3).
+    panels
+        By their captions: labels (h, w) of 0 or 1..n with their n colours, or None for the bare
+        picture.
+    title
+        A line above.
+    class_names, class_colors
+        Of the legend.
+    """
+    zoom = _zoom(*rgb.shape[:2])
+    large = _enlarged(rgb, zoom)
+    text = _Text(large.shape[1])
+    head, gap = text.size * 2, text.size // 2
+    step = large.shape[1] + gap
+    sheet = Image.new("RGB", (step * len(panels) - gap, large.shape[0] + head), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, labelled) in enumerate(panels.items()):
+        panel = large
+        if labelled is not None:
+            labels, colors = labelled
+            panel = _blend(large, _enlarged(labels, zoom), [_read_colour(one) for one in colors])
+        sheet.paste(Image.fromarray(panel), (number * step, head))
+        draw.text((number * step, head / 2), caption, fill=_QUIET, font=text.plain, anchor="lm")
+    colours = map(_read_colour, class_colors)
+    entries = [_Entry(name, "", color) for name, color in zip(class_names, colours, strict=True)]
+    return _compose(sheet, title, entries, text)
+
+
 @dataclass(frozen=True)
 class _Entry:
     """A line of the legend."""
@@ -151,12 +194,12 @@ def _zoom(height: int, width: int) -> int:
     return max(1, min(-(-_NARROWEST_PX // width), most))
 
 
-def _enlarged(plane: UInt8Array, zoom: int) -> UInt8Array:
-    return plane.repeat(zoom, axis=0).repeat(zoom, axis=1)
+def _enlarged(plane: Plane, zoom: int) -> Plane:
+    return cast(Plane, plane.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
 def _blend(
-    rgb: UInt8Array, labels: UInt8Array, colours: Sequence[tuple[int, int, int]]
+    rgb: UInt8Array, labels: npt.NDArray[Any], colours: Sequence[tuple[int, int, int]]
 ) -> UInt8Array:
     """Tint the classes and draw their outlines."""
     table = np.array([(0, 0, 0), *colours], np.float32)
@@ -170,7 +213,7 @@ def _blend(
     return blended
 
 
-def _outline(labels: UInt8Array, thickness: int) -> npt.NDArray[np.bool_]:
+def _outline(labels: npt.NDArray[Any], thickness: int) -> npt.NDArray[np.bool_]:
     """Pixels of a class within `thickness` pixels of another class or of nothing."""
     size = 2 * thickness + 1
     low = ndimage.minimum_filter(labels, size, mode="nearest")
