@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from wsi_sampath.data.patches import SPLITS, PatchSet, Split
 from wsi_sampath.models.published.catalogue import FILES
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.models.zoo import bundled_models
 from wsi_sampath.shown import plural, shown
 from wsi_sampath.training.initial_weights import AnyStart
 from wsi_sampath.training.settings import RunSettings, StartWeights
