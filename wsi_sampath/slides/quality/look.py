@@ -43,6 +43,7 @@ def look(slide: Slide, tissue: Tissue) -> Quality:
     judged = None if softness is None else [one for one in softness if one is not None]
     return Quality(
         places=int(stained.sum()),
+        unstained=int((~stained).sum()),
         unread=places.unread,
         judged=None if judged is None else len(judged),
         blurred=float(np.mean(np.array(judged) > SOFT_UM)) if judged else None,

@@ -50,7 +50,7 @@ def read_places(slide: Slide, mask: NDArray[np.bool_]) -> Places:
         bool (h, w) over the whole slide. At most `MOST_PLACES` squares are read, which is all of
         them on a small slide; which ones depends on slide and mask alone.
     """
-    sampling = slide.sampling(PLACE_MPP)
+    sampling = slide.sampling(max(PLACE_MPP, slide.mpp.x, slide.mpp.y))
     across = math.ceil(sampling.width * sampling.mpp_x / _SIDE_UM)
     down = math.ceil(sampling.height * sampling.mpp_y / _SIDE_UM)
     width, height = sampling.width // across, sampling.height // down

@@ -13,7 +13,7 @@ from wsi_sampath.shown import plural
 SOFT_UM = 1.5
 BESIDE_UM = 100.0
 # What is not doubted: shares, and the saturation of the palest H&E measured less a third.
-_MOST_BLURRED, _MOST_BESIDE_PEN, _MOST_CLIPPED, _LEAST_SATURATION = 0.1, 0.01, 0.05, 0.1
+_MOST_BLURRED, _MOST_BESIDE_PEN, _MOST_CLIPPED, _LEAST_SATURATION = 0.1, 0.01, 0.1, 0.1
 # Fewer places may all be of smooth tissue.
 _ENOUGH_PLACES = 4
 
@@ -26,6 +26,8 @@ class Quality:
     ----------
     places
         Number of places with tissue that were looked at.
+    unstained
+        Number of places with hardly any stain, which tell nothing more.
     unread
         Number of places that could not be decoded.
     judged
@@ -49,6 +51,7 @@ class Quality:
     """
 
     places: int = 0
+    unstained: int = 0
     unread: int = 0
     judged: int | None = None
     blurred: float | None = None
@@ -88,6 +91,11 @@ class Quality:
                 f"{share} of the {plural(self.judged or 0, 'place')} looked at are out of focus "
                 f"(edges softer than {SOFT_UM:g} um): what is found there is less sure",
             )
+        if not self.places and self.unstained >= _ENOUGH_PLACES:
+            yield (
+                "hardly any stain",
+                f"none of the {self.unstained} places looked at holds stain enough to judge it",
+            )
         if self.judged == 0 and self.places >= _ENOUGH_PLACES:
             yield (
                 "no detail",
@@ -109,9 +117,9 @@ class Quality:
             )
         if self.saturation is not None and self.saturation < _LEAST_SATURATION:
             yield (
-                "pale",
-                f"the stain is pale: its median saturation is {self.saturation:.2f}, where H&E has "
-                "0.15 to 0.75",
+                "hardly any colour",
+                "the stained pixels have hardly any colour: their median saturation is "
+                f"{self.saturation:.2f}, where H&E has 0.15 to 0.8",
             )
         if self.unread:
             yield (
