@@ -44,8 +44,9 @@ def _without_borders(seen: Seen) -> NDArray[np.bool_]:
     edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     at_frame = np.zeros(count + 1, bool)
     at_frame[np.unique(np.concatenate(edges))] = True
-    black = seen.image.max(2) < _BLACK
-    mostly = ndimage.mean(black, labels, np.arange(count + 1)) > 0.5
+    marks = labels[seen.marked]
+    black = (seen.image[seen.marked] < _BLACK).all(1)
+    mostly = np.bincount(marks[black], minlength=count + 1) > 0.5 * np.bincount(marks)
     keep = ~(at_frame & mostly)
     keep[0] = False
     pen: NDArray[np.bool_] = keep[labels]
