@@ -22,8 +22,9 @@ MIN_TISSUE_UM2 = 8_000.0
 # A disc of 113 um: most lumina and fat cells are smaller and count as tissue.
 MAX_HOLE_UM2 = 10_000.0
 _SPOT_MPP, _SPOT_PX, _MOST_SPOTS = 2.0, 96, 16
-# What `--tissue none` may decode for its look at the whole slide.
-_MOST_OVERVIEW_PX = 50_000_000
+# What `--tissue none` may decode for its look at the whole slide; level 0 is decoded once more for
+# its tiles.
+_MOST_OVERVIEW_PX, _MOST_OF_LEVEL_0_PX = 50_000_000, 8_000_000
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,9 @@ def _seen(
 
 def _seen_cheaply(slide: Slide) -> Seen | None:
     """Look at the whole slide if it has a level small enough."""
-    level = slide.levels[slide.sampling(MASK_MPP).level]
-    if level.width * level.height > _MOST_OVERVIEW_PX:
+    number = slide.sampling(MASK_MPP).level
+    level = slide.levels[number]
+    if level.width * level.height > (_MOST_OVERVIEW_PX if number else _MOST_OF_LEVEL_0_PX):
         return None
     return _seen(*slide.overview(MASK_MPP))
 
