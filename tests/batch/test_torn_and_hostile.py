@@ -166,6 +166,41 @@ def test_evil_names_are_text_in_the_table_and_on_the_page(tmp_path, name):
     assert "\x1b" not in page
 
 
+def test_slides_of_doubtful_quality_come_first_with_the_reason(tmp_path):
+    doubts = {
+        "clean": {"blurred": 0.0},
+        "much": {"blurred": 0.6, "doubts": "60 % out of focus"},
+        "little": {"blurred": 0.2, "doubts": "20 % out of focus"},
+        "twice": {"blurred": 0.1, "doubts": "10 % out of focus; looks like <i>a grey image"},
+        "old": {},
+    }
+    records = [
+        Record(name, f"{name}.zarr", "done", "key", 1.7e9, "host", **known)
+        for name, known in doubts.items()
+    ]
+    page = render_page(records, [], lambda _: None)
+    places = [page.index(f"{name}.zarr") for name in ("twice", "much", "little", "clean", "old")]
+    assert places == sorted(places)
+    assert "3 slides of doubtful quality" in page
+    assert '<span class="doubt">looks like &lt;i&gt;a grey image</span>' in page
+    assert "doubtful" not in render_page(records[:1], [], lambda _: None)
+    table.write_table(tmp_path / "slides.csv", records, [])
+    with (tmp_path / "slides.csv").open(newline="") as file:
+        rows = {row["slide"]: row for row in csv.DictReader(file)}
+    assert (rows["much"]["blurred"], rows["old"]["blurred"]) == ("0.6", "")
+    assert rows["much"]["doubts"] == "60 % out of focus"
+
+
+def test_the_record_of_a_result_keeps_its_quality(one, tmp_path):
+    out = tmp_path / "out"
+    values = settings(report=False, polygons=False)
+    run_batch(Batch(plan_jobs([one], out), values, out), load_stub())
+    with (out / "slides.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["blurred"]) == 0
+    assert float(row["saturation"]) > 0.1
+
+
 @pytest.mark.parametrize("name", ["=1.svs", "-a.svs", "a.svs", "'a.svs", "''", "="])
 def test_quoted_cells_are_read_back(name):
     assert unquoted(quoted(name)) == name

@@ -126,6 +126,8 @@ def test_attributes_tell_everything(result, painted):
     assert run["polygon_area_mm2"] == pytest.approx(run["area_mm2"])
     assert {"read", "network", "blend", "write", "vectorise", "total"} <= set(run["seconds"])
     assert run["peak_memory_mb"] > 50
+    assert run["quality"]["blurred"] == 0
+    assert run["quality"]["doubts"] == []
     made = run["made"]
     assert datetime.now(UTC) - datetime.fromisoformat(made["finished"]) < timedelta(hours=1)
     assert made["host"] == platform.node()

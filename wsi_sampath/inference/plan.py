@@ -30,6 +30,8 @@ from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
 from wsi_sampath.slides.mpp import format_mpp
+from wsi_sampath.slides.quality.look import look
+from wsi_sampath.slides.quality.quality import Quality
 from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
@@ -126,6 +128,8 @@ class RunPlan:
     slide_size
         (width, height) of the slide in level-0 pixels, which the plane covers and may exceed by
         a part of a pixel.
+    quality
+        What a quick look at the slide tells.
     warnings
         Sentences for the user about this slide with this model and these settings.
     existing
@@ -138,6 +142,7 @@ class RunPlan:
     tile_px: int
     overlap_px: int
     slide_size: tuple[int, int]
+    quality: Quality
     warnings: tuple[str, ...] = ()
     existing: Outlines | None = None
 
@@ -267,8 +272,10 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
             "no tissue lies in the region; move it, or give --tissue none",
             subject=str(slide.path),
         )
+    quality = look(slide, tissue)
     warnings: tuple[str, ...] = (
         *tissue.warnings,
+        *quality.warnings,
         *_enlarged(slide, sampling),
         *_of_grid(grid, settings),
     )
@@ -276,7 +283,9 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
     if settings.existing is not None:
         existing, notes = read_outlines(Path(settings.existing), slide.path.name)
         warnings += notes
-    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
+    return RunPlan(
+        sampling, grid, tissue.mask, tile, overlap, slide.size, quality, warnings, existing
+    )
 
 
 def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def describe(run: Run) -> dict[str, Any]:
         "overlap": plan.overlap_px,
         "stride": plan.grid.stride,
         "region": list(region) if region else None,
+        "quality": plan.quality.as_json(),
         "model_card": model_card(run.model),
     }
 

@@ -12,6 +12,7 @@ _MOST_BYTES = 64 << 20
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _ImagePath = Annotated[str, Field(pattern=r"^(labels/[^/]+)?$")]
 
@@ -103,6 +104,23 @@ class _Content(_Part):
     digest: str
 
 
+class _Quality(_Part):
+    places: _Count
+    unstained: _Count
+    unread: _Count
+    judged: _Count | None
+    blurred: _Share | None
+    softness_um: _NotNegative | None
+    pen: _Share | None
+    tissue_beside_pen: _Share | None
+    saturation: _Share | None
+    clipped: _Share | None
+    green_most: _Share | None
+    brown: _Share | None
+    looks_like: str | None
+    doubts: list[str]
+
+
 class _Attributes(_Part):
     """What every reader of a result relies on."""
 
@@ -118,6 +136,7 @@ class _Attributes(_Part):
     area_mm2: dict[str, _NotNegative]
     coverage: _Coverage
     seconds: dict[str, _NotNegative]
+    quality: _Quality | None = None
     warnings: list[str] = []
     geojson: str | None = None
     geojson_content: _Content | None = None

@@ -132,6 +132,47 @@ def test_without_a_backdrop_the_map_stands_alone(make_result):
     assert (blank_backdrop(open_result(path)).rgb == 255).all()
 
 
+QUALITY = {
+    "places": 41,
+    "unstained": 0,
+    "unread": 0,
+    "judged": 40,
+    "blurred": 0.25,
+    "softness_um": 1.06,
+    "pen": 0.02,
+    "tissue_beside_pen": 0.035,
+    "saturation": 0.41,
+    "clipped": 0.0,
+    "green_most": 0.97,
+    "brown": 0.001,
+    "looks_like": None,
+    "doubts": ["25 % out of focus", "pen beside <3.5 %> of the tissue"],
+}
+UNKNOWN = dict.fromkeys(QUALITY) | {"places": 0, "unstained": 9, "unread": 0, "doubts": []}
+
+
+def test_the_quality_is_told_with_its_doubts(make_result):
+    text = page(make_result(quality=QUALITY)).text
+    for words in (
+        "Quality 25 % out of focus pen beside <3.5 %> of the tissue Focus",
+        "25.0 % of 40 places blurred; edges 1.06 µm soft (median)",
+        "on 2.00 % of the slide, beside 3.50 % of the tissue",
+        "saturation 0.410 (median), 0 % clipped",
+        "like H&E: 97.0 % absorb green most, 0.100 % brown",
+    ):
+        assert words in text, words
+
+
+def test_what_of_the_quality_is_unknown_is_not_made_up(make_result):
+    text = page(make_result(quality=UNKNOWN)).text
+    told = "Focus slide too coarse to judge it Marker not looked for Colour not judged Stain too"
+    assert told in text
+
+
+def test_results_of_earlier_versions_have_no_quality(make_result):
+    assert "Quality" not in page(make_result()).text
+
+
 def test_warnings_and_failures_are_told(make_result):
     failures = [{"box": [n, 2, 3, 4], "reason": f"torn <{n}>"} for n in range(25)]
     tiles = {"analysed": 70, "skipped": 5, "failed": 30, "failures": failures}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsi_sampath.slides.regions.stain import stain_doubt
+from wsi_sampath.slides.regions.stain import stain_of
 
 GLASS = np.array([240.0, 238, 242])
 # Absorbed light of red, green and blue (Ruifrok and Johnston 2001).
@@ -30,7 +30,7 @@ def stained(*dyes, size=80):
     ids=["usual", "blue", "red", "pale"],
 )
 def test_haematoxylin_and_eosin_raise_no_doubt(dyes):
-    assert stain_doubt(stained(*dyes)) is None
+    assert stain_of(stained(*dyes)).doubt is None
 
 
 @pytest.mark.parametrize("haematoxylin", [0.0, 0.5])
@@ -38,30 +38,30 @@ def test_brown_is_immunohistochemistry(haematoxylin):
     rgb = stained((HAEMATOXYLIN, haematoxylin))
     brown = stained((BROWN, 1.0))
     rgb[::3] = brown[::3]
-    assert "immunohistochemistry" in (stain_doubt(rgb) or "")
+    assert "immunohistochemistry" in (stain_of(rgb).doubt or "")
 
 
 @pytest.mark.parametrize("dye", [[0.8, 0.3, 0.1], [0.3, 0.1, 0.5], [0.4, 0.4, 0.1]])
 def test_other_colours_are_another_stain(dye):
-    assert stain_doubt(stained((dye, 0.7))) is not None
+    assert stain_of(stained((dye, 0.7))).doubt is not None
 
 
 def test_grey_images_are_named():
     grey = stained((HAEMATOXYLIN, 0.8), (EOSIN, 0.6)).mean(2).astype(np.uint8)
-    assert stain_doubt(np.repeat(grey[..., None], 3, axis=2)) == "a grey image"
+    assert stain_of(np.repeat(grey[..., None], 3, axis=2)).doubt == "a grey image"
 
 
 def test_a_dark_background_is_named():
     rgb = np.zeros((60, 60, 3), np.uint8)
     rgb[20:40, 20:40] = (30, 60, 200)
-    assert "dark background" in (stain_doubt(rgb) or "")
+    assert "dark background" in (stain_of(rgb).doubt or "")
 
 
 def test_bare_glass_and_little_stain_raise_no_doubt():
     rgb = np.full((60, 60, 3), 240, np.uint8)
-    assert stain_doubt(rgb) is None
+    assert stain_of(rgb).doubt is None
     rgb[:3, :3] = (90, 60, 20)
-    assert stain_doubt(rgb) is None
+    assert stain_of(rgb).doubt is None
 
 
 def test_only_the_tissue_counts():
@@ -69,5 +69,5 @@ def test_only_the_tissue_counts():
     rgb[:20] = (120, 80, 20)
     tissue = np.ones(rgb.shape[:2], bool)
     tissue[:20] = False
-    assert stain_doubt(rgb) is not None
-    assert stain_doubt(rgb, tissue) is None
+    assert stain_of(rgb).doubt is not None
+    assert stain_of(rgb, tissue).doubt is None

@@ -35,6 +35,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 # Year 3000: what lies past it no calendar of ours writes.
 _LATEST = 3.2e10
 _MOST_WORDS = 2000
+_MEASURES = ("blurred", "pen", "tissue_beside_pen", "saturation", "clipped")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Record:
         Seconds since the epoch.
     warnings
         What the result itself warns of, such as random weights or a doubtful scale.
+    blurred, pen, tissue_beside_pen, saturation, clipped
+        Of the slide's `Quality`; None where they could not be judged, or were not looked at.
+    doubts
+        What of its quality is doubtful, in a few words.
     """
 
     slide: str
@@ -75,6 +80,12 @@ class Record:
     device: str = ""
     tissue_mm2: float = 0.0
     analysed_mm2: float = 0.0
+    blurred: float | None = None
+    pen: float | None = None
+    tissue_beside_pen: float | None = None
+    saturation: float | None = None
+    clipped: float | None = None
+    doubts: str = ""
     warnings: str = ""
     area_mm2: dict[str, float] = field(default_factory=dict)
     nuclei: dict[str, int] = field(default_factory=dict)
@@ -222,7 +233,11 @@ def _is_number(value: object) -> bool:
 
 def _numbers(run: dict[str, Any]) -> dict[str, Any]:
     tiles, coverage = run["tiles"], run["coverage"]
+    # Results of earlier versions have none.
+    quality = run.get("quality") or {}
     return {
+        **{name: quality.get(name) for name in _MEASURES},
+        "doubts": "; ".join(quality.get("doubts", ()))[:_MOST_WORDS],
         "seconds": run["seconds"]["total"],
         "tiles_analysed": tiles["analysed"],
         "tiles_skipped": tiles["skipped"],

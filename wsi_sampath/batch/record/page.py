@@ -1,4 +1,4 @@
-"""``report.html`` of a batch: failures first, then every slide with picture, areas and times."""
+"""``report.html`` of a batch: failures, then slides of doubtful quality, then all others."""
 
 from __future__ import annotations
 
@@ -58,12 +58,13 @@ def render_page(
 ) -> str:
     """Return the page as HTML; see `write_page`."""
     failed = sorted((r for r in records if r.status != "done"), key=lambda r: (r.reason, r.zarr))
-    done = sorted((r for r in records if r.status == "done"), key=lambda r: r.zarr)
+    done = sorted((r for r in records if r.status == "done"), key=_most_doubtful_first)
     values = {
         "n_failed": len(failed),
         "failed": failed[:MOST_ROWS],
         "reasons": Counter(record.reason for record in failed).most_common(),
         "n_done": len(done),
+        "n_doubtful": sum(bool(record.doubts) for record in done),
         "slides": [_entry(record, picture(record)) for record in done[:MOST_ROWS]],
         "classes": list(dict.fromkeys(name for record in done for name in record.area_mm2)),
         "areas": _sums(done),
@@ -81,10 +82,24 @@ def render_page(
     return render_template("wsi_sampath.batch.record", "batch.html.j2", values, filters=filters)
 
 
+def _most_doubtful_first(record: Record) -> tuple[int, float, str]:
+    """Order by the number of doubts, then by how much is out of focus, then by name."""
+    return -len(_doubts(record)), -(record.blurred or 0.0), record.zarr
+
+
 def _entry(record: Record, picture: str | None) -> dict[str, Any]:
     name = PurePosixPath(record.zarr)
     page = link(name.with_suffix(".html").as_posix()) if record.has_report else None
-    return {"record": record, "picture": picture and link(picture), "page": page}
+    return {
+        "record": record,
+        "picture": picture and link(picture),
+        "page": page,
+        "doubts": _doubts(record),
+    }
+
+
+def _doubts(record: Record) -> list[str]:
+    return record.doubts.split("; ") if record.doubts else []
 
 
 def _sums(done: Sequence[Record]) -> dict[str, float]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.overview import damage_warnings
+from wsi_sampath.slides.overview import Overview, damage_warnings
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.regions.drawn import glass_notes, read_mask
 from wsi_sampath.slides.regions.glass import is_dark_field
-from wsi_sampath.slides.regions.stain import stain_doubt
+from wsi_sampath.slides.regions.stain import Stain, stain_of
+from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
 
 MASK_MPP = 8.0
@@ -21,6 +22,30 @@ MIN_TISSUE_UM2 = 8_000.0
 # A disc of 113 um: most lumina and fat cells are smaller and count as tissue.
 MAX_HOLE_UM2 = 10_000.0
 _SPOT_MPP, _SPOT_PX, _MOST_SPOTS = 2.0, 96, 16
+# What `--tissue none` may decode for its look at the whole slide; level 0 is decoded once more for
+# its tiles.
+_MOST_OVERVIEW_PX, _MOST_OF_LEVEL_0_PX = 50_000_000, 8_000_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the whole slide shows at about `MASK_MPP`.
+
+    Attributes
+    ----------
+    image
+        uint8 (h, w, 3).
+    tissue, marked
+        bool (h, w): stained tissue; black borders and marker strokes.
+    mpp_x, mpp_y
+        Um per pixel.
+    """
+
+    image: NDArray[np.uint8]
+    tissue: NDArray[np.bool_]
+    marked: NDArray[np.bool_]
+    mpp_x: float
+    mpp_y: float
 
 
 @dataclass(frozen=True)
@@ -36,11 +61,17 @@ class Tissue:
     unknown
         bool (h, w): what no level of the slide shows, None where that was not checked. It does
         not count as tissue, but is tried, and then reported, at full resolution.
+    stain
+        What the stained pixels look like.
+    seen
+        The slide at low resolution; None where it was not looked at as a whole.
     """
 
     mask: NDArray[np.bool_]
     warnings: tuple[str, ...] = ()
     unknown: NDArray[np.bool_] | None = None
+    stain: Stain = Stain()
+    seen: Seen | None = None
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
@@ -82,34 +113,57 @@ def find_tissue(
         case "otsu":
             return _found(slide, min_area_um2, max_hole_um2)
         case "none":
-            tissue = Tissue(np.ones((1, 1), bool))
+            tissue = Tissue(np.ones((1, 1), bool), seen=_seen_cheaply(slide))
         case _:
             tissue = _drawn(slide, Path(method))
-    return Tissue(tissue.mask, (*tissue.warnings, *_doubts(_spots(slide, tissue.mask))))
+    stain = stain_of(_spots(slide, tissue.mask))
+    return replace(tissue, warnings=(*tissue.warnings, *_doubts(stain)), stain=stain)
 
 
 def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
-    # scikit-image and scipy take half a second to import: only those wait who need them.
-    from wsi_sampath.slides.regions.tissue import tissue_mask
-
     overview, sampling = slide.overview(MASK_MPP)
-    image, failed = overview.image, overview.failed
+    failed = overview.failed
     if failed.all():
         message = "nothing of it can be decoded; is it fully copied?"
         raise WsiError("unreadable", message, subject=str(slide.path))
-    mask = tissue_mask(
-        image,
+    seen = _seen(overview, sampling, min_area_um2=min_area_um2, max_hole_um2=max_hole_um2)
+    if not (seen.tissue | failed).any():
+        what = "no tissue was found"
+        if is_dark_field(seen.image):
+            what += " (the background is dark, as in fluorescence)"
+        _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
+    stain = stain_of(seen.image, seen.tissue)
+    warnings = (*damage_warnings(overview, sampling), *_doubts(stain))
+    return Tissue(seen.tissue, warnings, failed, stain, seen)
+
+
+def _seen(
+    overview: Overview,
+    sampling: Sampling,
+    *,
+    min_area_um2: float = MIN_TISSUE_UM2,
+    max_hole_um2: float = MAX_HOLE_UM2,
+) -> Seen:
+    # scikit-image and scipy take half a second to import: only those wait who need them.
+    from wsi_sampath.slides.regions.tissue import tissue_and_marks
+
+    tissue, marked = tissue_and_marks(
+        overview.image,
         mpp_x=sampling.mpp_x,
         mpp_y=sampling.mpp_y,
         min_area_um2=min_area_um2,
         max_hole_um2=max_hole_um2,
     )
-    if not (mask | failed).any():
-        what = "no tissue was found"
-        if is_dark_field(image):
-            what += " (the background is dark, as in fluorescence)"
-        _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
-    return Tissue(mask, (*damage_warnings(overview, sampling), *_doubts(image, mask)), failed)
+    return Seen(overview.image, tissue, marked, sampling.mpp_x, sampling.mpp_y)
+
+
+def _seen_cheaply(slide: Slide) -> Seen | None:
+    """Look at the whole slide if it has a level small enough."""
+    number = slide.sampling(MASK_MPP).level
+    level = slide.levels[number]
+    if level.width * level.height > (_MOST_OVERVIEW_PX if number else _MOST_OF_LEVEL_0_PX):
+        return None
+    return _seen(*slide.overview(MASK_MPP))
 
 
 def _drawn(slide: Slide, path: Path) -> Tissue:
@@ -123,29 +177,31 @@ def _drawn(slide: Slide, path: Path) -> Tissue:
     if not mask.any():
         why = "".join(f"; {note}" for note in notes)
         _refuse_empty(slide, f"the mask {path} is empty over this slide{why}")
-    return Tissue(mask, (*notes, *place_doubts(slide, mask)))
+    seen, missed = _compared(slide, mask)
+    return Tissue(mask, (*notes, *missed), seen=seen)
 
 
 def place_doubts(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[str, ...]:
     """Return a warning where a drawing, bool (h, w) at `MASK_MPP`, misses the tissue."""
-    from wsi_sampath.slides.regions.tissue import tissue_mask
+    return _compared(slide, drawn)[1]
 
+
+def _compared(slide: Slide, drawn: NDArray[np.bool_]) -> tuple[Seen, tuple[str, ...]]:
     overview, sampling = slide.overview(MASK_MPP)
-    tissue = tissue_mask(overview.image, mpp_x=sampling.mpp_x, mpp_y=sampling.mpp_y)
-    return glass_notes(drawn, tissue | overview.failed)
+    seen = _seen(overview, sampling)
+    return seen, glass_notes(drawn, seen.tissue | overview.failed)
 
 
 def _refuse_empty(slide: Slide, message: str) -> None:
     raise WsiError("no-tissue", message, subject=str(slide.path))
 
 
-def _doubts(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
-    doubt = stain_doubt(rgb, tissue)
-    if doubt is None:
+def _doubts(stain: Stain) -> tuple[str, ...]:
+    if stain.doubt is None:
         return ()
     return (
-        f"the slide does not look like bright-field H&E but like {doubt}: a model trained on H&E "
-        "answers there, too, and may be wrong throughout",
+        f"the slide does not look like bright-field H&E but like {stain.doubt}: a model trained on "
+        "H&E answers there, too, and may be wrong throughout",
     )
 
 

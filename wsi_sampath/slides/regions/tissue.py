@@ -75,14 +75,42 @@ def tissue_mask(
     ValueError
         If the image is not uint8 (h, w, 3).
     """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ValueError(f"expected uint8 (h, w, 3), not {rgb.dtype} {rgb.shape}")
-    if method == "none" or not rgb.size:
+    _check(rgb)
+    if method == "none":
         return np.ones(rgb.shape[:2], np.bool_)
+    return tissue_and_marks(
+        rgb, mpp_x=mpp_x, mpp_y=mpp_y, min_area_um2=min_area_um2, max_hole_um2=max_hole_um2
+    )[0]
+
+
+def tissue_and_marks(
+    rgb: UInt8Array,
+    *,
+    mpp_x: float,
+    mpp_y: float,
+    min_area_um2: float = 8_000.0,
+    max_hole_um2: float = 10_000.0,
+) -> tuple[BoolArray, BoolArray]:
+    """Find stained tissue, and what is black or drawn by a marker and so is none.
+
+    Parameters
+    ----------
+    rgb, mpp_x, mpp_y, min_area_um2, max_hole_um2
+        See `tissue_mask`.
+
+    Returns
+    -------
+    bool (h, w), bool (h, w)
+        The tissue, and the black borders and marker strokes with their rims. Both are empty on
+        a dark-field image.
+    """
+    _check(rgb)
+    if not rgb.size:
+        return np.ones(rgb.shape[:2], np.bool_), np.zeros(rgb.shape[:2], np.bool_)
     flat = even_places(rgb)
     glass = glass_colour(rgb, flat)
     if is_dark_field(rgb):
-        return np.zeros(rgb.shape[:2], np.bool_)
+        return np.zeros(rgb.shape[:2], np.bool_), np.zeros(rgb.shape[:2], np.bool_)
     pixel_um2, pixel_um = mpp_x * mpp_y, float(np.sqrt(mpp_x * mpp_y))
     density = optical_density(rgb, glass)
     marked = _artefacts(rgb, density, pixel_um)
@@ -91,7 +119,13 @@ def tissue_mask(
     stain = _stain(density, (_SMOOTH_UM / mpp_y, _SMOOTH_UM / mpp_x))
     mask = stain > _cut(stain[~marked], _glass_noise(stain, flat & ~marked))
     mask &= ~marked
-    return _tidy(mask, marked, pixel_um, min_area_um2 / pixel_um2, max_hole_um2 / pixel_um2)
+    tidy = _tidy(mask, marked, pixel_um, min_area_um2 / pixel_um2, max_hole_um2 / pixel_um2)
+    return tidy, marked
+
+
+def _check(rgb: UInt8Array) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"expected uint8 (h, w, 3), not {rgb.dtype} {rgb.shape}")
 
 
 def _stain(density: FloatArray, sigma: tuple[float, float]) -> FloatArray:

@@ -1,0 +1,1 @@
+"""Quality of a slide at a glance: focus, marker strokes, colours."""
