@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from skimage import filters
 
@@ -173,7 +172,7 @@ def _without_small(mask: BoolArray, area_px: float) -> BoolArray:
     return kept
 
 
-def _small_holes(mask: BoolArray, brush: npt.NDArray[np.uint8], area_px: float) -> BoolArray:
+def _small_holes(mask: BoolArray, brush: BoolArray, area_px: float) -> BoolArray:
     """Return the holes under this area; a gap that reaches the frame is not a hole."""
     labels, count = ndimage.label(~mask)
     # Smoothing has let the tissue around a hole grow into it, by about the brush.
