@@ -7,16 +7,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.entry import of_stdout
 from wsi_sampath.cli.progress import Loudness, say
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.inference.finished import Finished
 from wsi_sampath.shown import format_duration, json_line, plural, shown
 from wsi_sampath.slides.mpp import origin
+
+if TYPE_CHECKING:
+    from wsi_sampath.inference.finished import Finished
 
 
 class Ended:

@@ -145,9 +145,11 @@ def segment(
 
 def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
     """Return the devices that share the batch, if any; refuse what does not go together."""
-    from wsi_sampath.batch.devices import parse_devices
+    devices: tuple[str, ...] = ()
+    if request.gpus is not None:
+        from wsi_sampath.batch.devices import parse_devices
 
-    devices = parse_devices(request.gpus) if request.gpus is not None else ()
+        devices = parse_devices(request.gpus)
     if plan.is_single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
     if request.scheduler is not None and (plan.is_single or devices):

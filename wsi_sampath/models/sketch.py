@@ -6,12 +6,14 @@ So the size of a specified network is known before anything is allocated.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from wsi_sampath.errors import WsiError
 
@@ -41,6 +43,35 @@ class _Bound:
 
 
 _bounds: list[_Bound] = []
+_DRAWING = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+)
+
+
+class _OnPaper(TorchFunctionMode):
+    """Leaves out what only changes the numbers of weights, since they have none on the meta device.
+
+    There torch would import its compiler, which takes seconds, to draw or to scale nothing.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        # torch's own functions pass the tensor on by name.
+        if func in _DRAWING:
+            return next(iter((*args, *given.values())))
+        if func is Tensor.mul and isinstance(args[1], int | float):
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **given)
 
 
 @contextmanager
@@ -56,7 +87,7 @@ def bounded() -> Iterator[None]:
     _bounds.append(bound)
     hook = register_module_parameter_registration_hook(bound)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _OnPaper():
             yield
     finally:
         hook.remove()

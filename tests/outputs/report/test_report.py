@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -100,15 +99,22 @@ def test_nothing_is_fetched_and_all_tags_close(make_result):
 
 def test_the_pictures_are_whole(make_result):
     images = page(make_result(), backdrop=backdrop()).images()
-    assert [kind for kind, _ in images] == ["data:image/jpeg"] * 2 + ["data:image/svg+xml"] * 2
-    overlay, slide = (np.asarray(Image.open(io.BytesIO(data))) for _, data in images[:2])
+    assert [kind for kind, _ in images] == ["data:image/jpeg"] * 2
+    overlay, slide = (np.asarray(Image.open(io.BytesIO(data))) for _, data in images)
     assert overlay.shape == slide.shape
     inside = np.s_[100:140, 120:180]
     assert overlay[inside].mean((0, 1))[0] > overlay[inside].mean((0, 1))[1] + 40
     assert abs(slide[inside].mean() - 210) < 3
     assert abs(overlay[:30, :30].mean() - slide[:30, :30].mean()) < 1
-    for _, data in images[2:]:
-        assert ElementTree.fromstring(data).tag.endswith("svg")
+
+
+def test_bars_are_as_long_as_their_numbers(make_result):
+    made = page(make_result(), backdrop=backdrop())
+    styles = [a["style"] for tag, a in made.tags if tag == "span" and "width" in a.get("style", "")]
+    widths = [float(style.partition("%")[0].removeprefix("width: ")) for style in styles]
+    assert widths[:3] == [pytest.approx(75 * 1.92 / 1.95, abs=0.3), 75, 0]
+    assert max(widths[3:]) == 75
+    assert "Tumor <b> 1.92 mm² Stroma & co 1.95 mm² Absent 0 mm²" in made.text
 
 
 def test_labels_fall_on_the_backdrop(make_result, labels):
@@ -126,7 +132,7 @@ def test_labels_fall_on_the_backdrop(make_result, labels):
 def test_without_a_backdrop_the_map_stands_alone(make_result):
     path = make_result()
     made = page(path)
-    assert len(made.images()) == 3
+    assert len(made.images()) == 1
     assert "no small level" in made.text
     assert "input" not in {tag for tag, _ in made.tags}
     assert (blank_backdrop(open_result(path)).rgb == 255).all()

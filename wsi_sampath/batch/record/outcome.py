@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.batch.job import Job
 from wsi_sampath.errors import WsiError
-from wsi_sampath.inference.finished import Finished
 from wsi_sampath.shown import shortened, shown
+
+if TYPE_CHECKING:
+    # Behind it stands torch, for which a slide that fails at once need not wait.
+    from wsi_sampath.inference.finished import Finished
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from wsi_sampath.models.limits import Triple
 
-
-def by_channel(values: Triple) -> Tensor:
+def by_channel(values: Sequence[float]) -> Tensor:
     """Return a mean or a deviation of RGB as (3, 1, 1), to be kept as a buffer."""
     return torch.tensor(values).view(3, 1, 1)
 

@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from wsi_sampath.models.limits import Triple
 from wsi_sampath.models.parts.attention import RelPosAttention
+from wsi_sampath.models.parts.colours import by_channel
 from wsi_sampath.models.parts.norms import ChannelNorm
+from wsi_sampath.models.parts.resnet import RESNET18, STRIDES, ResNet18Encoder
 from wsi_sampath.models.parts.sam_parts import ImageEncoderViT
 from wsi_sampath.models.parts.specs import (
     HIPT_VIT,
@@ -112,12 +114,14 @@ class Renormalise(nn.Module):
 
     def __init__(self, of: tuple[Triple, Triple], to: tuple[Triple, Triple]) -> None:
         super().__init__()
-        (mean, std), (new_mean, new_std) = (
-            [torch.tensor(part, dtype=torch.float64).view(3, 1, 1) for part in pair]
-            for pair in (of, to)
-        )
-        self.register_buffer("factor", (std / new_std).float(), persistent=False)
-        self.register_buffer("offset", ((mean - new_mean) / new_std).float(), persistent=False)
+        (mean, std), (new_mean, new_std) = of, to
+        # Not by tensors: on the meta device, torch imports its compiler to divide them.
+        factor = [old / new for old, new in zip(std, new_std, strict=True)]
+        offset = [
+            (old - new) / scale for old, new, scale in zip(mean, new_mean, new_std, strict=True)
+        ]
+        self.register_buffer("factor", by_channel(factor), persistent=False)
+        self.register_buffer("offset", by_channel(offset), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the images in the other normalisation, same shape."""
@@ -199,12 +203,16 @@ class PathologyEncoder(nn.Module):
         return resized(self.encoder(images), self.grid)
 
 
-def _pathology_network(spec: PathologySpec, tile: int) -> VitEncoder | TimmEncoder:
+def _pathology_network(
+    spec: PathologySpec, tile: int
+) -> VitEncoder | ResNet18Encoder | TimmEncoder:
     if isinstance(spec.encoder, VitSpec):
         return VitEncoder(spec.encoder)
     if spec.encoder == "hipt_vits16":
         return VitEncoder(HIPT_VIT)
     name = spec.encoder.removeprefix(TIMM_PREFIX)
+    if name == RESNET18 and spec.stride in STRIDES and not spec.options:
+        return ResNet18Encoder(spec.stride)
     return timm_encoder(name, stride=spec.stride, tile=tile, options=spec.options)
 
 

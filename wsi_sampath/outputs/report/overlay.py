@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -155,13 +155,21 @@ class _Text:
 
     def __init__(self, width_px: int) -> None:
         self.size = int(np.clip(width_px / 55, 13, 40))
-        folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+        folder = _fonts()
         self.plain = ImageFont.truetype(str(folder / "DejaVuSans.ttf"), self.size)
         self.bold = ImageFont.truetype(str(folder / "DejaVuSans-Bold.ttf"), self.size)
 
     def width(self, words: str, *, bold: bool = False) -> int:
         """Width of a line of text in pixels."""
         return int(np.ceil((self.bold if bold else self.plain).getlength(words)))
+
+
+def _fonts() -> Path:
+    """Return the folder of matplotlib's fonts; matplotlib itself takes its time to import."""
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+    return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
 
 
 def _checked(
