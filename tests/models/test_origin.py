@@ -7,7 +7,8 @@ import torch
 from command_line import ended
 
 from wsi_sampath.cli.models import main
-from wsi_sampath.models.checkpoints import load_checkpoint, read_spec, save_checkpoint
+from wsi_sampath.models.checkpoints import load_checkpoint, save_checkpoint
+from wsi_sampath.models.described import bundled_models, read_spec
 from wsi_sampath.models.origin import (
     ENOUGH_STEPS,
     RANDOM_WEIGHTS,
@@ -18,7 +19,7 @@ from wsi_sampath.models.origin import (
 from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import IMAGENET_MEAN
-from wsi_sampath.models.zoo import bundled_models, load_model
+from wsi_sampath.models.zoo import load_model
 
 
 def test_random_weights_are_said(tiny_spec, tmp_path):

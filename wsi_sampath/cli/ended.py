@@ -169,7 +169,7 @@ def _decoding(run: dict[str, Any]) -> str:
 
 
 def _origin(mpp: dict[str, Any]) -> str:
-    return mpp.get("stated_by") or str(mpp["source"])
+    return mpp.get("origin") or mpp.get("stated_by") or str(mpp["source"])
 
 
 def _gpu_memory(run: dict[str, Any]) -> str:

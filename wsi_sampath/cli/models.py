@@ -35,8 +35,8 @@ app = new_app("Models and published weights: list, info, fetch, import.")
 @app.command("list", cls=Command)
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
+    from wsi_sampath.models.described import bundled_models
     from wsi_sampath.models.published.catalogue import FILES
-    from wsi_sampath.models.zoo import bundled_models
 
     for name, path in bundled_models().items():
         _row(name, path.stat().st_size, "bundled", "ready to use as --model")
@@ -49,9 +49,10 @@ def info(
     name: Annotated[str, typer.Argument(help="A name from the list, or a .safetensors or .yaml.")],
 ) -> None:
     """Say all that is known about a model, or about published weights."""
+    from wsi_sampath.models.described import bundled_models, provenance_of
     from wsi_sampath.models.origin import warnings_of
     from wsi_sampath.models.published.catalogue import FILES, published_file
-    from wsi_sampath.models.zoo import bundled_models, describe_model, provenance_of
+    from wsi_sampath.models.zoo import describe_model
     from wsi_sampath.settings import nearest_name
 
     bundled = bundled_models()

@@ -130,6 +130,8 @@ def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[s
         raise UsageError("--nuclei FILE goes with one slide, whose nuclei it holds")
     if settings.tissue not in ("otsu", "none") and not Path(settings.tissue).is_file():
         raise UsageError("--tissue is neither otsu, none nor a file", subject=settings.tissue)
+    if settings.tissue_threshold is not None and settings.tissue != "otsu":
+        raise UsageError("--tissue-threshold finds tissue, and goes with --tissue otsu alone")
     return devices
 
 
@@ -211,7 +213,7 @@ def _note_plan(plan: Plan) -> None:
 
 
 def _note_model(model: LoadedModel) -> None:
-    from wsi_sampath.models.zoo import bundled_models
+    from wsi_sampath.models.described import bundled_models
 
     if model.source in bundled_models():
         print(

@@ -6,14 +6,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.durable.work import WorkFolder
-from wsi_sampath.inference.existing_outlines import Outlines, read_outlines
 from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
@@ -24,8 +23,7 @@ from wsi_sampath.inference.targets import (
     refuse_own_nuclei,
     refuse_polygons_of_others,
 )
-from wsi_sampath.models.network import LoadedModel, refuse_mapless
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.spec import ModelSpec, refuse_mapless
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
@@ -33,6 +31,10 @@ from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
+
+if TYPE_CHECKING:
+    from wsi_sampath.inference.existing_outlines import Outlines
+    from wsi_sampath.models.network import LoadedModel
 
 # A slide coarser than the network's pixels by more than this is worth a word.
 _ENLARGED = 1.1
@@ -259,6 +261,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
         settings.tissue,
         min_area_um2=settings.min_tissue_um2,
         max_hole_um2=settings.max_hole_um2,
+        threshold=settings.tissue_threshold,
     )
     grid = select_tiles(grid, tissue.to_try)
     if not grid.n_tiles:
@@ -274,6 +277,9 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
     )
     existing = None
     if settings.existing is not None:
+        # What reads outlines is slow to import, and few runs have any.
+        from wsi_sampath.inference.existing_outlines import read_outlines
+
         existing, notes = read_outlines(Path(settings.existing), slide.path.name)
         warnings += notes
     return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)

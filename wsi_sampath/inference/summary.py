@@ -80,6 +80,7 @@ def describe(run: Run) -> dict[str, Any]:
             "y": slide.mpp.y,
             "source": slide.mpp.source,
             "stated_by": slide.mpp.stated_by,
+            "origin": slide.mpp.origin,
             "requested": sampling.requested_mpp,
             "effective": [sampling.mpp_x, sampling.mpp_y],
             "output": [um_x, um_y],

@@ -36,11 +36,14 @@ class Tissue:
     unknown
         bool (h, w): what no level of the slide shows, None where that was not checked. It does
         not count as tissue, but is tried, and then reported, at full resolution.
+    threshold
+        Optical density above which stain counts; None where tissue was not found by one.
     """
 
     mask: NDArray[np.bool_]
     warnings: tuple[str, ...] = ()
     unknown: NDArray[np.bool_] | None = None
+    threshold: float | None = None
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
@@ -54,6 +57,7 @@ def find_tissue(
     *,
     min_area_um2: float = MIN_TISSUE_UM2,
     max_hole_um2: float = MAX_HOLE_UM2,
+    threshold: float | None = None,
 ) -> Tissue:
     """Find what is to be analysed.
 
@@ -66,6 +70,8 @@ def find_tissue(
         everything, anything else is the path of a mask image or of a GeoJSON.
     min_area_um2, max_hole_um2
         For ``"otsu"``: smaller pieces are left out, smaller holes count as tissue.
+    threshold
+        For ``"otsu"``: the optical density above which stain is tissue; None finds it.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def find_tissue(
     """
     match method:
         case "otsu":
-            return _found(slide, min_area_um2, max_hole_um2)
+            return _found(slide, min_area_um2, max_hole_um2, threshold)
         case "none":
             tissue = Tissue(np.ones((1, 1), bool))
         case _:
@@ -88,28 +94,33 @@ def find_tissue(
     return Tissue(tissue.mask, (*tissue.warnings, *_doubts(_spots(slide, tissue.mask))))
 
 
-def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
+def _found(
+    slide: Slide, min_area_um2: float, max_hole_um2: float, threshold: float | None
+) -> Tissue:
     # scikit-image and scipy take half a second to import: only those wait who need them.
-    from wsi_sampath.slides.regions.tissue import tissue_mask
+    from wsi_sampath.slides.regions.tissue import stained_tissue
 
     overview, sampling = slide.overview(MASK_MPP)
     image, failed = overview.image, overview.failed
     if failed.all():
         message = "nothing of it can be decoded; is it fully copied?"
         raise WsiError("unreadable", message, subject=str(slide.path))
-    mask = tissue_mask(
+    found = stained_tissue(
         image,
         mpp_x=sampling.mpp_x,
         mpp_y=sampling.mpp_y,
         min_area_um2=min_area_um2,
         max_hole_um2=max_hole_um2,
+        threshold=threshold,
     )
+    mask = found.mask
     if not (mask | failed).any():
         what = "no tissue was found"
         if is_dark_field(image):
             what += " (the background is dark, as in fluorescence)"
         _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
-    return Tissue(mask, (*damage_warnings(overview, sampling), *_doubts(image, mask)), failed)
+    warnings = (*damage_warnings(overview, sampling), *_doubts(image, mask))
+    return Tissue(mask, warnings, failed, found.threshold)
 
 
 def _drawn(slide: Slide, path: Path) -> Tissue:
