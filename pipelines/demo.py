@@ -7,11 +7,10 @@ from pathlib import Path
 
 from wsi_sampath import Result, SegmentSettings, Slide, segment_slide
 from wsi_sampath.cli.progress import terminal_progress
+from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.outputs.report.overlay import render_overlay
-from wsi_sampath.outputs.report.report import Backdrop, sample_labels
+from wsi_sampath.outputs.report.report import sample_labels
 from wsi_sampath.synthetic.sample import sample_slide
-
-LONGEST_SIDE_PX = 1600
 
 
 def draw(slide_path: Path, result: Result, target: Path) -> None:

@@ -50,6 +50,11 @@ class Request(Frozen):
     dry_run: Annotated[
         bool, Panel.BATCH, Help("Plan, estimate time and disk space, and write nothing.")
     ] = False
+    preview: Annotated[
+        bool,
+        Panel.TISSUE,
+        Help("Run nothing: draw tissue and tiles into NAME.preview.png, and tell of the slide."),
+    ] = False
     as_json: Annotated[
         bool,
         Panel.OUTPUT,
@@ -71,14 +76,15 @@ def segment(
         list[Path], typer.Argument(metavar="INPUT", help="Slides, folders, or .txt/.csv lists.")
     ],
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
             *("--out", "-o"),
             metavar="PATH",
             help="NAME.zarr for one slide (or a folder/), a folder for several.",
             rich_help_panel=Panel.OUTPUT.value,
         ),
-    ],
+    ] = None,
+    *,
     settings: SegmentSettings,
     nuclei: NucleusSettings,
     grid: GridSettings,
@@ -92,9 +98,15 @@ def segment(
     if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
+    out = _place(out, request)
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
+    if request.preview:
+        from wsi_sampath.cli.preview import preview
+
+        _note_plan(plan)
+        raise typer.Exit(preview(jobs, settings, as_json=request.as_json))
     model = _loaded(settings, request, devices)
     _note_plan(plan)
     if request.dry_run:
@@ -115,11 +127,21 @@ def segment(
     raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
+def _place(out: str | None, request: Request) -> str:
+    """Return where the results go; a preview alone may leave it out, and goes where one stands."""
+    if out is None and not request.preview:
+        raise UsageError("--out says where the results go: NAME.zarr, or a folder for several")
+    return f".{os.sep}" if out is None else out
+
+
 def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
     """Return the devices that share the batch, if any; refuse what does not go together."""
-    from wsi_sampath.batch.devices import parse_devices
+    devices: tuple[str, ...] = ()
+    if request.gpus is not None:
+        # With torch, which a preview does without.
+        from wsi_sampath.batch.devices import parse_devices
 
-    devices = parse_devices(request.gpus) if request.gpus is not None else ()
+        devices = parse_devices(request.gpus)
     if plan.is_single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
     if request.scheduler is not None and (plan.is_single or devices):

@@ -132,6 +132,10 @@ class RunPlan:
         Sentences for the user about this slide with this model and these settings.
     existing
         Outlines of nuclei to measure, see `read_outlines`; None where nuclei are to be found.
+    unknown
+        bool (h, w): what no level of the slide shows; see `Tissue`.
+    tissue_threshold
+        Optical density by which tissue was found; None where it was not found by one.
     """
 
     sampling: Sampling
@@ -142,6 +146,8 @@ class RunPlan:
     slide_size: tuple[int, int]
     warnings: tuple[str, ...] = ()
     existing: Outlines | None = None
+    unknown: NDArray[np.bool_] | None = None
+    tissue_threshold: float | None = None
 
     @property
     def um_per_px(self) -> tuple[float, float]:
@@ -282,7 +288,11 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
 
         existing, notes = read_outlines(Path(settings.existing), slide.path.name)
         warnings += notes
-    return RunPlan(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing)
+    return RunPlan(
+        *(sampling, grid, tissue.mask, tile, overlap, slide.size, warnings, existing),
+        unknown=tissue.unknown,
+        tissue_threshold=tissue.threshold,
+    )
 
 
 def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
 if TYPE_CHECKING:
     from wsi_sampath.outputs.report.nuclei import Field
-    from wsi_sampath.outputs.report.report import Backdrop
     from wsi_sampath.outputs.result import Result
 
 _MOST_DECODED_PX = 250_000_000
@@ -38,7 +38,7 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     result = open_maps(maps)
     fields = _fields(slide, result) if "nuclei" in result.attributes else []
     try:
-        backdrop = _backdrop(slide)
+        backdrop = backdrop_of(slide)
         write_report(result, target, zarr_name=zarr_name, backdrop=backdrop, fields=fields)
     except OSError as error:
         if error.errno is not None:
@@ -60,9 +60,8 @@ def _fields(slide: Slide, result: Result) -> list[Field]:
     return found
 
 
-def _backdrop(slide: Slide) -> Backdrop | None:
-    from wsi_sampath.outputs.report.report import LONGEST_SIDE_PX, Backdrop
-
+def backdrop_of(slide: Slide) -> Backdrop | None:
+    """Read a slide for pictures of it; None where it has no small level to read them from."""
     width, height = slide.size
     extent = max(width * slide.mpp.x, height * slide.mpp.y)
     plan = slide.sampling(extent / LONGEST_SIDE_PX)

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.inference.plan import Run, RunPlan
-from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.shown import shortened, shown
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsi_sampath.models.network import LoadedModel
 
 _LISTED_FAILURES = 1000
 # What may explain a difference between two runs of the same settings.
@@ -189,6 +191,8 @@ def costs(
 def _gpu_memory_mb(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
+    import torch
+
     return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
 
 
