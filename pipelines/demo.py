@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 from wsi_sampath import Result, SegmentSettings, Slide, segment_slide
-from wsi_sampath.cli.progress import terminal_progress
+from wsi_sampath.cli.progress import slide_screen
 from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.outputs.report.overlay import render_overlay
 from wsi_sampath.outputs.report.report import sample_labels
@@ -39,9 +40,8 @@ def main() -> None:
     sample = sample_slide(out)
     print(f"slide: {sample.path.name}, {sample.origin}", flush=True)
     settings = SegmentSettings(force=True)
-    result = segment_slide(
-        sample.path, out / "slide.zarr", settings=settings, progress=terminal_progress()
-    )
+    with closing(slide_screen()) as screen:
+        result = segment_slide(sample.path, out / "slide.zarr", settings=settings, progress=screen)
     overlay = out / "overlay.png"
     draw(sample.path, result, overlay)
     run = result.attributes

@@ -28,7 +28,7 @@ from wsi_sampath.batch.cluster import run_on_cluster
 from wsi_sampath.batch.discover import plan_jobs
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.batch.record.outcome import Outcome
-from wsi_sampath.cli.progress import batch_progress
+from wsi_sampath.cli.batch_screen import batch_screen
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.settings import SegmentSettings
 
@@ -111,7 +111,7 @@ def main(words: list[str] | None = None) -> int:
                 SegmentSettings(model=arguments.model),
                 arguments.out,
                 BatchOptions(retry_failed=arguments.retry_failed),
-                batch_progress(tell, is_single=False),
+                batch_screen(tell),
             )
             outcomes = run_on_cluster(batch, cluster.scheduler_address)
     except WsiError as error:

@@ -5,17 +5,40 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 _LINE_EVERY_S = 10.0
 Thing = TypeVar("Thing")
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a slide's run starts with.
+
+    Attributes
+    ----------
+    slide
+        Name of its file.
+    n_tiles
+        Tiles of the whole slide that hold tissue.
+    n_done
+        Of them those that an earlier run has finished.
+    lines
+        What a person should know: the slide and its scale, the model and its tiles.
+    """
+
+    slide: str
+    n_tiles: int
+    n_done: int = 0
+    lines: tuple[str, ...] = ()
+
+
 class Progress(Protocol):
     """Receives the events of a run; all calls but `warn` come from one thread."""
 
-    def begin(self, slide: str, n_tiles: int) -> None:
-        """Start a slide that has `n_tiles` tiles to analyse."""
+    def begin(self, start: Start) -> None:
+        """Start a slide."""
         ...
 
     def advance(self, n_tiles: int) -> None:
@@ -26,28 +49,21 @@ class Progress(Protocol):
         """Report something that the user should know."""
         ...
 
-    def note(self, message: str) -> None:
-        """Report something that is as it should be."""
-        ...
-
     def end(self) -> None:
-        """Finish the slide, done or failed."""
+        """Leave the network: what is done of the slide goes on into its files."""
         ...
 
 
 class Silent:
     """Progress that reports nothing."""
 
-    def begin(self, slide: str, n_tiles: int) -> None:
+    def begin(self, start: Start) -> None:
         """See `Progress`."""
 
     def advance(self, n_tiles: int) -> None:
         """See `Progress`."""
 
     def warn(self, message: str) -> None:
-        """See `Progress`."""
-
-    def note(self, message: str) -> None:
         """See `Progress`."""
 
     def end(self) -> None:

@@ -39,6 +39,16 @@ def plural(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a time as a person would write it: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def json_line(values: Any, *, compact: bool = False) -> str:
     r"""Return JSON values as one line that any terminal, pipe or file takes.
 

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-import sys
+import time
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+from terminal import on_terminal
+
 from wsi_sampath.batch.discover import Job
-from wsi_sampath.batch.progress import BatchCounts, format_duration
+from wsi_sampath.batch.progress import BatchCounts
 from wsi_sampath.batch.record.outcome import Outcome
-from wsi_sampath.cli.progress import LiveBatch, batch_progress
+from wsi_sampath.cli.batch_screen import batch_screen
+from wsi_sampath.cli.progress import LiveSlide
 from wsi_sampath.inference.finished import Finished
+from wsi_sampath.progress import Start
+from wsi_sampath.shown import format_duration
 
 JOB = Job(Path("a.svs"), Path("a.zarr"))
 
@@ -27,7 +34,18 @@ def test_counts_and_the_time_left():
     counts.count(Outcome(JOB, reason="unreadable"))
     assert counts.seconds_left == 20.0 / 2 * 7
     line = counts.line()
-    assert line == "batch: 3/10 slides, 1 failed, 7 left, 5.0 tiles/s, about 1 min 10 s to go"
+    assert line == "3/10 slides, 1 done before, 1 failed, 5.0 tiles/s, 1 min 10 s left"
+
+
+def test_the_slide_under_way_counts_in_part():
+    now = [0.0]
+    counts = BatchCounts(4, clock=lambda: now[0])
+    counts.under_way["a.svs"] = 0.5
+    now[0] = 10.0
+    assert counts.ended == 0.5
+    assert counts.seconds_left == 10.0 / 0.5 * 3.5
+    counts.count(done())
+    assert (counts.ended, counts.seconds_left) == (1, 10.0 * 3)
 
 
 def test_tiles_of_slides_that_ran_elsewhere():
@@ -42,37 +60,44 @@ def test_spoken_times():
     assert [format_duration(s) for s in (4.21, 200, 25_500)] == ["4.2 s", "3 min 20 s", "7 h 5 min"]
 
 
-def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-    for is_single in (True, False):
-        ended = []
-        shown = batch_progress(ended.append, is_single=is_single)
-        shown.begin_batch(2)
-        shown.begin("a.svs", 4)
-        shown.advance(4)
-        shown.end()
-        shown.finish_slide(done())
-        shown.end_batch()
-        assert len(ended) == 1
-        lines = capsys.readouterr().err.splitlines()
-        assert [line for line in lines if line.startswith("a.svs: 4/4 tiles")]
-        assert any(line.startswith("batch: 1/2 slides, 1 left") for line in lines) != is_single
-
-
-def test_live_bars(monkeypatch, tmp_path):
-    from rich.console import Console
-
-    with (tmp_path / "shown.txt").open("w") as stream:
-        ended = []
-        shown = LiveBatch(Console(file=stream, force_terminal=True, width=120), ended.append)
-        shown.begin_batch(1)
-        shown.begin("a [odd] name.svs", 4)
-        shown.advance(4)
-        shown.warn("something [else]")
-        shown.end()
-        shown.finish_slide(done())
-        shown.end_batch()
+@pytest.mark.parametrize("is_single", [True, False])
+def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch, is_single):
+    now, ended = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    screen = batch_screen(ended.append, is_single=is_single)
+    screen.begin_batch(2)
+    screen.begin(Start("a.svs", 4, 1, ("a.svs: 700 px",)))
+    now[0] = 100.0
+    screen.advance(1)
+    screen.end()
+    screen.finish_slide(done())
+    screen.end_batch()
     assert len(ended) == 1
-    text = (tmp_path / "shown.txt").read_text()
+    lines = capsys.readouterr().err.splitlines()
+    if is_single:
+        assert lines == ["a.svs: 700 px", "a.svs: 2/4 tiles, 0.0 tiles/s, 3 min 20 s left"]
+    else:
+        (line,) = lines
+        assert line.startswith("batch: 0/2 slides, ")
+
+
+def test_a_verbose_batch_tells_how_each_slide_begins(capsys):
+    for loudness in ("normal", "verbose", "quiet"):
+        screen = batch_screen(lambda _: None, loudness=loudness)
+        screen.begin_batch(2)
+        screen.begin(Start("a.svs", 4, 1, ("a.svs: 700 px",)))
+        screen.warn("doubtful")
+        said = capsys.readouterr().err
+        assert ("a.svs: 700 px" in said) == (loudness == "verbose")
+        assert ("warning: doubtful" in said) == (loudness != "quiet")
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(monkeypatch):
+    with on_terminal(monkeypatch, 80) as terminal:
+        screen = LiveSlide(Console(stderr=True))
+        screen.begin(Start("a [odd] name.svs", 4))
+        screen.warn("something [else]")
+        text = terminal.text()
+        screen.close()
+    assert "a [odd] name.svs" in text
     assert "warning: something [else]" in text
-    assert "1/1 slide," in text

@@ -55,26 +55,35 @@ def end(outcomes, n_slides: int, *, as_json: bool = False, error: WsiError | Non
 def test_the_last_line_counts_and_names_the_pages(capsys):
     assert end([done(), failed()], 2).is_unfinished
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "2 slides: 1 done, 1 failed; out/report.html, out/slides.csv"
+    assert last == "1 done, 1 failed, 0 left; out/report.html, out/slides.csv"
     assert not end([done()], 1).is_unfinished
-    assert capsys.readouterr().err.startswith("1 slide: 1 done, 0 failed;")
+    assert capsys.readouterr().err.startswith("1 done, 0 failed, 0 left;")
 
 
 def test_an_interrupted_slide_is_left_and_has_not_failed(capsys):
     ended = end([done(), failed("interrupted")], 4, as_json=True)
     assert ended.is_unfinished
     shown = capsys.readouterr()
-    assert "1 done, 0 failed, 3 left: give the same command again" in shown.err
+    assert "1 done, 0 failed, 3 left (the same command resumes)" in shown.err
     values = json.loads(shown.out)
     assert (values["done"], values["failed"]) == (1, 0)
     assert values["slides"][1]["status"] == "interrupted"
 
 
-def test_a_slide_that_was_complete_is_one_line(capsys):
+def test_slides_that_were_complete_are_but_counted(capsys):
     end([done(reused=True), done()], 2)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "a.svs: done (complete already, nothing to do): out/a.zarr"
-    assert lines[1] == "a.svs: done"
+    shown = capsys.readouterr()
+    (line,) = shown.out.splitlines()
+    assert line == "a.svs: done in 1.0 s: gland 0.100 mm2; out/a.zarr, a.geojson"
+    assert shown.err.startswith("2 done (1 of them before), 0 failed, 0 left;")
+
+
+def test_files_elsewhere_are_named_whole_and_damage_is_said(capsys):
+    run = RUN | {"tiles": {"analysed": 1, "skipped": 0, "failed": 2}}
+    ended = Ended(1, None, as_json=False)
+    ended.tell(Outcome(JOB, Finished(JOB.zarr, Path("else/a.geojson"), run)))
+    line = capsys.readouterr().out.strip()
+    assert line.endswith("gland 0.100 mm2, 2 tiles unreadable; out/a.zarr, else/a.geojson")
 
 
 def test_with_json_stdout_is_json_alone_even_where_the_batch_failed(capsys):

@@ -39,8 +39,8 @@ def test_dry_run_then_run_then_retry(folder, tmp_path, monkeypatch, capsys):
 
     assert command(monkeypatch, folder, "--out", out) == 1
     shown = capsys.readouterr()
-    assert "batch: 3/3 slides, 1 failed, 0 left" in shown.err
-    assert shown.out.count(": done") == 2
+    assert f"2 done, 1 failed, 0 left; {out}/report.html, {out}/slides.csv" in shown.err
+    assert shown.out.count(": done in ") == 2
     with (out / "slides.csv").open(newline="") as stream:
         statuses = {row["zarr"]: row["status"] for row in csv.DictReader(stream)}
     assert statuses == {"0/a.zarr": "done", "1/a.zarr": "done", "bad.zarr": "failed"}

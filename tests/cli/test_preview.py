@@ -6,16 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from command_line import ended
 from PIL import Image
+from terminal import WIDTHS, check_screen, on_terminal
 
-from wsi_sampath.cli.preview import lines_of
 from wsi_sampath.cli.segment import main
-from wsi_sampath.inference.preview import Preview
 
 SIDE = 700
 GREY = (240, 238, 242)
@@ -85,7 +84,9 @@ def test_every_source_of_the_mpp_is_told(run, tmp_path):
         ("the mpp CSV", 0.8, True),
         ("TIFF resolution tags", pytest.approx(1.0), False),
     ]
-    assert facts["mpp"]["origin"].startswith("--slide-mpp, taken on your word: the file states 1")
+    assert facts["mpp"]["origin"] == (
+        "given by --slide-mpp, taken on your word: the file states 1 um (TIFF resolution tags)"
+    )
     assert facts["objective"] == 10
     assert "             TIFF resolution tags: 1 um, differs\n" in said
     assert "             the mpp CSV: 0.8 um, agrees\n" in said
@@ -148,40 +149,18 @@ def test_without_a_preview_the_result_needs_a_place(command, tmp_path):
     assert "--out" in said
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_lines_fit_the_terminal(width):
-    facts = {
-        "size_px": [46000, 32914],
-        "size_mm": [22.95, 16.42],
-        "reader": "tiff",
-        "levels": [{"size_px": [46000, 32914], "downsample": [1.0, 1.0]}],
-        "mpp": {"x": 0.499, "y": 0.499, "source": "metadata", "origin": "Aperio description"},
-        "mpp_sources": [],
-        "objective": 20.0,
-        "model": {"name": "gland-mini", "architecture": "sam_path", "mpp": 1.0},
-        "level_read": 0,
-        "mpp_of_network": [0.998, 0.998],
-        "tile": 1024,
-        "overlap": 256,
-        "tissue": {
-            "method": "otsu",
-            "threshold": 0.0351,
-            "is_given": True,
-            "mm2": 120.0,
-            "slide_mm2": 377.0,
-        },
-        "tiles": {"to_analyse": 341, "all": 690},
-        "region": [100.0, 200.5, 3000.0, 4000.0],
-        "warnings": ["a sentence of some length on what is doubtful about this slide " * 2],
-    }
-    lines = lines_of(Preview(Path("CMU-1.svs"), facts), width)
-    assert lines[0] == "CMU-1.svs"
-    assert max(map(len, lines)) <= width
-    text = " ".join(" ".join(lines).split())
-    for said in (
-        "sees 0.998 um; tiles of 1024 px that overlap by 256 px",
-        "120 of 377 mm2 (31.8 %), above an optical density of 0.0351 (by --tissue-threshold)",
-        "341 of 690 tiles to analyse",
-        "3000 x 4000 px at 100, 200.5",
-    ):
-        assert said in text
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_screen_of_a_region(tmp_path, monkeypatch, width):
+    write_slide(tmp_path / "s.tif", mpp=0.25, objective=10)
+    monkeypatch.chdir(tmp_path)
+    words = ("s.tif", "--preview", "--region", "0", "0", "500.5", "400")
+    with on_terminal(monkeypatch, width) as terminal:
+        code = ended(monkeypatch, main, "wsi-segment", *words, "--tissue-threshold", "0.02")
+    assert code == 0
+    check_screen("preview", width, terminal.text())
+
+
+def test_silence(run, tmp_path):
+    write_slide(tmp_path / "s.tif")
+    assert run("s.tif", "-q") == (0, "", "")
+    assert (tmp_path / "s.preview.png").exists()

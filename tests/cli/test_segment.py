@@ -13,6 +13,7 @@ import zarr
 from command_line import quick_help
 
 from wsi_sampath.cli.segment import main
+from wsi_sampath.shown import plural
 from wsi_sampath.synthetic.painted import paint_slide
 
 COMMAND = [sys.executable, "-c", "from wsi_sampath.cli.segment import main; main()"]
@@ -50,8 +51,8 @@ def test_one_slide_end_to_end_with_the_bundled_model(run, small, tmp_path):
     root = zarr.open_group(tmp_path / "s.zarr", mode="r")
     assert root.attrs["wsi_sampath"]["complete"] is True
     assert (tmp_path / "s.geojson").exists()
-    assert "demonstration model" in said
-    assert f"{result['tiles']['analysed']} analysed" in said
+    assert "gland-mini is a demonstration, not for diagnosis" in said
+    assert f"gland-mini on cpu in fp32: {plural(result['tiles']['analysed'], 'tile')}" in said
     _, again, _ = run(small, "--out", tmp_path / "s.zarr", "--device", "cpu", "--json")
     assert json.loads(last_line(again))["slides"][0]["reused"] is True
 
@@ -145,6 +146,7 @@ def test_stopping_is_clean(small, tmp_path, kind):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert last_line(errors).startswith(f"error: {small}: interrupted: ")
+    assert ("Ctrl-C again stops at once" in errors) == (kind == signal.SIGINT)
     assert "Traceback" not in errors
     assert not (tmp_path / "s.zarr").exists()
     assert not (tmp_path / "s.geojson").exists()

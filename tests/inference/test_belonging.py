@@ -6,7 +6,6 @@ import errno
 import gzip
 import json
 import os
-import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -510,18 +509,21 @@ def test_a_zip_of_ours_is_known_by_its_first_member(painted, tmp_path):
 def test_a_resumed_run_says_how_much_is_there(painted, tmp_path):
     class Noting(Silent):
         def __init__(self):
-            self.notes = []
+            self.starts = []
 
-        def note(self, message):
-            self.notes.append(message)
+        def begin(self, start):
+            self.starts.append(start)
 
     fresh, resumed = Noting(), Noting()
     options = {"region": (0, 0, 700, 2000), "batch_size": 2, "polygons": False}
     with pytest.raises(WsiError, match="interrupted"):
         run(painted, tmp_path / "a.zarr", network=Stopping(after=20), progress=fresh, **options)
     made = run(painted, tmp_path / "a.zarr", progress=resumed, **options)
-    assert fresh.notes == []
-    (note,) = resumed.notes
-    assert re.search(r"resumes, \d+ of \d+ tiles are there already", note)
+    (first,), (second,) = fresh.starts, resumed.starts
+    assert first.n_done == 0
+    assert not any("resuming" in line for line in first.lines)
+    assert 0 < second.n_done < second.n_tiles == first.n_tiles
+    told = f"; resuming: {second.n_done} of {second.n_tiles} tiles are done"
+    assert second.lines[1] == first.lines[1] + told
     assert repr(made).startswith("Result(")
     assert len(repr(made)) < 300

@@ -44,9 +44,9 @@ def test_no_source_is_no_mpp():
 def test_a_value_that_was_given_is_said_to_be_taken_on_your_word(stated, hint, beside):
     said = {"stated_by": "OME-XML" if stated else "", "hint": hint}
     by_flag, _ = resolve_mpp(stated, flag=(0.25, 0.25), **said)
-    assert by_flag.origin == f"--slide-mpp, taken on your word: {beside}"
+    assert by_flag.origin == f"given by --slide-mpp, taken on your word: {beside}"
     by_table, _ = resolve_mpp(stated, table=(0.25, 0.25), **said)
-    assert by_table.origin == f"the mpp CSV, taken on your word: {beside}"
+    assert by_table.origin == f"given by the mpp CSV, taken on your word: {beside}"
     assert resolve_mpp((0.5, 0.5), **said)[0].origin == (said["stated_by"] or "the file")
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.batch.progress import format_duration
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.segmenter import PreparedSlide, Segmenter, segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.summary import coverage
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.shown import plural, shortened, shown
+from wsi_sampath.shown import format_duration, plural, shortened, shown
 from wsi_sampath.slides.mpp import Mpp
 
 # Tiles of the trial runs; the longer one runs only if the first was quick.

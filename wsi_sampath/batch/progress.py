@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.progress import Progress, Silent
-from wsi_sampath.shown import plural
+from wsi_sampath.shown import format_duration, plural
 
 
 class BatchProgress(Progress, Protocol):
@@ -49,16 +49,22 @@ class BatchCounts:
     ----------
     total, done, failed
         Slides.
+    before
+        Of those done, the ones that were complete already.
     tiles
         Analysed in this run of the batch.
+    under_way
+        The part of each running slide, by name, that is done.
     clock
         Seconds, from any start.
     """
 
     total: int
     done: int = 0
+    before: int = 0
     failed: int = 0
     tiles: int = 0
+    under_way: dict[str, float] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     _worked: int = 0
 
@@ -69,16 +75,18 @@ class BatchCounts:
         """Take an outcome into account; its tiles only where nobody counted them before."""
         made = outcome.result
         reused = made is not None and made.reused
+        self.under_way.pop(outcome.job.slide.name, None)
         self.done += outcome.done
+        self.before += reused
         self.failed += not (outcome.done or outcome.stopped)
         self._worked += not (reused or outcome.failed_before)
         if with_tiles and made is not None and not reused:
             self.tiles += made.attributes["tiles"]["analysed"]
 
     @property
-    def left(self) -> int:
-        """Slides that have not ended."""
-        return max(0, self.total - self.done - self.failed)
+    def ended(self) -> float:
+        """Slides that have ended, with the parts of those under way."""
+        return min(self.total, self.done + self.failed + sum(self.under_way.values()))
 
     @property
     def tiles_per_s(self) -> float:
@@ -87,27 +95,18 @@ class BatchCounts:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the slides that took work; None before the first of them."""
-        if not self._worked:
+        """Estimate from what took work; None before anything of that is done."""
+        worked = self._worked + sum(self.under_way.values())
+        if worked <= 0:
             return None
-        return (self.clock() - self._started) / self._worked * self.left
+        return (self.clock() - self._started) / worked * max(0.0, self.total - self.ended)
 
     def line(self) -> str:
         """Return the counts as one line."""
         parts = [f"{self.done + self.failed}/{plural(self.total, 'slide')}"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        parts += [f"{self.left} left", f"{self.tiles_per_s:.1f} tiles/s"]
-        if self.left and self.seconds_left is not None:
-            parts.append(f"about {format_duration(self.seconds_left)} to go")
-        return "batch: " + ", ".join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time as a person would write it: ``"4.2 s"``, ``"3 min 20 s"``, ``"7 h 5 min"``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        parts += [f"{self.before} done before"] if self.before else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.tiles_per_s:.1f} tiles/s"] if self.tiles else []
+        if self.ended < self.total and self.seconds_left is not None:
+            parts.append(f"{format_duration(self.seconds_left)} left")
+        return ", ".join(parts)

@@ -12,10 +12,10 @@ from typing import Any
 from wsi_sampath.batch.job import Job
 from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli.entry import of_stdout
-from wsi_sampath.cli.progress import say
+from wsi_sampath.cli.progress import Loudness, say
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.finished import Finished
-from wsi_sampath.shown import json_line, plural, shown
+from wsi_sampath.shown import format_duration, json_line, plural, shown
 
 
 class Ended:
@@ -29,10 +29,20 @@ class Ended:
         Of the batch; None for one slide.
     as_json
         Whether stdout is for JSON alone.
+    loudness
+        How much is told of a slide that is done.
     """
 
-    def __init__(self, n_slides: int, folder: Path | None, *, as_json: bool) -> None:
+    def __init__(
+        self,
+        n_slides: int,
+        folder: Path | None,
+        *,
+        as_json: bool,
+        loudness: Loudness = "normal",
+    ) -> None:
         self._n_slides, self._folder, self._as_json = n_slides, folder, as_json
+        self._loudness = loudness
         self._outcomes: list[Outcome] = []
         self._error: WsiError | None = None
 
@@ -42,14 +52,13 @@ class Ended:
         return self._error is not None or self._done < self._n_slides
 
     def tell(self, outcome: Outcome) -> None:
-        """Tell how one slide ended."""
+        """Tell how one slide ended; those of a batch that were complete are but counted."""
         self._outcomes.append(outcome)
         if outcome.result is None:
             say(outcome.line())
-        else:
-            lines = _result_lines(outcome.job, outcome.result, in_batch=self._folder is not None)
-            text = "\n".join(map(shown, lines))
-            put(text, instead=self._as_json)
+        elif self._loudness != "quiet" and not (self._folder and outcome.result.reused):
+            lines = _result_lines(outcome.job, outcome.result, self._loudness)
+            put("\n".join(map(shown, lines)), instead=self._as_json)
 
     @contextmanager
     def whatever_happens(self) -> Iterator[None]:
@@ -67,7 +76,7 @@ class Ended:
                 raise
             self._error = error
             say(error.line())
-        if self._folder is not None and self._error is None:
+        if self._folder is not None and self._error is None and self._loudness != "quiet":
             say(self._summary(self._folder))
         if self._as_json:
             print_json(self._as_values())
@@ -82,10 +91,13 @@ class Ended:
 
     def _summary(self, folder: Path) -> str:
         left = self._n_slides - self._done - self._failed
-        again = f", {left} left: give the same command again to resume" if left else ""
-        pages = f"{folder / 'report.html'}, {folder / 'slides.csv'}"
-        slides = plural(self._n_slides, "slide")
-        return f"{slides}: {self._done} done, {self._failed} failed{again}; {pages}"
+        before = sum(one.result is not None and one.result.reused for one in self._outcomes)
+        parts = [
+            f"{self._done} done" + (f" ({before} of them before)" if before else ""),
+            f"{self._failed} failed",
+            f"{left} left" + (" (the same command resumes)" if left else ""),
+        ]
+        return f"{', '.join(parts)}; {folder / 'report.html'}, {folder / 'slides.csv'}"
 
     def _as_values(self) -> dict[str, Any]:
         slides = [outcome.as_json() for outcome in self._outcomes]
@@ -121,55 +133,63 @@ def put(text: str, *, instead: bool = False) -> None:
         print(text, flush=True)
 
 
-def _result_lines(job: Job, result: Finished, *, in_batch: bool) -> list[str]:
-    run = result.attributes
-    if result.reused and in_batch:
-        return [f"{job.slide.name}: done (complete already, nothing to do): {result.zarr}"]
+def _result_lines(job: Job, result: Finished, loudness: Loudness) -> list[str]:
+    run, name = result.attributes, job.slide.name
+    files = ", ".join(map(str, (result.zarr, *_beside(result))))
+    if result.reused:
+        return [f"{name}: complete already, nothing to do: {files}"]
+    took = format_duration(run["seconds"]["total"])
+    closing = f"{name}: done in {took}: {_found(run)}{_unread(run)}; {files}"
+    return [closing, *_details(run, result)] if loudness == "verbose" else [closing]
+
+
+def _beside(result: Finished) -> Iterator[Path]:
+    """Yield the files of a result beside its zarr; one that lies elsewhere with its whole path."""
+    for path in (result.geojson, result.nuclei, result.report):
+        if path is not None:
+            yield Path(path.name) if path.parent == result.zarr.parent else path
+
+
+def _details(run: dict[str, Any], result: Finished) -> list[str]:
     tiles, seconds, mpp = run["tiles"], run["seconds"], run["mpp"]
-    again = " (complete already, nothing to do)" if result.reused else ""
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
-    lines = [
-        f"{job.slide.name}: done{again}",
-        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px ({_origin(mpp)}), "
+    return [
+        f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px "
+        f"({mpp.get('origin') or mpp['source']}), "
         f"maps at {mpp['output'][0]:.4g} um/px",
-        f"  tiles: {tiles['analysed']} analysed, {tiles['skipped']} without tissue, "
-        f"{tiles['failed']} failed",
-        _found(run),
+        f"  {plural(tiles['analysed'], 'tile')} analysed, {tiles['skipped']} without tissue, "
+        f"{tiles['failed']} failed{_polygons(run)}{_pace_of_nuclei(run)}",
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
-        f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}",
-        f"  {_decoding(run)}; seconds: {stages}",
-        f"  {result.zarr}",
+        f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}, decoded "
+        f"{run['decoded_px'] / 1e6:.1f} Mpx for the {run['needed_px'] / 1e6:.1f} Mpx under tiles",
+        f"  seconds: {stages}",
     ]
-    if result.geojson is not None:
-        lines.append(f"  {result.geojson} ({plural(run['polygons'], 'polygon')})")
-    if result.nuclei is not None:
-        lines.append(f"  {result.nuclei}")
-    if result.report is not None:
-        lines.append(f"  {result.report}")
-    return lines
 
 
 def _found(run: dict[str, Any]) -> str:
     if "nuclei" not in run:
-        areas = ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
-        return f"  area: {areas}"
-    density, seconds = run["nuclei_per_mm2"], run["seconds"]["total"]
+        return ", ".join(f"{name} {area:.3f} mm2" for name, area in run["area_mm2"].items())
+    density = run["nuclei_per_mm2"]
     counts = ", ".join(
         f"{name} {n:,} ({density[name]:.0f}/mm2)" for name, n in run["nuclei"].items()
     )
-    per_second = sum(run["nuclei"].values()) / seconds if seconds else 0.0
-    return f"  nuclei: {counts}; {per_second:.0f} nuclei/s"
+    return f"nuclei: {counts}"
 
 
-def _decoding(run: dict[str, Any]) -> str:
-    decoded, needed = run["decoded_px"] / 1e6, run["needed_px"] / 1e6
-    # What was looked at for tissue, or for an overview, is often still at hand.
-    before = ", the rest was decoded before, to find the tissue" if decoded < needed else ""
-    return f"decoded {decoded:.1f} Mpx for {needed:.1f} Mpx needed{before}"
+def _unread(run: dict[str, Any]) -> str:
+    failed = run["tiles"]["failed"]
+    return f", {plural(failed, 'tile')} unreadable" if failed else ""
 
 
-def _origin(mpp: dict[str, Any]) -> str:
-    return mpp.get("origin") or mpp.get("stated_by") or str(mpp["source"])
+def _polygons(run: dict[str, Any]) -> str:
+    return f"; {plural(run['polygons'], 'polygon')}" if run["polygons"] is not None else ""
+
+
+def _pace_of_nuclei(run: dict[str, Any]) -> str:
+    seconds = run["seconds"]["total"]
+    if "nuclei" not in run or not seconds:
+        return ""
+    return f"; {sum(run['nuclei'].values()) / seconds:.0f} nuclei/s"
 
 
 def _gpu_memory(run: dict[str, Any]) -> str:

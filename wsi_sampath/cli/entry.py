@@ -68,6 +68,8 @@ def run(
         What follows the command; None takes what the process was given.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     # What is wrong with a file is said once, by us.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
@@ -157,6 +159,29 @@ def _abandon(stream: TextIO | None) -> None:
     """Send what is left in a stream nowhere, so that Python's own end does not fail on it."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Stop as soon as what is finished is safe; asked once more, stop at once."""
+    signal.signal(signal.SIGINT, _stop_at_once)
+    # What the interruption finds half made complains when it is collected.
+    sys.unraisablehook = lambda _: None
+    _put_at_once("stopping: what is finished is kept; Ctrl-C again stops at once")
+    raise KeyboardInterrupt
+
+
+def _stop_at_once(_signal: int, _frame: object) -> None:
+    # Files are whole or not there, whenever a process ends.
+    _put_at_once("error: interrupted: stopped at once; run the command again to resume")
+    os._exit(EXIT_FAILED)
+
+
+def _put_at_once(line: str) -> None:
+    # Past the stream's buffer, in the middle of whose own writing the signal may have come. A live
+    # bar leaves the cursor hidden, and at the end of its line.
+    before = "\x1b[?25h\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+    with suppress(OSError):
+        os.write(2, f"{before}{line}\n".encode())
 
 
 def _terminate(_signal: int, _frame: object) -> None:

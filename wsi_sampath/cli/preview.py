@@ -24,7 +24,9 @@ _LABEL = 11
 _NARROWEST = 40
 
 
-def preview(jobs: Sequence[Job], settings: SegmentSettings, *, as_json: bool) -> int:
+def preview(
+    jobs: Sequence[Job], settings: SegmentSettings, *, as_json: bool, quiet: bool = False
+) -> int:
     """Tell and draw what a run would look at; returns the exit code that the run would have.
 
     Parameters
@@ -35,6 +37,8 @@ def preview(jobs: Sequence[Job], settings: SegmentSettings, *, as_json: bool) ->
         Of the run.
     as_json
         Whether stdout is for one line of JSON alone.
+    quiet
+        Whether nothing but errors is told.
 
     Raises
     ------
@@ -46,14 +50,15 @@ def preview(jobs: Sequence[Job], settings: SegmentSettings, *, as_json: bool) ->
     spec = model_spec(settings.model)
     plan_tiling(spec, settings)
     for warning in warnings_of(spec, provenance_of(settings.model)):
-        say(f"warning: {warning}")
+        if not quiet:
+            say(f"warning: {warning}")
     made = []
     for job in jobs:
         one = _previewed(job, Asked(spec, settings, job.mpp))
         if one.error is not None and one.error.reason == "interrupted":
             raise one.error
         made.append(one)
-        if one.facts:
+        if one.facts and not quiet:
             put("\n".join(lines_of(one, _width())), instead=as_json)
         if one.error is not None:
             say(one.error.line())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,16 +14,18 @@ from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
-from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError
+from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError, WsiError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import Flags, Frozen, Help, Panel
+from wsi_sampath.shown import plural
 
 if TYPE_CHECKING:
-    from wsi_sampath.batch.batch import Batch
     from wsi_sampath.batch.discover import Plan
     from wsi_sampath.batch.job import Job
+    from wsi_sampath.batch.record.outcome import Outcome
+    from wsi_sampath.cli.progress import Loudness
     from wsi_sampath.models.network import LoadedModel
 
 app = new_app()
@@ -61,6 +63,25 @@ class Request(Frozen):
         Flags("--json"),
         Help("Write one line of JSON to stdout, and all else to stderr."),
     ] = False
+    verbose: Annotated[
+        bool, Panel.OUTPUT, Flags("--verbose", "-v"), Help("Tell every detail of every slide.")
+    ] = False
+    quiet: Annotated[
+        bool, Panel.OUTPUT, Flags("--quiet", "-q"), Help("Tell of failures alone.")
+    ] = False
+
+    @property
+    def loudness(self) -> Loudness:
+        """How much is told.
+
+        Raises
+        ------
+        UsageError
+            Where both more and less are asked for.
+        """
+        if self.verbose and self.quiet:
+            raise UsageError("--verbose and --quiet go not together; give one of them")
+        return "verbose" if self.verbose else "quiet" if self.quiet else "normal"
 
 
 @app.command(cls=Command)
@@ -97,33 +118,30 @@ def segment(
 
     if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
+    loudness = request.loudness
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
     out = _place(out, request)
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
+    if loudness != "quiet":
+        _note_plan(plan)
     if request.preview:
         from wsi_sampath.cli.preview import preview
 
-        _note_plan(plan)
-        raise typer.Exit(preview(jobs, settings, as_json=request.as_json))
-    model = _loaded(settings, request, devices)
-    _note_plan(plan)
+        quiet = loudness == "quiet"
+        raise typer.Exit(preview(jobs, settings, as_json=request.as_json, quiet=quiet))
     if request.dry_run:
-        n_devices, as_json = len(devices) or 1, request.as_json
-        code = _estimate(jobs, settings, model, n_devices=n_devices, as_json=as_json)
-        raise typer.Exit(code)
-    from wsi_sampath.batch.batch import Batch
+        raise typer.Exit(_estimate(jobs, settings, devices, request))
     from wsi_sampath.cli.ended import Ended
-    from wsi_sampath.cli.progress import batch_progress
 
     folder = None if plan.is_single else Path(out)
-    ended = Ended(len(jobs), folder, as_json=request.as_json)
-    batch = Batch(
-        jobs, settings, folder, options, batch_progress(ended.tell, is_single=folder is None)
-    )
+    ended = Ended(len(jobs), folder, as_json=request.as_json, loudness=loudness)
     with ended.whatever_happens():
-        _run(batch, model, devices, request.scheduler)
+        if plan.is_single and (fault := _fault(jobs[0], settings)) is not None:
+            ended.tell(fault)
+        else:
+            _run(jobs, settings, folder, options, devices, request, ended.tell)
     raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
@@ -182,45 +200,75 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     if request.scheduler is None:
         for device in devices or (settings.device,):
             resolve_device(device)
-    _note_model(model)
     return model
 
 
-def _run(batch: Batch, model: LoadedModel, devices: Sequence[str], scheduler: str | None) -> None:
-    """Run the slides: on a cluster, on several devices, or here."""
-    from wsi_sampath.batch.cluster import run_on_cluster
-    from wsi_sampath.batch.devices import run_on_devices
-    from wsi_sampath.batch.runner import run_batch
+def _fault(job: Job, settings: SegmentSettings) -> Outcome | None:
+    """Return how a slide ends that cannot be opened: no model need be loaded for that."""
+    from wsi_sampath.batch.record.outcome import Outcome
+    from wsi_sampath.explained import explained
+    from wsi_sampath.inference.opening import open_slide
 
-    if scheduler is not None:
-        run_on_cluster(batch, scheduler)
+    try:
+        if job.fault:
+            raise WsiError("unreadable", job.fault)
+        with explained(str(job.slide)), open_slide(job.slide, settings, csv_mpp=job.mpp):
+            return None
+    except UsageError:
+        raise
+    except WsiError as error:
+        return Outcome.failed(job, error)
+
+
+def _run(
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    folder: Path | None,
+    options: BatchOptions,
+    devices: Sequence[str],
+    request: Request,
+    ended: Callable[[Outcome], None],
+) -> None:
+    """Run the slides: on a cluster, on several devices, or here."""
+    model = _loaded(settings, request, devices)
+    if request.loudness != "quiet":
+        _tell_beginning(jobs, folder, model)
+    from wsi_sampath.batch.batch import Batch
+    from wsi_sampath.cli.batch_screen import batch_screen
+
+    screen = batch_screen(ended, is_single=folder is None, loudness=request.loudness)
+    batch = Batch(jobs, settings, folder, options, screen)
+    if request.scheduler is not None:
+        from wsi_sampath.batch.cluster import run_on_cluster
+
+        run_on_cluster(batch, request.scheduler)
     elif devices:
+        from wsi_sampath.batch.devices import run_on_devices
+
         run_on_devices(batch, devices)
     else:
+        from wsi_sampath.batch.runner import run_batch
+
         run_batch(batch, model)
 
 
 def _estimate(
-    jobs: list[Job],
-    settings: SegmentSettings,
-    model: LoadedModel,
-    *,
-    n_devices: int,
-    as_json: bool,
+    jobs: Sequence[Job], settings: SegmentSettings, devices: Sequence[str], request: Request
 ) -> int:
     """Tell what the slides would cost; returns the exit code."""
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
     from wsi_sampath.cli.ended import print_json, put
     from wsi_sampath.cli.progress import say
 
+    model = _loaded(settings, request, devices)
     for warning in model.warnings:
         say(f"warning: {warning}")
     estimates = []
     for one in estimate_batch(jobs, settings, model):
         estimates.append(one)
-        put(estimate_line(one), instead=as_json)
-    put(summary_line(estimates, n_devices=n_devices), instead=as_json)
-    if as_json:
+        put(estimate_line(one), instead=request.as_json)
+    put(summary_line(estimates, n_devices=len(devices) or 1), instead=request.as_json)
+    if request.as_json:
         print_json([one.as_json() for one in estimates])
     return EXIT_FAILED if any(one.fails for one in estimates) else EXIT_OK
 
@@ -234,15 +282,16 @@ def _note_plan(plan: Plan) -> None:
         say(f"note: and {len(plan.notes) - _MOST_NOTES} more of the kind")
 
 
-def _note_model(model: LoadedModel) -> None:
+def _tell_beginning(jobs: Sequence[Job], folder: Path | None, model: LoadedModel) -> None:
+    """Tell of a batch as a whole, and of a model that is there to be tried out."""
+    from wsi_sampath.cli.progress import say
     from wsi_sampath.models.described import bundled_models
 
+    if folder is not None:
+        slides = plural(len(jobs), "slide")
+        say(f"{slides} to {folder}, {Path(model.source).name} at {model.spec.mpp:g} um/px")
     if model.source in bundled_models():
-        print(
-            f"note: {model.source} is a small demonstration model, not for diagnosis; "
-            "get another (wsi-models list) or train one (wsi-train), and give it with --model FILE",
-            file=sys.stderr,
-        )
+        say(f"note: {model.source} is a demonstration, not for diagnosis (see wsi-models list)")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.explained import explained
+from wsi_sampath.inference.opening import open_slide
 from wsi_sampath.inference.plan import RunPlan, plan_run
 from wsi_sampath.inference.reporting import backdrop_of
 from wsi_sampath.inference.settings import SegmentSettings
@@ -25,6 +26,7 @@ from wsi_sampath.outputs.belonging import PREVIEW
 from wsi_sampath.outputs.report.backdrop import Backdrop
 from wsi_sampath.outputs.report.preview import PlannedArea, draw_preview
 from wsi_sampath.outputs.report.sheet import save_sheet
+from wsi_sampath.shown import plural
 from wsi_sampath.slides.mpp import Mpp, differs, format_mpp
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile
@@ -126,18 +128,13 @@ def preview_slide(path: Path, target: Path, asked: Asked) -> Preview:
 
 def _opened(path: Path, asked: Asked) -> tuple[Slide, WsiError | None]:
     """Open a slide; without its scale, which is the error then, where it has none."""
-    settings = asked.settings
-    reader, image = settings.reader, settings.image
     try:
-        slide_mpp, csv_mpp = settings.slide_mpp, asked.csv_mpp
-        return (
-            Slide.open(path, slide_mpp=slide_mpp, csv_mpp=csv_mpp, reader=reader, image=image),
-            None,
-        )
+        return open_slide(path, asked.settings, csv_mpp=asked.csv_mpp), None
     except WsiError as error:
         if error.reason not in _NO_SCALE:
             raise
-        return Slide.open(path, slide_mpp=1.0, reader=reader, image=image), error
+        unscaled = asked.settings.model_copy(update={"slide_mpp": (1.0, 1.0)})
+        return open_slide(path, unscaled), error
 
 
 def _planned(slide: Slide, asked: Asked) -> tuple[RunPlan | None, WsiError | None]:
@@ -264,7 +261,8 @@ def _title(slide: Slide, facts: Facts) -> str:
         said = f"{format_mpp(slide.mpp.x, slide.mpp.y)} per pixel ({facts['mpp']['origin']})"
     if "tiles" in facts:
         tiles = facts["tiles"]
-        said += f", {tiles['to_analyse']:,} of {tiles['all']:,} tiles for {facts['model']['name']}"
+        count = f"{tiles['to_analyse']} of {plural(tiles['all'], 'tile')}"
+        said += f", {count} for {facts['model']['name']}"
     return f"{slide.path.name}\n{said}"
 
 

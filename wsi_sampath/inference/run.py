@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,11 @@ from wsi_sampath.inference.summary import (
     costs,
     coverage,
     describe,
+    opening,
     tile_counts,
 )
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.progress import Progress
-from wsi_sampath.shown import plural
 from wsi_sampath.slides.stream import TileBatch, TileStream
 
 
@@ -97,15 +97,11 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
         holds=lambda _, strip: holds(run, strip),
     )
     tally, last = _resumed(run.plan, begun.last), begun.last
-    for warning in (*begun.notes, *run.warnings):
-        progress.warn(warning)
-    if tally.analysed:
-        whole = plural(run.plan.grid.n_tiles, "tile")
-        name = run.slide.path.name
-        progress.note(f"{name}: resumes, {tally.analysed} of {whole} are there already")
     stream = _stream(run, predictor.batch_size, last)
     planned = time.perf_counter() - started
-    with ExitStack() as writing:
+    with ExitStack() as writing, _told(progress, run, predictor, tally):
+        for warning in (*begun.notes, *run.warnings):
+            progress.warn(warning)
         layer = writing.enter_context(open_layer(run, last))
         blender = StripBlender(run.plan.grid, layer.reading, device=predictor.device)
         sink = StripSink(run.plan, blender, layer, work.ledger, tally)
@@ -174,6 +170,17 @@ def _resumed(plan: RunPlan, last: Strip | None) -> Tally:
     return Tally.resumed(plan.grid, last.row, last.notes["failed"])
 
 
+@contextmanager
+def _told(
+    progress: Progress, run: Run, predictor: Predictor, tally: Tally
+) -> Generator[None, None, None]:
+    progress.begin(opening(run, tally, device=predictor.device, precision=predictor.precision))
+    try:
+        yield
+    finally:
+        progress.end()
+
+
 def _stream(run: Run, batch_size: int, last: Strip | None) -> TileStream:
     return TileStream(
         run.slide,
@@ -196,7 +203,6 @@ def _predict_all(
         Seconds of the network, and those that it was held back by what follows.
     """
     network = Stopwatch(predictor.device)
-    progress.begin(stream.slide.path.name, stream.n_tiles)
     batches = ahead(_uploaded(stream, predictor))
     try:
         with (
@@ -214,7 +220,6 @@ def _predict_all(
                 progress.advance(len(batch.tiles) + len(batch.failed))
     finally:
         wait_for_all(predictor.device)
-        progress.end()
     return network.seconds(), later.waited
 
 

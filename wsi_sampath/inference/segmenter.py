@@ -15,6 +15,7 @@ from wsi_sampath.explained import explained
 from wsi_sampath.inference.durable.claim import Claim
 from wsi_sampath.inference.durable.identity import identity, is_same
 from wsi_sampath.inference.finished import Finished, find_finished
+from wsi_sampath.inference.opening import open_slide
 from wsi_sampath.inference.plan import Run, RunFiles, RunPlan, plan_files, plan_run, plan_tiling
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.reporting import report_slide
@@ -184,13 +185,7 @@ class Segmenter:
         has_nuclei = self.model.spec.architecture == "patho_sam"
         files = plan_files(Path(out), settings, has_nuclei=has_nuclei)
         with explained(str(slide)), ExitStack() as on_error:
-            opened = Slide.open(
-                slide,
-                slide_mpp=settings.slide_mpp,
-                csv_mpp=csv_mpp,
-                reader=settings.reader,
-                image=settings.image,
-            )
+            opened = open_slide(slide, settings, csv_mpp=csv_mpp)
             on_error.callback(opened.close)
             who = self.identity(opened)
             plan = None

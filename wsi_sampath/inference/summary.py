@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.inference.plan import Run, RunPlan
-from wsi_sampath.shown import shortened, shown
+from wsi_sampath.progress import Start
+from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.grid import TileGrid
+from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
 
@@ -94,6 +96,30 @@ def describe(run: Run) -> dict[str, Any]:
         "region": list(region) if region else None,
         "model_card": model_card(run.model),
     }
+
+
+def opening(run: Run, tally: Tally, *, device: torch.device, precision: str) -> Start:
+    """Return what a person is told as a run begins: its slide, its model, what is done of it."""
+    slide, plan, name = run.slide, run.plan, run.slide.path.name
+    width, height = slide.size
+    n_tiles, skipped = plan.grid.n_tiles, int(plan.grid.selected.size) - plan.grid.n_tiles
+    done = tally.analysed + len(tally.failed)
+    tiles = (
+        f"{plural(n_tiles, 'tile')} of {plan.tile_px} px at {plan.sampling.requested_mpp:.4g} um/px"
+    )
+    tiles += f", {skipped} without tissue" if skipped else ""
+    tiles += f"; resuming: {done} of {plural(n_tiles, 'tile')} are done" if done else ""
+    model = Path(run.model.source).name
+    return Start(
+        name,
+        n_tiles,
+        done,
+        (
+            f"{name}: {width} x {height} px by {slide.reader.name}, "
+            f"{format_mpp(slide.mpp.x, slide.mpp.y)}/px ({slide.mpp.origin})",
+            f"{model} on {device} in {precision}: {tiles}",
+        ),
+    )
 
 
 def tile_counts(plan: RunPlan, tally: Tally) -> dict[str, Any]:
@@ -176,12 +202,13 @@ def costs(
     device: torch.device,
 ) -> dict[str, Any]:
     """Return the budget of this process: seconds by stage, rates, decoding, memory."""
-    total = seconds["total"]
+    total, decoded = seconds["total"], stream.slide.reader.decoded_px
     return {
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "tiles_per_s": round(stream.n_tiles / total, 3),
         "mm2_per_s": round(analysed_mm2 / total, 4),
-        "decoded_px": stream.counts.decoded_px,
+        # Of the slide as a whole: what was decoded to find the tissue is not decoded again.
+        "decoded_px": stream.counts.decoded_px if decoded is None else decoded,
         "needed_px": stream.counts.needed_px,
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "gpu_memory_mb": _gpu_memory_mb(device),

@@ -57,12 +57,12 @@ class Mpp:
         Examples
         --------
         >>> Mpp(0.25, 0.25, "flag", beside="the file states nothing").origin
-        '--slide-mpp, taken on your word: the file states nothing'
+        'given by --slide-mpp, taken on your word: the file states nothing'
         """
         if self.source == "metadata":
             return self.stated_by or "the file"
-        given = {"flag": "--slide-mpp", "csv": "the mpp CSV"}[self.source]
-        return f"{given}, taken on your word{self.beside and ': '}{self.beside}"
+        by = {"flag": "--slide-mpp", "csv": "the mpp CSV"}[self.source]
+        return f"given by {by}, taken on your word{self.beside and ': '}{self.beside}"
 
 
 def resolve_mpp(

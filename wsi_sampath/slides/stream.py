@@ -107,8 +107,7 @@ class TileStream:
         ]
         self._uses = Counter(block for tile in self._tiles for block in self._blocks(tile))
         self._pending: dict[_Block, Future[NDArray[np.uint8]]] = {}
-        scale = self.sampling.factor_x * self.sampling.factor_y
-        self.counts.needed_px = round(len(self._uses) * _BLOCK_PX**2 * scale)
+        self.counts.needed_px = sum(map(self._source_px, self._uses))
 
     def __iter__(self) -> Generator[TileBatch]:
         ahead = max(self.batch_size, self.workers) + self.batch_size
@@ -150,6 +149,12 @@ class TileStream:
         inside_y = range(-(-self.sampling.height // _BLOCK_PX))
         return [(i, j) for j, i in product(rows, columns) if i in inside_x and j in inside_y]
 
+    def _source_px(self, block: _Block) -> int:
+        """Return how many level pixels lie under a block; those beyond the slide are none."""
+        width = min(_BLOCK_PX, self.sampling.width - block[0] * _BLOCK_PX)
+        height = min(_BLOCK_PX, self.sampling.height - block[1] * _BLOCK_PX)
+        return round(width * self.sampling.factor_x * height * self.sampling.factor_y)
+
     def _submit(self, pool: ThreadPoolExecutor, tiles: list[Tile]) -> None:
         for tile in tiles:
             for block in self._blocks(tile):
@@ -160,8 +165,7 @@ class TileStream:
         start = time.perf_counter()
         x, y = block[0] * _BLOCK_PX, block[1] * _BLOCK_PX
         pixels = self.slide.read_sampled(self.sampling, x, y, _BLOCK_PX, _BLOCK_PX)
-        scale = self.sampling.factor_x * self.sampling.factor_y
-        self.counts.read_px += round(_BLOCK_PX**2 * scale)
+        self.counts.read_px += self._source_px(block)
         self.counts.seconds += time.perf_counter() - start
         return pixels
 

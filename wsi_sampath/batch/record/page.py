@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wsi_sampath.batch.progress import format_duration
 from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.batch.record.table import replace_text
 from wsi_sampath.outputs.report.report import number
 from wsi_sampath.pages import Filters, link, render_template
-from wsi_sampath.shown import plural, shown
+from wsi_sampath.shown import format_duration, plural, shown
 
 # More rows than these no browser shows gladly; the table has all of them.
 MOST_ROWS = 5000

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wsi_sampath.batch.record.outcome import Outcome
-from wsi_sampath.progress import Progress
+from wsi_sampath.progress import Progress, Start
 from wsi_sampath.shown import plural, shown
 
 
@@ -27,12 +27,11 @@ class SlideLog:
         self._path = path
         self._onward = onward
 
-    def begin(self, slide: str, n_tiles: int) -> None:
+    def begin(self, start: Start) -> None:
         """See `Progress`."""
-        self.write(
-            f"started: {plural(n_tiles, 'tile')}, process {os.getpid()} on {socket.gethostname()}"
-        )
-        self._onward.begin(slide, n_tiles)
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        self.write("\n".join([f"started: {who}", *map(shown, start.lines)]))
+        self._onward.begin(start)
 
     def advance(self, n_tiles: int) -> None:
         """See `Progress`."""
@@ -42,11 +41,6 @@ class SlideLog:
         """See `Progress`."""
         self.write(f"warning: {shown(message)}")
         self._onward.warn(message)
-
-    def note(self, message: str) -> None:
-        """See `Progress`."""
-        self.write(shown(message))
-        self._onward.note(message)
 
     def end(self) -> None:
         """See `Progress`."""
