@@ -145,7 +145,7 @@ def _result_lines(job: Job, result: Finished, loudness: Loudness) -> list[str]:
 
 def _beside(result: Finished) -> Iterator[Path]:
     """Yield the files of a result beside its zarr; one that lies elsewhere with its whole path."""
-    for path in (result.geojson, result.nuclei, result.report):
+    for path in (result.geojson, result.nuclei, result.report, result.overlay):
         if path is not None:
             yield Path(path.name) if path.parent == result.zarr.parent else path
 

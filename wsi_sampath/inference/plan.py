@@ -17,6 +17,7 @@ from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
     refuse_foreign_nuclei,
+    refuse_foreign_picture,
     refuse_foreign_polygons,
     refuse_foreign_report,
     refuse_foreign_zarr,
@@ -48,14 +49,15 @@ class RunFiles:
     ----------
     zarr
         The maps.
-    geojson, report, nuclei
-        Polygons, page and table of nuclei; None where there is to be none.
+    geojson, report, nuclei, overlay
+        Polygons, page, table of nuclei and picture; None where there is to be none.
     """
 
     zarr: Path
     geojson: Path | None
     report: Path | None = None
     nuclei: Path | None = None
+    overlay: Path | None = None
 
     @property
     def geojson_beside(self) -> str | None:
@@ -109,6 +111,8 @@ class RunFiles:
             refuse_foreign_nuclei(self.nuclei)
         if self.report is not None:
             refuse_foreign_report(self.report)
+        if self.overlay is not None:
+            refuse_foreign_picture(self.overlay, advice="leave out --overlay")
 
 
 @dataclass(frozen=True)
@@ -223,8 +227,9 @@ def plan_files(out: Path, settings: SegmentSettings, *, has_nuclei: bool = False
         raise UsageError("the output must be named NAME.zarr", subject=str(out))
     report = out.with_suffix(".html") if settings.report else None
     nuclei = out.with_suffix(".nuclei.parquet") if has_nuclei else None
+    overlay = out.with_suffix(".png") if settings.overlay else None
     if not settings.polygons:
-        return RunFiles(out, None, report, nuclei)
+        return RunFiles(out, None, report, nuclei, overlay)
     geojson = Path(settings.geojson) if settings.geojson else out.with_suffix(".geojson")
     if not geojson.name.endswith(SUFFIXES):
         message = "name the polygons .geojson, .geojson.gz or .geojson.zip"
@@ -233,7 +238,7 @@ def plan_files(out: Path, settings: SegmentSettings, *, has_nuclei: bool = False
     if inside is not None:
         message = f"the polygons cannot lie inside {inside.name}; name a place beside it"
         raise UsageError(message, subject=str(geojson))
-    return RunFiles(out, geojson, report, nuclei)
+    return RunFiles(out, geojson, report, nuclei, overlay)
 
 
 def _zarr_around(file: Path, out: Path) -> Path | None:

@@ -47,6 +47,43 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
         write_report(result, target, zarr_name=zarr_name, backdrop=None)
 
 
+def overlay_slide(slide: Slide, maps: Path, target: Path) -> None:
+    """Write the picture of a result: its map over the slide, with legend and scale bar.
+
+    Parameters
+    ----------
+    slide
+        The open slide.
+    maps
+        The complete zarr, published or not.
+    target
+        The PNG to write.
+    """
+    from wsi_sampath.outputs.report.overlay import render_overlay
+    from wsi_sampath.outputs.report.report import blank_backdrop, number, sample_labels
+    from wsi_sampath.outputs.result import open_maps
+
+    result = open_maps(maps)
+    run = result.attributes
+    backdrop = backdrop_of(slide) or blank_backdrop(result)
+    if "nuclei" in run:
+        figures = [f"{run['nuclei'][one.name]:,} found" for one in result.classes]
+    else:
+        figures = [f"{number(run['area_mm2'][one.name])} mm²" for one in result.classes]
+    analysed = number(run["coverage"]["analysed_mm2"])
+    render_overlay(
+        backdrop.rgb,
+        sample_labels(result, backdrop),
+        class_names=[one.name for one in result.classes],
+        class_colors=[one.color for one in result.classes],
+        um_per_px=backdrop.um_x,
+        path=target,
+        title=f"{slide.path.name}\n{analysed} mm² analysed by {run['model']['name']}",
+        figures=figures,
+        run_id=run["run_id"],
+    )
+
+
 def _fields(slide: Slide, result: Result) -> list[Field]:
     """Read a few parts of the slide as the network saw them; one that is damaged is left out."""
     from wsi_sampath.outputs.report.nuclei import Field, fields_to_show

@@ -226,6 +226,11 @@ class SegmentSettings(NetworkSettings):
         *(Neutral, Panel.OUTPUT, Flags("--report/--no-report")),
         Help("Write NAME.html beside the zarr."),
     ] = True
+    overlay: Annotated[
+        bool,
+        *(Neutral, Panel.OUTPUT),
+        Help("Write NAME.png beside the zarr: the map over the slide, with a legend."),
+    ] = False
     force: Annotated[
         bool,
         *(Neutral, Panel.OUTPUT),

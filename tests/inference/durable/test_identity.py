@@ -53,6 +53,7 @@ DECIDES_NOTHING = {
     "geojson": [None, "x.geojson"],
     "max_bad_tiles": [0.01, 0.5],
     "report": [True, False],
+    "overlay": [False, True],
     "force": [False, True],
     # What was read and by whom is of the open slide, whatever was asked for.
     "slide_mpp": [None, (0.5, 0.5)],
