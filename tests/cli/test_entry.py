@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -94,3 +96,31 @@ def test_the_package_names_its_commands(monkeypatch, capsys, words, code):
     assert ended(monkeypatch, as_module, "wsi_sampath", *words) == code
     said = capsys.readouterr()
     assert "segment|prompt|models|prepare" in (said.err if code else said.out)
+
+
+_SLOW_TO_STOP = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from wsi_sampath.cli.entry import new_app, run
+app = new_app()
+@app.command()
+def slow() -> None:
+    print("ready", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(60)
+run(app, "wsi-x", words=[])
+"""
+
+
+def test_the_second_interruption_stops_at_once():
+    words = [sys.executable, "-c", _SLOW_TO_STOP]
+    with subprocess.Popen(words, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("stopping: what is finished is kept; Ctrl-C")
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 1
+    assert rest == "error: interrupted: stopped at once; run the command again to resume\n"

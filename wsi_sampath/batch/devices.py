@@ -87,6 +87,7 @@ def _start(
 
 def _work(batch: Batch, load: Callable[[SegmentSettings], LoadedModel]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         run_batch(batch, load(batch.settings))
     except WsiError as error:
@@ -97,6 +98,8 @@ def _work(batch: Batch, load: Callable[[SegmentSettings], LoadedModel]) -> None:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
+    # A terminal sends Ctrl-C to every process: the second one ends this at once, as its parent.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 

@@ -178,8 +178,8 @@ def _stop_at_once(_signal: int, _frame: object) -> None:
 
 def _put_at_once(line: str) -> None:
     # Past the stream's buffer, in the middle of whose own writing the signal may have come. A live
-    # bar leaves the cursor hidden, and at the end of its line.
-    before = "\x1b[?25h\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+    # bar leaves the cursor hidden, and at the end of its own line, whose place is taken.
+    before = "\x1b[?25h\r\x1b[2K" if sys.stderr is not None and sys.stderr.isatty() else ""
     with suppress(OSError):
         os.write(2, f"{before}{line}\n".encode())
 

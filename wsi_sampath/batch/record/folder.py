@@ -94,7 +94,7 @@ class BatchFolder:
 
     def log(self, job: Job, onward: Progress) -> SlideLog:
         """Open a slide's log."""
-        return SlideLog(job.zarr.with_suffix(".log"), onward)
+        return SlideLog(job.zarr.with_suffix(".log"), job.slide.name, onward)
 
     def keep(self, outcome: Outcome, key: str, onward: Progress) -> None:
         """Record an outcome, unless it says nothing new, and renew the pages if they are due.

@@ -19,18 +19,20 @@ class SlideLog:
     ----------
     path
         The log.
+    slide
+        Name of the slide, which goes before its warnings: those of others come between them.
     onward
         Receives everything too.
     """
 
-    def __init__(self, path: Path, onward: Progress) -> None:
-        self._path = path
+    def __init__(self, path: Path, slide: str, onward: Progress) -> None:
+        self._path, self._slide = path, slide
         self._onward = onward
 
     def begin(self, start: Start) -> None:
         """See `Progress`."""
         who = f"process {os.getpid()} on {socket.gethostname()}"
-        self.write("\n".join([f"started: {who}", *map(shown, start.lines)]))
+        self.write("; ".join([f"started: {who}", *map(shown, start.lines)]))
         self._onward.begin(start)
 
     def advance(self, n_tiles: int) -> None:
@@ -40,7 +42,7 @@ class SlideLog:
     def warn(self, message: str) -> None:
         """See `Progress`."""
         self.write(f"warning: {shown(message)}")
-        self._onward.warn(message)
+        self._onward.warn(f"{self._slide}: {message}")
 
     def end(self) -> None:
         """See `Progress`."""
