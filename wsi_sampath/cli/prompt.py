@@ -88,7 +88,6 @@ def prompt(
     from wsi_sampath.batch.prompt_jobs import plan_prompts
     from wsi_sampath.cli.progress import say
     from wsi_sampath.files import require_file
-    from wsi_sampath.inference.segmenter import load_from_settings
     from wsi_sampath.inference.targets import refuse_foreign_masks
 
     plan = plan_prompts(slides, prompts, out)
@@ -98,9 +97,36 @@ def prompt(
         # Before the model is loaded; of several slides one must not stop the others.
         refuse_foreign_masks(plan.jobs[0].out, plan.jobs[0].prompts)
         require_file(plan.jobs[0].prompts, "bad-input")
+        if not _opens(plan.jobs[0], settings):
+            raise typer.Exit(EXIT_FAILED)
+    from wsi_sampath.inference.segmenter import load_from_settings
+
     model = load_from_settings(settings)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)
+
+
+def _opens(job: PromptJob, settings: PromptSettings) -> bool:
+    """Return whether a slide can be opened, and say so where it cannot."""
+    from wsi_sampath.explained import explained
+    from wsi_sampath.slides.slide import Slide
+
+    mpp = settings.slide_mpp or job.mpp
+    try:
+        with (
+            explained(str(job.slide)),
+            Slide.open(job.slide, slide_mpp=mpp, reader=settings.reader),
+        ):
+            return True
+    except UsageError:
+        raise
+    except WsiError as error:
+        _tell_failure(job, error)
+        return False
+
+
+def _tell_failure(job: PromptJob, error: WsiError) -> None:
+    print(error.about(str(job.slide)).line(), file=sys.stderr, flush=True)
 
 
 def _answer(job: PromptJob, model: LoadedModel, settings: PromptSettings, request: Request) -> bool:
@@ -123,7 +149,7 @@ def _answer(job: PromptJob, model: LoadedModel, settings: PromptSettings, reques
             )
             _warn_of_cache(prompter.cache.trouble)
     except WsiError as error:
-        print(error.about(str(job.slide)).line(), file=sys.stderr, flush=True)
+        _tell_failure(job, error)
         return False
     return _tell(answered)
 
