@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test lint format clean viewer viewer-check
+.PHONY: demo test lint format keys clean viewer viewer-check
 
 demo: $(VENV)/.installed
 	$(BIN)/python pipelines/demo.py --out $(DEMO)
@@ -33,6 +33,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
 	touch $@ $(VENV)/.installed
+
+# The tables of keys in docs, from the fields of the settings.
+keys: $(VENV)/.installed-dev
+	$(BIN)/python -m wsi_sampath.cli.keys docs
 
 # The page of wsi-view, from pinned npm packages; the built files are committed.
 PAGE := wsi_sampath/viewer

@@ -39,6 +39,7 @@ _OF_THE_MOMENT = frozenset(
         "needed_px",
         "resumed_after_strip",
         "made",
+        "asked",
     }
 )
 SETTINGS = {"workers": 1, "device": "cpu", "batch_size": 2, "tissue": "none"}

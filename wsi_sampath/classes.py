@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 _LONGEST = 500
 # Control characters, halves of surrogate pairs, line and paragraph separators.
@@ -91,8 +91,10 @@ ClassName = Annotated[str, Field(min_length=1), AfterValidator(class_name)]
 class ClassSpec(Frozen):
     """Name and colour of one class, the one such pair of models, data and outputs."""
 
-    name: ClassName
-    color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+    name: Annotated[ClassName, Help("Name of a class, as QuPath has it.")]
+    color: Annotated[
+        str, Field(pattern=r"^#[0-9a-fA-F]{6}$"), Help("Its colour, '#rrggbb', in quotes.")
+    ]
 
 
 def color_of(name: str) -> str:

@@ -256,7 +256,7 @@ def _write_small(folder: Path) -> float:
 
 
 def _models() -> Iterator[Finding]:
-    from wsi_sampath.models.described import bundled_models
+    from wsi_sampath.models.shipped import bundled_models
 
     names = ", ".join(bundled_models())
     yield Finding(bool(names), f"bundled models: {names or 'none; install the package again'}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from wsi_sampath.errors import UsageError
 
@@ -111,6 +114,22 @@ class Panel(Enum):
     SCORES = "Scores"
     OUTPUT = "Output"
     BATCH = "Batch"
+    REPEAT = "Settings in files"
+
+
+class Belongs(Enum):
+    """Mark of a setting that another run does not simply take over: what it belongs to.
+
+    Of a setting marked `MayBeFile` it holds where that is a file.
+    """
+
+    SLIDE = "the slide"
+    CALL = "the call of a command"
+    MACHINE = "the machine"
+
+
+class MayBeFile:
+    """Mark, within ``Annotated``, of a setting that is a word, or a file with a suffix."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,13 @@ class Reads:
     """Mark of a setting that commands take as one word, with the function that reads the word."""
 
     function: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Suggests:
+    """Mark of a setting for which shells suggest words, with the function that finds them."""
+
+    find: Callable[[], Iterable[str]]
 
 
 def deciding(settings: BaseModel) -> dict[str, Any]:
@@ -130,6 +156,68 @@ def deciding(settings: BaseModel) -> dict[str, Any]:
         if Added in field.metadata and getattr(settings, name) is None
     }
     return settings.model_dump(mode="json", exclude=neutral | unused)
+
+
+def asked(settings: BaseModel, without: Collection[Belongs] = ()) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, as values for YAML or JSON.
+
+    Files are given by their whole path, so that the values mean the same from every folder.
+
+    Parameters
+    ----------
+    settings
+        The settings; of the blocks within them, too, only what differs is returned.
+    without
+        Settings that belong to these are left out.
+    """
+    marked = {name: belongs(field) for name, field in type(settings).model_fields.items()}
+    left_out = {name for name, mark in marked.items() if mark in without}
+    values = settings.model_dump(exclude_defaults=True, exclude=left_out)
+    fields = type(settings).model_fields
+    return {name: _as_value(value, fields[name]) for name, value in values.items()}
+
+
+def _as_value(value: Any, field: FieldInfo) -> Any:
+    if isinstance(value, Path):
+        return os.path.abspath(value)
+    if isinstance(value, str) and MayBeFile in field.metadata and is_file_name(value):
+        return os.path.abspath(value) if os.path.isfile(value) else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def belongs(field: FieldInfo) -> Belongs | None:
+    """Return what a setting belongs to, if not to every run like it."""
+    return next((mark for mark in field.metadata if isinstance(mark, Belongs)), None)
+
+
+def is_of_one_slide(field: FieldInfo, value: Any) -> bool:
+    """Return whether this value of a setting fits no slide but one."""
+    if belongs(field) is not Belongs.SLIDE:
+        return False
+    return MayBeFile not in field.metadata or is_file_name(str(value))
+
+
+def is_file_name(word: str) -> bool:
+    """Return whether a setting marked `MayBeFile` is a file, not a name or a method."""
+    return Path(word).suffix != ""
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `changes` applied; mappings are merged, all else is replaced.
+
+    Examples
+    --------
+    >>> merged({"loss": {"dice": 1, "iou": 2}}, {"loss": {"iou": 0}})
+    {'loss': {'dice': 1, 'iou': 0}}
+    """
+    out = dict(values)
+    for name, change in changes.items():
+        old = out.get(name)
+        if isinstance(old, Mapping) and isinstance(change, Mapping):
+            out[name] = merged(old, change)
+        else:
+            out[name] = change
+    return out
 
 
 def nearest_name(name: str, known: Iterable[str], *, least: float = _ALIKE) -> str:

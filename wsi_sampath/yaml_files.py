@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ def parse_yaml(text: str) -> object:
         if isinstance(error, _Refused):
             raise
         raise ValueError(f"holds a value that cannot be read: {_short(error)}") from error
+
+
+def beside(folder: Path, word: str) -> str:
+    """Return what a word in a YAML file of this folder means: a path from there, if there is one.
+
+    Anything else is a name, or a path from the current folder, and returned as it is.
+    """
+    path = folder / word
+    return str(path) if os.path.exists(path) else word
 
 
 class _Refused(ValueError):

@@ -20,7 +20,7 @@ from pipelines.gland_mini.data import GLAND, read_ebhi, read_hgsc, read_rings, r
 from pipelines.gland_mini.figures import packaged
 from pipelines.gland_mini.mosaic import LabelledPicture
 from wsi_sampath.data.patches import read_rgb
-from wsi_sampath.models.described import bundled_models
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.training.augment import Mask, Rgb
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"

@@ -10,8 +10,8 @@ import pytest
 from command_line import ended
 
 from wsi_sampath import __version__
-from wsi_sampath.__main__ import COMMANDS
 from wsi_sampath.__main__ import main as as_module
+from wsi_sampath.cli import COMMANDS
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.errors import UsageError, WsiError
 

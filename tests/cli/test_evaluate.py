@@ -77,7 +77,9 @@ def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     labelled = sum(
         int((np.asarray(Image.open(data / "mask" / f"i{i}.png")) > 0).sum()) for i in range(4)
     )
-    assert np.sum(scores["confusion"]) == labelled
+    assert np.sum(scores["confusion"]["counts"]) == labelled
+    assert scores["confusion"]["predicted"] == ["none", "other", "gland"]
+    assert "paper" not in scores
     assert scores["scale"] == [
         "own pixels, taken to be at the model's mpp",
         "stretched to the tile",
@@ -86,17 +88,60 @@ def test_all_scores_of_the_test_split(run, data, tiny, tmp_path):
     assert "pixel accuracy" in said
 
 
-def test_the_numbers_of_the_paper_are_shown_for_its_data(run, tmp_path):
-    names = ("background", "gland")
-    root = painted(tmp_path / "crag", names)
-    classes = [{"name": name, "color": "#112233"} for name in names]
-    model = tmp_path / "crag.yaml"
-    model.write_text(yaml.safe_dump({**TINY, "classes": classes}))
-    words = ("--model", model, "--allow-random-weights", "--mpp", 1.0)
-    code, said, told = run(root, *words)
+def test_the_numbers_of_the_paper_are_shown_on_request(run, data, tiny, tmp_path):
+    out = tmp_path / "scores.json"
+    code, said, told = run(data, *tiny, "--mpp", 1.0, "--paper-metrics", "--json", out)
     assert code == 0
-    assert "  paper Dice " in said
+    paper = json.loads(out.read_text())["paper"]
+    assert f"  paper Dice {paper['Dice']['value']:15.4f}  (" in said.replace("Dice  ", "Dice ")
+    assert "  paper IOU_Jaccard " in said
     assert "pixel size" not in told
+
+
+def test_the_confusion_is_shown_in_percent_of_each_true_class(run, data, tiny, tmp_path):
+    out = tmp_path / "scores.json"
+    code, said, _ = run(data, *tiny, "--json", out)
+    assert code == 0
+    counts = np.array(json.loads(out.read_text())["confusion"]["counts"])
+    share = 100 * counts / counts.sum(axis=1, keepdims=True)
+    lines = said.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("  % of the pixels"))
+    assert lines[at + 1].split() == ["1", "2", "pixels"]
+    other = [f"{one:.1f}" if one < 100 else "100" for one in share[0, 1:]]
+    assert lines[at + 2].split() == ["1", "other", *other, f"{counts[0].sum():,}"]
+
+
+def test_the_worst_patches_are_drawn(run, data, tiny, tmp_path):
+    out, folder = tmp_path / "scores.json", tmp_path / "worst"
+    words = (data, *tiny, "--mpp", 1.0, "--pictures", folder, "--json", out)
+    assert run(*words)[0] == 0
+    assert len([*folder.iterdir()]) == 4
+    (folder / "note.txt").write_text("mine")
+    code, said, _ = run(*words, "--worst", 2)
+    assert code == 0
+    assert f"the worst: 2 patches drawn in {folder}" in said
+    shown = json.loads(out.read_text())["worst"]
+    assert shown[0]["score"] <= shown[1]["score"]
+    # Those of the time before are gone, and what is not ours stays.
+    names = [one["picture"] for one in shown]
+    assert sorted(path.name for path in folder.iterdir()) == ["note.txt", *sorted(names)]
+    assert names[0] == f"worst_01_{shown[0]['patch']}.png"
+    width, height = SIZES[int(shown[0]["patch"][1])][::-1]
+    picture = Image.open(folder / names[0])
+    zoom = -(-360 // width)
+    assert picture.width > 3 * zoom * width
+    assert picture.height > zoom * height
+
+
+def test_pictures_of_somebody_else_are_not_replaced(run, data, tiny, tmp_path):
+    folder = tmp_path / "worst"
+    folder.mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "worst_tooth.png")
+    before = (folder / "worst_tooth.png").read_bytes()
+    code, _, told = run(data, *tiny, "--pictures", folder)
+    assert (code, len(without_warnings(told))) == (2, 1)
+    assert "worst_tooth.png: bad-input: is not a picture of wsi-evaluate" in told
+    assert (folder / "worst_tooth.png").read_bytes() == before
 
 
 def test_batches_change_nothing(run, data, tiny, tmp_path):
@@ -105,7 +150,7 @@ def test_batches_change_nothing(run, data, tiny, tmp_path):
         out = tmp_path / f"{size}.json"
         assert run(data, *tiny, "--json", out, "--split", "all", "-b", size, "--mpp", 1.2)[0] == 0
         found.append(json.loads(out.read_text()))
-    assert np.abs(np.subtract(found[0]["confusion"], found[1]["confusion"])).sum() <= 4
+    assert np.abs(np.subtract(*(one["confusion"]["counts"] for one in found))).sum() <= 4
     assert found[0]["scale"] == ["scaled by 1.2 to the model's mpp"]
 
 
@@ -116,7 +161,7 @@ def test_classes_are_matched_by_name(run, tiny, tmp_path):
     for folder, words in ((swapped, ()), (plain, ("--same", "other=stroma"))):
         out = tmp_path / f"{folder.name}.json"
         assert run(folder, *tiny, *words, "--json", out)[0] == 0
-        found[folder.name] = np.array(json.loads(out.read_text())["confusion"])
+        found[folder.name] = np.array(json.loads(out.read_text())["confusion"]["counts"])
     predicted = {name: counts.sum(axis=0) for name, counts in found.items()}
     # The same pixels are called gland, whatever its number.
     assert predicted["swapped"][1] == predicted["plain"][2]
@@ -183,6 +228,9 @@ def test_classes_of_one_name_are_refused(run, data, tiny, names):
         (("--mpp", "inf"), "--mpp"),
         (("--seed", "-1"), "--seed"),
         (("--json", "."), "is not a file"),
+        (("--worst", "3"), "add --pictures FOLDER"),
+        (("--worst", "0", "--pictures", "p"), "--worst"),
+        (("--pictures", __file__), "is not a folder"),
         (("--bootstrap", "-1"), "--bootstrap"),
         (("--batch-size", "x"), "--batch-size"),
         (("--precision", "int8"), "--precision"),

@@ -156,6 +156,39 @@ def test_right_classes_score_one(run, model, data, tmp_path):
     assert [scores["per_class"][name]["f1_50"] for name in KINDS] == [1, 1]
 
 
+def test_which_class_is_taken_for_which_is_shown(run, model, tmp_path):
+    model(TYPED)
+    out = tmp_path / "scores.json"
+    code, said, _ = run(
+        folder(tmp_path / "swapped", KINDS[::-1]), "--model", "painted", "--json", out
+    )
+    assert code == 0
+    lines = said.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("  % of the nuclei"))
+    dark = json.loads(out.read_text())["instance_classes"]["per_class"]["dark"]["true"]
+    assert lines[at + 3].split() == ["1", "dark", "0.0", "100", str(dark)]
+
+
+@pytest.mark.parametrize("specification", [SMALL, TYPED])
+def test_the_worst_patches_are_drawn_in_the_colours_of_the_classes(
+    run, model, data, tmp_path, specification
+):
+    model(specification)
+    words = ("--model", "painted", "--split", "all", "--pictures", tmp_path, "--worst", 2)
+    code, said, _ = run(data, *words, "--json", tmp_path / "out.json")
+    assert code == 0
+    assert "2 patches drawn in" in said
+    shown = json.loads((tmp_path / "out.json").read_text())["worst"]
+    names = [one["picture"] for one in shown]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(names)
+    picture = np.asarray(Image.open(tmp_path / names[0]).convert("RGB")).astype(int)
+    third = picture.shape[1] // 3
+    # Nuclei are marked in the second and in the third panel, but not in the first.
+    bare, truth, found = (picture[60:-40, n * third : (n + 1) * third - 10] for n in range(3))
+    changed = [(np.abs(one - bare).sum(axis=2) > 30).mean() for one in (truth, found)]
+    assert min(changed) > 0.02
+
+
 def test_other_classes_are_said_and_not_scored(run, model, tmp_path):
     model(TYPED)
     data = folder(tmp_path / "data", ("tumour", "other"))

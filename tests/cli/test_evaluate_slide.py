@@ -86,7 +86,8 @@ def test_only_what_is_annotated_counts_and_smaller_areas_win(
         ("Pen", box(60, 50, 9, 8)),
     )
     out = tmp_path / "scores.json"
-    code, said, told = run(result, "--annotations", drawn, "--leave-out", "pen", "--json", out)
+    words = ("--leave-out", "pen", "--paper-metrics", "--json", out)
+    code, said, told = run(result, "--annotations", drawn, *words)
     assert code == 0, told
     truth = np.zeros_like(plane)
     truth[10:100, 10:110] = 1
@@ -94,7 +95,7 @@ def test_only_what_is_annotated_counts_and_smaller_areas_win(
     truth[40:45, 40:47] = truth[50:58, 60:69] = 0
     scores = json.loads(out.read_text())
     expected = [[((truth == i) & (plane == j)).sum() for j in range(3)] for i in (1, 2)]
-    assert scores["confusion"] == np.array(expected).tolist()
+    assert scores["confusion"]["counts"] == np.array(expected).tolist()
     assert scores["not_analysed"] == pytest.approx(
         ((plane == 0) & (truth > 0)).sum() / (truth > 0).sum()
     )
@@ -119,7 +120,7 @@ def test_names_that_differ(run, result, plane, tmp_path):
     out = tmp_path / "scores.json"
     assert run(*words, "--same", "gland=tumor", "--same", "gland=fat", "--json", out)[0] == 0
     pixels = np.concatenate([plane[:10, :10], plane[:10, 20:30]])
-    found = json.loads(out.read_text())["confusion"]
+    found = json.loads(out.read_text())["confusion"]["counts"]
     assert found == [[0, 0, 0], [0, int((pixels == 1).sum()), int((pixels == 2).sum())]]
 
 

@@ -12,8 +12,8 @@ import typer
 from command_line import ended
 from pydantic import Field
 
-from wsi_sampath.__main__ import COMMANDS
 from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.cli import COMMANDS
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import flag_of, offered, with_options
@@ -29,6 +29,7 @@ from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
 UNSAID = {
     SegmentSettings: {"nuclei", "grid", "own_prompts"},
     BatchOptions: {"poll_s", "wait", "pages"},
+    Request: {"repeated"},
     GridSettings: {*AskingSettings.model_fields, "max_box_overlap", "drop_background", "overlaps"},
 }
 SETTINGS = {
@@ -38,7 +39,7 @@ SETTINGS = {
 HEADINGS = {
     "segment": [
         *("Input and resolution", "Network", "Tissue and region", "Nuclei (patho_sam models)"),
-        *("Output", "Batch"),
+        *("Output", "Batch", "Settings in files"),
     ],
     "evaluate": ["Labelled patches", "Result of a slide", "Network", "Scores"],
 }
@@ -80,6 +81,18 @@ def test_the_help_is_in_groups(monkeypatch, capsys, name):
     headings = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Arguments", *HEADINGS[name], "Options"]
     assert "  --version   Show the version and exit." in lines
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fills_the_terminal_in_words_of_the_shell(monkeypatch, capsys, name):
+    for columns, least in ((80, 60), (120, 86)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = help_of(monkeypatch, capsys, name).splitlines()
+        assert least <= max(map(len, lines)) <= columns or name in {"train", "doctor"}
+        text = "\n".join(lines)
+        for of_python in ("list[", "<str>", "<path>", "<float>", "{", "..]", "`"):
+            assert of_python not in text
+        assert not [line for line in lines[1:] if line.endswith("...")]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

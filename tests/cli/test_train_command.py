@@ -1,4 +1,6 @@
 import importlib.util
+import json
+import re
 import subprocess
 import sys
 import time
@@ -53,18 +55,36 @@ def config(tmp_path):
     return path
 
 
+def _dice(out):
+    return json.loads((out / "result.json").read_text())["validation_macro_dice"]
+
+
 def test_a_model_comes_out(run, config, data, tmp_path):
     out = tmp_path / "out"
     code, said, errors = run(config, data, f"out={out}")
     assert code == 0
-    assert said.startswith(f"{out / 'model.safetensors'}: epoch 1 of 1, validation macro Dice 0.")
-    assert said.strip().endswith("(kept: best validation macro Dice)")
-    assert errors.splitlines()[:2] == [
-        f"data: {tmp_path / 'data'}: 2 train, 1 validation, 0 test patches, 1 um per pixel; "
-        "classes: other, gland",
-        "training: 1 epoch of 1 step on cpu, from random weights",
+    model = out / "model.safetensors"
+    assert said.splitlines() == [
+        f"kept:     epoch 1 of 1: best validation macro Dice {_dice(out):.4f}, the last one",
+        f"model:    {model}",
+        "beside:   result.json, curve.csv, pictures/, tensorboard/ (and best.ckpt, last.ckpt, "
+        "which may be deleted)",
+        f"try it:   wsi-segment SLIDE --out out.zarr --model {model}",
+        f"score it: wsi-evaluate {tmp_path / 'data'} --model {model} --split validation (flatters, "
+        "if the epoch was chosen by it; the test split is empty)",
     ]
-    assert "epoch 1 of 1, loss " in errors
+    begun = errors.splitlines()
+    learn = r"network:  tiny, from random weights; [0-9,]+ of [0-9,]+ weights learn, the others are"
+    assert re.match(learn, begun.pop(3))
+    assert begun[:5] == [
+        f"data:     {tmp_path / 'data'}: 2 train (2 cases, fold 1), 1 validation (1 case, fold 0), "
+        "0 test",
+        "classes:  other, gland",
+        "scale:    patches of 64 x 64 px at 1 um per pixel; slides are read at 1 um per pixel",
+        "training: 1 epoch of 1 step, 24 patches a step, learning rate 0.0001, fp32 on cpu",
+        f"writes:   {out}",
+    ]
+    assert "epoch 1 of 1: loss " in errors
     assert [one.name for one in load_model(out / "model.safetensors").spec.classes] == [
         "other",
         "gland",
@@ -104,10 +124,16 @@ def test_without_validation_the_last_epoch_is_kept(run, config, data, tmp_path):
     words = (config, data, f"out={tmp_path / 'out'}", "epochs=2")
     code, said, errors = run(*words)
     assert code == 0
-    assert said.strip().endswith("epoch 2 of 2 (kept: last epoch)")
+    kept = "kept:     epoch 2 of 2: the last one, since there is no validation split to choose by"
+    assert said.splitlines()[0] == kept
+    assert said.splitlines()[-1].startswith("score it: on other patches: ")
     assert "warning: the validation split is empty" in errors
-    code, again, _ = run(*words)
-    assert (code, again) == (0, said.replace("epoch 2", "finished before: epoch 2", 1))
+    assert "in patches.csv fold 0 is validation" in errors
+    code, again, errors = run(*words)
+    model = tmp_path / "out" / "model.safetensors"
+    assert (code, errors) == (0, "")
+    assert again.splitlines()[0].startswith(f"finished before: {model}; nothing is trained again")
+    assert again.splitlines()[1] == kept
 
 
 def test_another_scale_than_the_models_is_told(run, config, data, tmp_path):

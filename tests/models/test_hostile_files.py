@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -326,6 +326,7 @@ LEAVES = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
+@example(where="sam", value="{")
 @given(
     where=st.sampled_from([*SIZES, "mpp", "mean", "std", "classes", "sam", "name"]), value=LEAVES
 )

@@ -8,7 +8,7 @@ from command_line import ended
 
 from wsi_sampath.cli.models import main
 from wsi_sampath.models.checkpoints import load_checkpoint, save_checkpoint
-from wsi_sampath.models.described import bundled_models, read_spec
+from wsi_sampath.models.described import read_spec
 from wsi_sampath.models.origin import (
     ENOUGH_STEPS,
     RANDOM_WEIGHTS,
@@ -18,6 +18,7 @@ from wsi_sampath.models.origin import (
 )
 from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.spec import IMAGENET_MEAN
 from wsi_sampath.models.zoo import load_model
 

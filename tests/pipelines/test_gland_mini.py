@@ -12,7 +12,7 @@ import pipelines.gland_mini.figures as gland_mini_figures
 from pipelines.gland_mini.card import tables
 from pipelines.gland_mini.mosaic import Collection, LabelledPicture, Mosaics, paste
 from wsi_sampath.models.checkpoints import build_model, file_sha256
-from wsi_sampath.models.described import bundled_models
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.zoo import load_model
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,8 @@ from pipelines.nuclei_mini.unet import NucleusUNet, as_loaded, unet_losses
 from wsi_sampath.evaluation.prompting import Prompting
 from wsi_sampath.models.build import build_network
 from wsi_sampath.models.checkpoints import file_sha256
-from wsi_sampath.models.described import bundled_models
 from wsi_sampath.models.parse import parse_spec
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.nuclei.targets import nucleus_targets
 

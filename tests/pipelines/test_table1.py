@@ -90,7 +90,7 @@ def test_all_rows_end_to_end(name, classes, side, published, pipeline, tmp_path,
     files = sorted((tmp_path / "out" / "rows").glob("*.json"))
     assert len(files) == 5
     scores = json.loads((tmp_path / "out" / "rows" / f"{name}-sam-path.json").read_text())
-    labelled = np.sum(scores["confusion"])
+    labelled = np.sum(scores["confusion"]["counts"])
     assert labelled == pytest.approx(2 * side * side * 64 / 72, rel=0.02)
     before = [path.stat().st_mtime_ns for path in files]
     files[0].unlink()

@@ -79,7 +79,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path, data, settin
     assert not (out / "model.safetensors").exists()
     said = []
     resumed = train(settings("killed", "epochs=8"), said.append)
-    assert "resumes after epoch" in said[3]
+    assert any("resumes after epoch" in line for line in said)
     assert len([line for line in said if "loss" in line]) < 8
     assert same(whole.model, resumed.model)
     assert whole.result == resumed.result
@@ -100,7 +100,7 @@ def test_an_interrupted_folder_may_be_moved(tmp_path, settings):
     (tmp_path / "begun").rename(tmp_path / "moved")
     said = []
     moved = train(settings("moved", "epochs=4"), said.append)
-    assert said[3].endswith("resumes after epoch 2")
+    assert f"{tmp_path / 'moved'}: resumes after epoch 2" in said
     assert same(whole.model, moved.model)
     assert whole.result["validation_macro_dice"] == moved.result["validation_macro_dice"]
 
@@ -162,8 +162,7 @@ def test_stopped_early_it_stays_stopped(tmp_path, data):
     (tmp_path / "run" / "result.json").unlink()
     said = []
     again = train(given, said.append)
-    assert len(said) == 4
-    assert said[3].endswith("resumes after epoch 3")
+    assert said[-1].endswith("resumes after epoch 3")
     assert again.result == whole.result
     assert again.model.read_bytes() == before
 
@@ -238,7 +237,7 @@ def test_published_training_with_kept_features(settings):
     plain = train(settings("plain", *shared, "cache_precision=fp32"), quiet)
     said = []
     cached = train(settings("cached", *shared, *kept), said.append)
-    assert said[3].startswith("features: ")
+    assert any(line.startswith("features: ") for line in said)
     start = build_with_seed(0)
     one, other = weights(plain.model), weights(cached.model)
     for name, tensor in one.items():

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import typer
 
-from wsi_sampath.cli.help import Group
+from wsi_sampath.cli.help import WIDEST, Group
 from wsi_sampath.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -41,7 +41,10 @@ def new_app(description: str | None = None) -> typer.Typer:
         cls=Group,
         add_completion=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": WIDEST,
+        },
         pretty_exceptions_enable=False,
         help=description,
     )
@@ -73,6 +76,11 @@ def run(
     # What is wrong with a file is said once, by us.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
+    if completion_variable(command) in os.environ:
+        # Imported here: only a shell that completes a line needs it.
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         if _asks_version():
             code = _tell_version(command)
@@ -84,7 +92,7 @@ def run(
             if sys.stdout is not None:
                 sys.stdout.flush()
     except typer.TyperException as error:
-        _tell(UsageError(f"{error.format_message()} (see {command} --help)"))
+        _tell(UsageError(f"{_in_plain_words(error)} (see {command} --help)"))
         code = EXIT_USAGE
     except WsiError as error:
         _tell(error)
@@ -102,6 +110,15 @@ def run(
         _tell(_explained(stopped.__context__))
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _in_plain_words(error: typer.TyperException) -> str:
+    return error.format_message().replace("Value error, ", "").rstrip(".")
+
+
+def completion_variable(command: str) -> str:
+    """Return the environment variable by which a shell asks a command to complete a line."""
+    return f"_{command}_COMPLETE".replace("-", "_").upper()
 
 
 def _asks_version() -> bool:

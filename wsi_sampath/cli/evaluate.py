@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ def evaluate(
             rich_help_panel=Panel.SCORES.value,
         ),
     ] = None,
+    paper_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--paper-metrics",
+            help="Also what SAM-Path's code computes, under its names, to compare with the paper.",
+            rich_help_panel=Panel.SCORES.value,
+        ),
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Score a model on labelled patches, or a result: Dice and IoU, or F1, AJI and PQ of nuclei.
@@ -79,11 +88,13 @@ def evaluate(
         _check_for_slide(context)
         scores = _slide_scores(data, annotations, renamed, leave_out or [])
     else:
-        _check_for_patches(data, leave_out)
+        _check_for_patches(context, data, leave_out)
         scores = _patch_scores(data, settings, renamed)
+    if not paper_metrics:
+        scores.pop("paper", None)
     if json_file is not None:
         save_json(json_file, scores)
-    _print(scores)
+    _print(scores, settings.pictures)
 
 
 def _patch_scores(
@@ -120,12 +131,18 @@ def _slide_scores(
 
 def _check_for_slide(context: typer.Context) -> None:
     for name in PatchScoring.model_fields:
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+        if _is_given(context, name):
             flag = flag_of(PatchScoring, name)
             raise UsageError(f"{flag} is for labelled patches and changes nothing of a result")
 
 
-def _check_for_patches(data: Path, leave_out: Sequence[str] | None) -> None:
+def _is_given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+
+
+def _check_for_patches(context: typer.Context, data: Path, leave_out: Sequence[str] | None) -> None:
+    if _is_given(context, "worst") and not _is_given(context, "pictures"):
+        raise UsageError("--worst N says how many patches are drawn: add --pictures FOLDER")
     if data.name.endswith(".zarr"):
         message = "is a result: give what to score it against with --annotations FILE.geojson"
         raise UsageError(message, subject=str(data))
@@ -140,22 +157,32 @@ def _renaming(pair: str) -> tuple[str, str]:
     return name, other
 
 
-def _print(scores: dict[str, Any]) -> None:
-    from wsi_sampath.evaluation.scores import is_of_paper
+def _print(scores: dict[str, Any], pictures: Path | None) -> None:
+    from wsi_sampath.evaluation.confusions import confusion_lines
 
     print(_heading(scores))
     if "instances" in scores:
         _print_nuclei(scores)
-        return
+    else:
+        _print_pixels(scores)
+    if "confusion" in scores and len(scores["confusion"]["predicted"]) > 2:
+        for line in confusion_lines(scores["confusion"], shutil.get_terminal_size().columns):
+            print(line)
+    for name in ("Dice", "IOU_Jaccard") if "paper" in scores else ():
+        paper = scores["paper"][name]
+        print(f"  {'paper ' + name:17} {paper['value']:9.4f}  ({paper['is']})")
+    if "worst" in scores:
+        drawn = plural(len(scores["worst"]), "patch", "patches")
+        print(f"  the worst: {drawn} drawn in {pictures}, worst first", flush=True)
+
+
+def _print_pixels(scores: dict[str, Any]) -> None:
     macro, micro, image = scores["macro"], scores["micro"], scores["per_image"]
     rows = [*scores["per_class"].items(), ("macro", macro)]
     for name, score in [*rows, *([("mean over images", image)] if "patches" in scores else [])]:
         dice, iou = _with_ci(score, "dice"), _with_ci(score, "iou")
         print(f"  {name:16} Dice {dice}  IoU {iou}")
     print(f"  {'pixel accuracy':16}      {_with_ci(micro, 'pixel_accuracy')}")
-    for name in ("Dice", "IOU_Jaccard") if is_of_paper(scores["per_class"]) else ():
-        paper = scores["paper"][name]
-        print(f"  {'paper ' + name:17} {paper['value']:9.4f}  ({paper['is']})", flush=True)
 
 
 def _print_nuclei(scores: dict[str, Any]) -> None:
@@ -167,7 +194,7 @@ def _print_nuclei(scores: dict[str, Any]) -> None:
     if classes is not None:
         for name, score in classes["per_class"].items():
             print(f"  {name:16} F1 {_with_ci(score, 'f1_50')}  PQ {_with_ci(score, 'pq')}")
-        print(f"  {'mPQ':28} {_with_ci(classes, 'mpq')}", flush=True)
+        print(f"  {'mPQ':28} {_with_ci(classes, 'mpq')}")
 
 
 def _heading(scores: dict[str, Any]) -> str:

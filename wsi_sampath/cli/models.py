@@ -14,8 +14,9 @@ import typer
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.imports import ImportRequest
-from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.options import suggesting, with_options
 from wsi_sampath.errors import UsageError
+from wsi_sampath.models.shipped import all_names
 from wsi_sampath.shown import shown
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ _DOUBT = {
     _UNREADABLE: " (cannot be read)",
 }
 _LINE_EVERY_S = 10.0
-app = new_app("Models and published weights: list, info, fetch, import.")
+app = new_app("Models and published weights: list, info, keys, fetch, import.")
 
 
 @app.command("list", cls=Command)
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
-    from wsi_sampath.models.described import bundled_models
     from wsi_sampath.models.published.catalogue import FILES
+    from wsi_sampath.models.shipped import bundled_models
 
     for name, path in bundled_models().items():
         _row(name, path.stat().st_size, "bundled", "ready to use as --model")
@@ -46,12 +47,19 @@ def list_models() -> None:
 
 @app.command(cls=Command)
 def info(
-    name: Annotated[str, typer.Argument(help="A name from the list, or a .safetensors or .yaml.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from the list, or a .safetensors or .yaml.",
+            autocompletion=suggesting(all_names),
+        ),
+    ],
 ) -> None:
     """Say all that is known about a model, or about published weights."""
-    from wsi_sampath.models.described import bundled_models, provenance_of
+    from wsi_sampath.models.described import provenance_of
     from wsi_sampath.models.origin import warnings_of
     from wsi_sampath.models.published.catalogue import FILES, published_file
+    from wsi_sampath.models.shipped import bundled_models
     from wsi_sampath.models.zoo import describe_model
     from wsi_sampath.settings import nearest_name
 
@@ -70,8 +78,23 @@ def info(
 
 
 @app.command(cls=Command)
+def keys() -> None:
+    """List the keys of a specification, with type, default and meaning."""
+    from wsi_sampath.cli.keys import print_model_keys
+
+    print_model_keys()
+
+
+@app.command(cls=Command)
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help="Names from the list.",
+            autocompletion=suggesting(all_names),
+        ),
+    ],
     source: Annotated[
         str | None, typer.Option("--from", help="A folder or a mirror's URL with the files.")
     ] = None,

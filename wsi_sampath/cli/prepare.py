@@ -157,7 +157,7 @@ def slide(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="SLIDE FILE.geojson ...",
+            metavar="SLIDE ANNOTATIONS",
             help="Slides, each with annotations: QuPath's GeoJSON, or ASAP's XML.",
         ),
     ] = None,

@@ -11,6 +11,7 @@ import typer
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.settings_files import Repeating, earlier_values
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError, WsiError
 from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.settings import Extent, Level0Px
@@ -28,7 +29,7 @@ precompute_app = new_app()
 _MOST_NAMED = 20
 
 
-class Request(Frozen):
+class Request(Repeating):
     """How the file of prompts is read."""
 
     refine: Annotated[
@@ -54,7 +55,7 @@ class RegionRequest(Frozen):
 
 
 @app.command(cls=Command)
-@with_options(settings=PromptSettings, request=Request)
+@with_options(earlier_values, settings=PromptSettings, request=Request)
 def prompt(
     slides: Annotated[
         list[Path],
@@ -83,7 +84,7 @@ def prompt(
 ) -> None:
     """Segment what points, boxes and rough outlines of a GeoJSON point at.
 
-    ``wsi-prompt precompute SLIDE`` looks at a slide beforehand, so that answers come at once.
+    'wsi-prompt precompute SLIDE' looks at a slide beforehand, so that answers come at once.
     """
     from wsi_sampath.batch.prompt_jobs import plan_prompts
     from wsi_sampath.cli.progress import say
@@ -99,6 +100,7 @@ def prompt(
         require_file(plan.jobs[0].prompts, "bad-input")
         if not _opens(plan.jobs[0], settings):
             raise typer.Exit(EXIT_FAILED)
+    request.save("wsi-prompt", settings=settings, request=request)
     from wsi_sampath.inference.segmenter import load_from_settings
 
     model = load_from_settings(settings)

@@ -14,11 +14,12 @@ from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
+from wsi_sampath.cli.settings_files import RepeatingResult, earlier_values
 from wsi_sampath.errors import EXIT_FAILED, EXIT_OK, UsageError, WsiError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.settings import Flags, Frozen, Help, Panel
+from wsi_sampath.settings import Belongs, Flags, Help, Panel
 from wsi_sampath.shown import plural
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ app = new_app()
 _MOST_NOTES = 20
 
 
-class Request(Frozen):
+class Request(RepeatingResult):
     """What is asked of the command, beside the settings of the slides."""
 
     mpp_csv: Annotated[
@@ -50,24 +51,31 @@ class Request(Frozen):
         Help("Run the slides on dask: tcp://HOST:PORT, or local:N for N workers here."),
     ] = None
     dry_run: Annotated[
-        bool, Panel.BATCH, Help("Plan, estimate time and disk space, and write nothing.")
+        bool,
+        Panel.BATCH,
+        Belongs.CALL,
+        Help("Plan, estimate time and disk space, and write nothing."),
     ] = False
     preview: Annotated[
         bool,
-        Panel.TISSUE,
+        *(Panel.TISSUE, Belongs.CALL),
         Help("Run nothing: draw tissue and tiles into NAME.preview.png, and tell of the slide."),
     ] = False
     as_json: Annotated[
         bool,
-        Panel.OUTPUT,
+        *(Panel.OUTPUT, Belongs.CALL),
         Flags("--json"),
         Help("Write one line of JSON to stdout, and all else to stderr."),
     ] = False
     verbose: Annotated[
-        bool, Panel.OUTPUT, Flags("--verbose", "-v"), Help("Tell every detail of every slide.")
+        bool,
+        Panel.OUTPUT,
+        Belongs.CALL,
+        Flags("--verbose", "-v"),
+        Help("Tell every detail of every slide."),
     ] = False
     quiet: Annotated[
-        bool, Panel.OUTPUT, Flags("--quiet", "-q"), Help("Tell of failures alone.")
+        bool, Panel.OUTPUT, Belongs.CALL, Flags("--quiet", "-q"), Help("Tell of failures alone.")
     ] = False
 
     @property
@@ -86,6 +94,7 @@ class Request(Frozen):
 
 @app.command(cls=Command)
 @with_options(
+    earlier_values,
     settings=SegmentSettings,
     nuclei=NucleusSettings,
     grid=GridSettings,
@@ -124,6 +133,7 @@ def segment(
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
+    request.save("wsi-segment", settings=settings, options=options, request=request)
     if loudness != "quiet":
         _note_plan(plan)
     if request.preview:
@@ -196,6 +206,7 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     from wsi_sampath.models.device import resolve_device
 
     model = load_from_settings(settings)
+    request.check_model(model)
     plan_tiling(model.spec, settings)
     if request.scheduler is None:
         for device in devices or (settings.device,):
@@ -285,7 +296,7 @@ def _note_plan(plan: Plan) -> None:
 def _tell_beginning(jobs: Sequence[Job], folder: Path | None, model: LoadedModel) -> None:
     """Tell of a batch as a whole, and of a model that is there to be tried out."""
     from wsi_sampath.cli.progress import say
-    from wsi_sampath.models.described import bundled_models
+    from wsi_sampath.models.shipped import bundled_models
 
     if folder is not None:
         slides = plural(len(jobs), "slide")

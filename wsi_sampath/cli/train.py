@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -13,20 +16,41 @@ from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import UsageError, WsiError
 
-if TYPE_CHECKING:
-    from wsi_sampath.training.train import Trained
-
 app = new_app()
+_LABEL = re.compile(r"[a-z ]+: +")
+OFTEN = (
+    *("model", "weights", "data", "out", "classes", "tile", "mpp", "trainable", "epochs"),
+    *("batch_size", "optimiser.learning_rate", "keep", "patience", "precision", "device"),
+    *("workers", "seed"),
+)
 _NEEDED = ("lightning", "tensorboard", "torchmetrics")
 
 
-@app.command(cls=Command)
+def _list_keys(wanted: bool) -> None:
+    if wanted:
+        from wsi_sampath.cli.keys import print_training_keys
+
+        _check_installed()
+        print_training_keys()
+        raise typer.Exit
+
+
+@app.command(cls=Command, epilog=f"Keys most often given: {', '.join(OFTEN)}.")
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML, as in configs/train.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Over the file: data=DIR out=DIR epochs=3"),
+        typer.Argument(metavar="KEY=VALUE", help="Over the file: data=DIR out=DIR epochs=3."),
     ] = None,
+    _keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys",
+            callback=_list_keys,
+            is_eager=True,
+            help="List all keys with type, default and meaning, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model; the same command resumes where it stopped."""
     _check_installed()
@@ -43,16 +67,10 @@ def train(
         message = "stopped by the user; the same command resumes after the last finished epoch"
         raise WsiError("interrupted", message, subject=chosen.out) from None
     if is_first_process():
-        _tell(trained, chosen.epochs)
+        from wsi_sampath.training.outcome import closing_lines
 
-
-def _tell(trained: Trained, epochs: int) -> None:
-    result = trained.result
-    score = result[trained.score.stored]
-    told = "" if score is None else f", {trained.score.title} {score:.4f}"
-    kept = f" (kept: {result['kept']})" if "kept" in result else ""
-    before = "" if trained.new else "finished before: "
-    print(f"{trained.model}: {before}epoch {result['epoch']} of {epochs}{told}{kept}", flush=True)
+        for line in closing_lines(trained, chosen):
+            print(_fitted(line, sys.stdout), flush=True)
 
 
 def _check_installed() -> None:
@@ -65,7 +83,23 @@ def _check_installed() -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(_fitted(line, sys.stderr), file=sys.stderr, flush=True)
+
+
+def _fitted(line: str, stream: TextIO) -> str:
+    """Return a line broken between words to the width of a terminal; as it is anywhere else."""
+    if not stream.isatty():
+        return line
+    label = _LABEL.match(line)
+    indent = " " * (len(label[0]) if label else 2)
+    # A path or an option that is broken cannot be copied.
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.classes import alike, name_key
+from wsi_sampath.classes import ClassSpec, alike, name_key
 from wsi_sampath.errors import UsageError
 from wsi_sampath.settings import nearest_name
 
@@ -32,6 +32,14 @@ class Matched:
     names: list[str]
     of_data: NDArray[np.uint8]
     of_model: NDArray[np.uint8]
+
+    def legend(self, classes: Sequence[ClassSpec]) -> list[ClassSpec]:
+        """Return the scored classes in the colours of the data's, several as the first of them."""
+        scored = self.of_data.tolist()
+        return [
+            ClassSpec(name=name, color=classes[scored.index(label) - 1].color)
+            for label, name in enumerate(self.names, start=1)
+        ]
 
 
 def labels_by_name(names: Sequence[str], whose: str, subject: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -10,15 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_sampath.classes import ClassSpec
 from wsi_sampath.data.patches import TYPES, Nuclei, Patch, PatchSet
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.class_names import Matched, Pairs, match
+from wsi_sampath.evaluation.confusions import named_confusion
 from wsi_sampath.evaluation.instance_scores import summarise_classes, summarise_instances
-from wsi_sampath.evaluation.instances import Tally, classes_of, tally, tally_classes
+from wsi_sampath.evaluation.instances import (
+    Tally,
+    classes_of,
+    scores,
+    stacked,
+    tally,
+    tally_classes,
+)
 from wsi_sampath.evaluation.nucleus_predictor import NucleusPredictor, PatchNuclei
 from wsi_sampath.evaluation.settings import PatchScoring
+from wsi_sampath.evaluation.worst import Labelled, Poor, lowest, write_pictures
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.progress import counted
+
+_NUCLEUS = ClassSpec(name="nucleus", color="#00a0ff")
+_UNKNOWN = "#808080"
+"""The colour of a nucleus whose class is not known."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,8 @@ def score_nuclei(
     -------
     dict
         ``instances`` (see `summarise_instances`), ``instance_classes`` (see `summarise_classes`;
-        None where model or data have no classes of nuclei, or not the same ones), ``scale``, and
+        None where model or data have no classes of nuclei, or not the same ones; else with a
+        ``confusion``, see `named_confusion`), ``worst`` (see `write_pictures`), ``scale``, and
         ``warnings``, what the user should know.
 
     Raises
@@ -73,11 +88,56 @@ def score_nuclei(
     matched, notes = _matched(opened, model, renamed)
     counts = list(_count(opened, chosen, predictor, matched))
     cases = [patch.case for patch in chosen]
-    return {
-        "scale": [predictor.how],
-        "warnings": notes,
-        **_scores(counts, cases, matched, draws=settings.bootstrap, seed=settings.seed),
-    }
+    result = _scores(counts, cases, matched, draws=settings.bootstrap, seed=settings.seed)
+    if settings.pictures is not None:
+        legend = [_NUCLEUS] if matched is None else matched.legend(opened.classes)
+        single = scores(stacked([one.all for one in counts]))
+        worst = lowest(single["pq"], settings.worst)
+        told = {name: values.tolist() for name, values in single.items()}
+        poor = (
+            _poor(opened, chosen[one], predictor, matched, {name: told[name][one] for name in told})
+            for one in worst
+        )
+        result["worst"] = write_pictures(settings.pictures, poor, legend)
+    return {"scale": [predictor.how], "warnings": notes, **result}
+
+
+def _poor(
+    opened: PatchSet,
+    patch: Patch,
+    predictor: NucleusPredictor,
+    matched: Matched | None,
+    score: Mapping[str, float],
+) -> Poor:
+    true = opened.read_nuclei(patch)
+    (found,) = predictor([true.image])
+    of_true = of_found = None
+    if matched is not None and true.types is not None:
+        of_true = matched.of_data[classes_of(true.instances, true.types)]
+        of_found = matched.of_model[found.classes]
+    colors = [] if matched is None else [spec.color for spec in matched.legend(opened.classes)]
+    return Poor(
+        patch,
+        score["pq"],
+        f"PQ {score['pq']:.2f} (F1 {score['f1_50']:.2f}, AJI {score['aji']:.2f})",
+        true.image,
+        _drawn(true.instances, of_true, colors),
+        _drawn(found.labels, of_found, colors),
+    )
+
+
+def _drawn(
+    instances: NDArray[Any], classes: NDArray[np.uint8] | None, colors: Sequence[str]
+) -> Labelled:
+    """Return nuclei numbered in turn, each in the colour of its class, if that is known."""
+    ids, labels = np.unique(instances, return_inverse=True)
+    if ids[0]:
+        # No background: the first nucleus is 1 all the same.
+        ids, labels = np.concatenate([[0], ids]), labels + 1
+    table = [_UNKNOWN, *colors]
+    of_ids = [None if classes is None else int(classes[one]) for one in ids[1:]]
+    chosen = [_NUCLEUS.color if one is None else table[one] for one in of_ids]
+    return Labelled(labels.reshape(instances.shape), chosen)
 
 
 def _scores(
@@ -94,7 +154,8 @@ def _scores(
     by_class = [one.by_class for one in counts if one.by_class is not None]
     tallies, tables = [one for one, _ in by_class], [table for _, table in by_class]
     classes = summarise_classes(tallies, tables, cases, matched.names, draws=draws, seed=seed)
-    return {"instances": over_all, "instance_classes": classes}
+    table = named_confusion(np.sum(tables, axis=0), matched.names, "nuclei")
+    return {"instances": over_all, "instance_classes": classes, "confusion": table}
 
 
 def _matched(

@@ -8,14 +8,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi_sampath.data.patches import SPLITS, Patch, PatchSet, open_patches
 from wsi_sampath.errors import UsageError
 from wsi_sampath.evaluation.class_names import Matched, Pairs, match
+from wsi_sampath.evaluation.intervals import mean_of_known
 from wsi_sampath.evaluation.metrics import Counts, confusion
 from wsi_sampath.evaluation.nuclei import score_nuclei
 from wsi_sampath.evaluation.patch_predictor import PatchPredictor
-from wsi_sampath.evaluation.scores import summarise
+from wsi_sampath.evaluation.scores import overlaps, summarise
 from wsi_sampath.evaluation.settings import PatchScoring
+from wsi_sampath.evaluation.worst import Labelled, Poor, check_pictures, lowest, write_pictures
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.zoo import load_model
@@ -44,6 +49,8 @@ def score_patches(data: Path, settings: PatchScoring, renamed: Pairs = ()) -> di
     WsiError
         For data or models that cannot be used.
     """
+    if settings.pictures is not None:
+        check_pictures(settings.pictures)
     opened = open_patches(data)
     chosen = chosen_patches(opened, settings.split)
     loaded = load_model(
@@ -91,11 +98,37 @@ def _score_pixels(
     counts = list(_count(opened, chosen, predictor, matched, hows))
     cases = [patch.case for patch in chosen]
     draws, seed = settings.bootstrap, settings.seed
-    return {
-        "scale": sorted(hows),
-        "warnings": [],
-        **summarise(counts, cases, matched.names, draws=draws, seed=seed),
-    }
+    scores = summarise(counts, cases, matched.names, draws=draws, seed=seed)
+    if settings.pictures is not None:
+        legend = matched.legend(opened.classes)
+        dice = overlaps(np.stack(counts))[0]
+        worst = lowest(mean_of_known(dice), settings.worst)
+        poor = (_poor(opened, chosen[one], predictor, matched, dice[one]) for one in worst)
+        scores["worst"] = write_pictures(settings.pictures, poor, legend)
+    return {"scale": sorted(hows), "warnings": [], **scores}
+
+
+def _poor(
+    opened: PatchSet,
+    patch: Patch,
+    predictor: PatchPredictor,
+    matched: Matched,
+    dice: NDArray[np.float64],
+) -> Poor:
+    image, mask = opened.read(patch)
+    (labels,) = predictor([image])
+    colors = [spec.color for spec in matched.legend(opened.classes)]
+    parts = zip(matched.names, dice, strict=True)
+    told = ", ".join(f"{name} {one:.2f}" for name, one in parts if not np.isnan(one))
+    score = float(mean_of_known(dice))
+    return Poor(
+        patch,
+        score,
+        f"mean Dice {score:.2f} ({told})",
+        image,
+        Labelled(matched.of_data[mask], colors),
+        Labelled(matched.of_model[labels], colors),
+    )
 
 
 def chosen_patches(opened: PatchSet, split: str) -> tuple[Patch, ...]:

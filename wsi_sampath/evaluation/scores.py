@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_sampath.data.grouping import read_grouping
+from wsi_sampath.evaluation.confusions import named_confusion
 from wsi_sampath.evaluation.intervals import LEVEL, Draws, bounds, mean_of_known, plain, plain_pair
 from wsi_sampath.evaluation.metrics import Counts, class_scores, paper_scores_of
 
@@ -65,10 +65,10 @@ def summarise(
     Returns
     -------
     dict
-        ``per_class`` (by name), ``macro``, ``micro``, ``per_image``, ``paper``, ``confusion`` and
-        ``bootstrap``. Scores pool all labelled pixels of all patches, but for ``per_image``. A
-        score is None where a class is neither in the truth nor predicted; a ``_ci`` is
-        [low, high], or None with fewer than two cases.
+        ``per_class`` (by name), ``macro``, ``micro``, ``per_image``, ``paper``, ``confusion`` (see
+        `named_confusion`) and ``bootstrap``. Scores pool all labelled pixels of all patches, but
+        for ``per_image``. A score is None where a class is neither in the truth nor predicted; a
+        ``_ci`` is [low, high], or None with fewer than two cases.
     """
     stacked = np.stack([*counts])
     total = stacked.sum(axis=0)
@@ -80,7 +80,7 @@ def summarise(
         "micro": _micro(total, intervals),
         "per_image": _per_image(stacked, names, intervals),
         "paper": _paper(total, names),
-        "confusion": total.tolist(),
+        "confusion": named_confusion(total, names, "pixels"),
         "bootstrap": {"unit": "case", "draws": draws, "seed": seed, "level": LEVEL},
     }
 
@@ -113,15 +113,6 @@ def _pooled(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mass = counts.sum() + counts[:, 1:].sum()
     mass = np.where(mass > 0, mass, np.nan)
     return 2 * hit / mass, hit / (mass - hit)
-
-
-def is_of_paper(names: Iterable[str]) -> bool:
-    """Tell whether classes are those of the paper's data: elsewhere its numbers mislead."""
-    found = {name.casefold() for name in names}
-    return any(
-        found == {one.name for one in read_grouping(data).plain_classes}
-        for data in ("bcss", "crag")
-    )
 
 
 Intervals = dict[str, NDArray[np.float64]]

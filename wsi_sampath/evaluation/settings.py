@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -39,6 +40,16 @@ class PatchScoring(Scoring):
         Panel.PATCHES,
         Help("Stretch every patch to the tile, as the paper does."),
     ] = False
+    pictures: Annotated[
+        Path | None,
+        *(Neutral, Panel.SCORES, Flags("--pictures", metavar="FOLDER")),
+        Help("Draw the worst patches into a folder: image, truth and prediction."),
+    ] = None
+    worst: Annotated[
+        Annotated[int, Field(ge=1)],
+        *(Neutral, Panel.SCORES, Flags("--worst", metavar="N")),
+        Help("How many of them."),
+    ] = 10
 
 
 class PromptScoring(Scoring):

@@ -36,6 +36,7 @@ from wsi_sampath.inference.summary import (
 )
 from wsi_sampath.outputs.belonging import content_of
 from wsi_sampath.progress import Progress
+from wsi_sampath.settings import Belongs, asked
 from wsi_sampath.slides.stream import TileBatch, TileStream
 
 
@@ -264,6 +265,7 @@ def _attributes(analysed: Analysed) -> dict[str, Any]:
         "warnings": [*run.warnings, *layer.warnings()],
         **costs(seconds, stream, layer.analysed_mm2(), device),
         "resumed_after_strip": analysed.resumed_after,
+        "asked": asked(run.settings, without=(Belongs.CALL, Belongs.MACHINE)),
         "made": circumstances(),
         "complete": True,
     }

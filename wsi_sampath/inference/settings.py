@@ -10,7 +10,18 @@ from pydantic import Field
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
-from wsi_sampath.settings import Added, Flags, Frozen, Help, Neutral, Panel, Reads
+from wsi_sampath.settings import (
+    Added,
+    Belongs,
+    Flags,
+    Frozen,
+    Help,
+    MayBeFile,
+    Neutral,
+    Panel,
+    Reads,
+    Suggests,
+)
 
 Device = str
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -44,13 +55,23 @@ def _path(word: str) -> str:
     return str(Path(word))
 
 
+def model_names() -> list[str]:
+    """Return what shells suggest for a model."""
+    from wsi_sampath.models.shipped import bundled_models
+
+    return list(bundled_models())
+
+
 SlideMpp = Annotated[
     tuple[Positive, Positive] | None,
-    *(Panel.INPUT, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
+    *(Panel.INPUT, Belongs.SLIDE, Flags(metavar="VALUE|X,Y"), Reads(read_mpp)),
     Help("True microns per level-0 pixel, over what the file says."),
 ]
 ReaderName = Annotated[
-    str, Panel.INPUT, Help("The only reader to try: auto, tiff, openslide or tiffslide.")
+    str,
+    Panel.INPUT,
+    Suggests(lambda: ("auto", "tiff", "openslide", "tiffslide")),
+    Help("The only reader to try: auto, tiff, openslide or tiffslide."),
 ]
 
 
@@ -62,12 +83,12 @@ class ModelSettings(Frozen):
 
     model: Annotated[
         str,
-        *(Neutral, Panel.NETWORK, Flags("--model", "-m")),
+        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to run: a name from wsi-models list, a .safetensors or a .yaml file."),
     ] = "gland-mini"
     weights: Annotated[
         str | None,
-        *(Neutral, Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
+        *(Neutral, MayBeFile, Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
         Help("Weights for a .yaml model: a .safetensors file, or a published checkpoint."),
     ] = None
     allow_random_weights: Annotated[
@@ -77,7 +98,8 @@ class ModelSettings(Frozen):
     ] = False
     device: Annotated[
         Device,
-        *(Neutral, Panel.NETWORK),
+        *(Neutral, Panel.NETWORK, Belongs.MACHINE),
+        Suggests(lambda: ("auto", "cpu", "cuda", "mps")),
         Help("Where the network runs: auto, cpu, cuda, cuda:N or mps."),
     ] = "auto"
     precision: Annotated[
@@ -92,7 +114,7 @@ class NetworkSettings(ModelSettings):
 
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | Literal["auto"],
-        *(Neutral, Panel.NETWORK, Flags("--batch-size", "-b", metavar="auto|N")),
+        *(Neutral, Panel.NETWORK, Belongs.MACHINE, Flags("--batch-size", "-b", metavar="auto|N")),
         Reads(_auto_or_number),
         Help("Tiles per forward pass."),
     ] = "auto"
@@ -129,7 +151,7 @@ class SegmentSettings(NetworkSettings):
     reader: ReaderName = "auto"
     image: Annotated[
         Annotated[int, Field(ge=0)] | None,
-        Panel.INPUT,
+        *(Panel.INPUT, Belongs.SLIDE),
         Help("Number of the picture to read in a file of several [the largest scan]."),
     ] = None
     max_bad_tiles: Annotated[
@@ -140,17 +162,18 @@ class SegmentSettings(NetworkSettings):
     workers: Annotated[
         int,
         Field(ge=1, le=1024),
-        *(Neutral, Panel.INPUT, Flags("--workers", "-j")),
+        *(Neutral, Panel.INPUT, Belongs.MACHINE, Flags("--workers", "-j")),
         Help("Threads that read and decode tiles."),
     ] = 4
     compile: Annotated[
         bool,
-        *(Neutral, Panel.NETWORK, Flags("--compile/--no-compile")),
+        *(Neutral, Panel.NETWORK, Belongs.MACHINE, Flags("--compile/--no-compile")),
         Help("Compile the network with torch.compile."),
     ] = False
     tissue: Annotated[
         str,
-        *(Neutral, Panel.TISSUE, Flags(metavar="otsu|none|FILE")),
+        *(Neutral, MayBeFile, Panel.TISSUE, Belongs.SLIDE, Flags(metavar="otsu|none|FILE")),
+        Suggests(lambda: ("otsu", "none")),
         Help(
             "Find tissue, take all of the slide, or take a mask: a PNG over the whole slide, or a "
             "GeoJSON."
@@ -173,12 +196,12 @@ class SegmentSettings(NetworkSettings):
     ] = None
     region: Annotated[
         tuple[Level0Px, Level0Px, Extent, Extent] | None,
-        *(Panel.TISSUE, Flags(metavar="X Y W H")),
+        *(Panel.TISSUE, Belongs.SLIDE, Flags(metavar="X Y W H")),
         Help("Analyse only this box, in level-0 pixels [the whole slide]."),
     ] = None
     geojson: Annotated[
         str | None,
-        *(Neutral, Panel.OUTPUT, Flags(metavar="FILE"), Reads(_path)),
+        *(Neutral, Panel.OUTPUT, Belongs.CALL, Flags(metavar="FILE"), Reads(_path)),
         Help("File for the polygons [NAME.geojson beside the zarr]."),
     ] = None
     polygons: Annotated[bool, Panel.OUTPUT, Flags("--no-geojson"), Help("Write no polygons.")] = (
@@ -201,7 +224,8 @@ class SegmentSettings(NetworkSettings):
     ] = True
     existing: Annotated[
         str | None,
-        *(Neutral, Panel.NUCLEI, Flags("--nuclei", metavar="FILE"), Reads(_path)),
+        *(Neutral, MayBeFile, Panel.NUCLEI, Belongs.SLIDE),
+        *(Flags("--nuclei", metavar="FILE"), Reads(_path)),
         Help("Measure and classify the nuclei of this .geojson or .parquet, and find no others."),
     ] = None
     mode: Annotated[
@@ -233,6 +257,6 @@ class SegmentSettings(NetworkSettings):
     ] = False
     force: Annotated[
         bool,
-        *(Neutral, Panel.OUTPUT),
+        *(Neutral, Panel.OUTPUT, Belongs.CALL),
         Help("Replace an earlier result that has other settings."),
     ] = False

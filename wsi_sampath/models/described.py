@@ -14,20 +14,15 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.models.header import check_header
 from wsi_sampath.models.parse import AnySpec, spec_from_json, spec_from_yaml
 from wsi_sampath.models.published.catalogue import FILES
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.settings import did_you_mean
 
 HEADER_KEY = "wsi_sampath"
 PROVENANCE_KEY = "wsi_sampath_provenance"
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "gland-mini"
 CHECKPOINT = ".safetensors"
 SPECIFICATIONS = frozenset({".yaml", ".yml"})
 _PUBLISHED = {".ckpt", ".pth", ".pt"}
-
-
-def bundled_models() -> dict[str, Path]:
-    """Return the checkpoints shipped with the package, by name."""
-    return {path.stem: path for path in sorted(BUNDLED_FOLDER.glob("*.safetensors"))}
 
 
 def model_spec(name_or_path: str | Path) -> AnySpec:

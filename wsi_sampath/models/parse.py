@@ -21,6 +21,13 @@ from wsi_sampath.yaml_files import read_yaml
 
 AnySpec = SamPathSpec | PathoSamSpec | PlainSamSpec | WsiSamSpec
 """The specifications there are: a union with one member for each architecture."""
+KINDS: dict[str, type[AnySpec]] = {
+    "sam_path": SamPathSpec,
+    "patho_sam": PathoSamSpec,
+    "sam": PlainSamSpec,
+    "wsi_sam": WsiSamSpec,
+}
+"""The same by the name of the architecture."""
 
 
 def parse_spec(values: object, subject: str = "") -> AnySpec:
@@ -82,18 +89,12 @@ def spec_from_yaml(path: str | Path) -> AnySpec:
 
 def _kind_of(values: Mapping[str, object], subject: str) -> type[AnySpec]:
     # What architecture a file means decides which keys it may hold, and which words explain errors.
-    match values.get("architecture", "sam_path"):
-        case "sam_path":
-            return SamPathSpec
-        case "patho_sam":
-            return PathoSamSpec
-        case "sam":
-            return PlainSamSpec
-        case "wsi_sam":
-            return WsiSamSpec
-        case _:
-            message = "architecture: must be 'sam_path', 'patho_sam', 'sam' or 'wsi_sam'"
-            raise WsiError("bad-model", message, subject=subject)
+    named = values.get("architecture", "sam_path")
+    if isinstance(named, str) and named in KINDS:
+        return KINDS[named]
+    known = [repr(name) for name in KINDS]
+    message = f"architecture: must be {', '.join(known[:-1])} or {known[-1]}"
+    raise WsiError("bad-model", message, subject=subject)
 
 
 _WRONG = {
@@ -129,8 +130,10 @@ def _explain(error: ErrorDetails, kind: type[ModelSpec]) -> str:
 def _wrong(error: ErrorDetails) -> str:
     if error["loc"][-1:] == ("color",):
         return "is not a colour such as '#1f77b4', in quotes (YAML takes # for a comment)"
-    said = _WRONG.get(error["type"], error["msg"].removeprefix("Value error, "))
-    return said.format(**error.get("ctx", {}))
+    if error["type"] not in _WRONG:
+        # It may quote what was written, braces and all.
+        return error["msg"].removeprefix("Value error, ")
+    return _WRONG[error["type"]].format(**error.get("ctx", {}))
 
 
 def _is_of_pydantic(part: str | int) -> bool:

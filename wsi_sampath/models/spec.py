@@ -20,7 +20,7 @@ from wsi_sampath.models.limits import (
     Text,
     Triple,
 )
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -31,26 +31,8 @@ Classes = Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=254)]
 class ModelSpec(Frozen):
     """What the stages need to know of a network to feed it and to read its maps.
 
-    Each architecture adds what it is built from; `parse_spec` reads any of them.
-
-    Attributes
-    ----------
-    name
-        Name in reports and in the zoo.
-    architecture
-        Which kind of network; decides what else a specification holds.
-    classes
-        The k real classes; label value i + 1 is ``classes[i]``, 0 means "not analysed".
-    mpp
-        Microns per pixel of the network's input, 0.05 to 20.
-    tile
-        Side of the square network input, px: a multiple of the patch, 32 to 8192.
-    output_stride
-        Input pixels per output pixel, along each axis.
-    mean, std
-        Normalisation of RGB in 0..1 before the network.
-    description, licence, training_data
-        What is claimed of the weights, for people; empty where nothing is.
+    Each architecture adds what it is built from; `parse_spec` reads any of them. Each field says by
+    its `Help` what it is.
     """
 
     views: ClassVar[tuple[float, ...]] = (1.0,)
@@ -62,17 +44,31 @@ class ModelSpec(Frozen):
     makes_maps: ClassVar[bool] = True
     """Whether the network makes maps of tiles; without, it answers prompts alone."""
 
-    name: Name
-    architecture: Name
-    classes: Classes
-    mpp: Mpp
-    tile: Side = 1024
-    output_stride: PatchSide = 4
-    mean: Triple = IMAGENET_MEAN
-    std: Std = IMAGENET_STD
-    description: Text = ""
-    licence: Text = ""
-    training_data: Text = ""
+    name: Annotated[Name, Help("Name in results and reports, one line.")]
+    architecture: Annotated[Name, Help("Kind of network, which decides what other keys there are.")]
+    classes: Annotated[
+        Classes, Help("1 to 254 classes, in the order of the label values 1, 2, ...")
+    ]
+    mpp: Annotated[
+        Mpp,
+        Help(
+            "Microns per pixel of the network's input, 0.05 to 20 (20x is about 0.5, 40x about "
+            "0.25)."
+        ),
+    ]
+    tile: Annotated[
+        Side, Help("Side of the square input, px: a multiple of the patch, at most 512 patches.")
+    ] = 1024
+    output_stride: Annotated[PatchSide, Help("Input px per output px, along each axis.")] = 4
+    mean: Annotated[
+        Triple, Help("Mean of RGB in 0..1 that is subtracted before the network [ImageNet's].")
+    ] = IMAGENET_MEAN
+    std: Annotated[Std, Help("Deviation of RGB in 0..1 that it is divided by [ImageNet's].")] = (
+        IMAGENET_STD
+    )
+    description: Annotated[Text, Help("What is claimed of the weights, for people.")] = ""
+    licence: Annotated[Text, Help("Licence of the weights.")] = ""
+    training_data: Annotated[Text, Help("What the weights were trained on.")] = ""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

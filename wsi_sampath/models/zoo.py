@@ -20,7 +20,6 @@ from wsi_sampath.models.described import (
     CHECKPOINT,
     DEFAULT_MODEL,
     SPECIFICATIONS,
-    bundled_models,
     model_path,
     model_spec,
     provenance_of,
@@ -37,6 +36,7 @@ from wsi_sampath.models.plain_sam.importing import import_plain_sam
 from wsi_sampath.models.plain_sam.spec import PlainSamSpec
 from wsi_sampath.models.sam_path.importing import import_sam_path
 from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 
 if TYPE_CHECKING:

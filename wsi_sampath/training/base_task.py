@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -39,6 +39,17 @@ class Score:
     stored: str
     title: str
     mode: Literal["max", "min"]
+
+    def best(self, known: Mapping[int, float]) -> int:
+        """Return the first of the epochs with the best of their scores.
+
+        Examples
+        --------
+        >>> MACRO_DICE.best({1: 0.7, 2: 0.9, 3: 0.9})
+        2
+        """
+        choose = max if self.mode == "max" else min
+        return choose(known, key=known.__getitem__)
 
 
 MACRO_DICE = Score("val_macro_dice", "validation_macro_dice", "validation macro Dice", "max")

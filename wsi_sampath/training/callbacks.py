@@ -1,11 +1,10 @@
-"""Training callbacks: curve, one line per epoch, pictures of predictions, epochs to keep."""
+"""Training callbacks: curve, pictures of predictions, epochs to keep."""
 
 from __future__ import annotations
 
 import csv
 import io
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +23,9 @@ from wsi_sampath.training.loader import Reader
 from wsi_sampath.training.run_folder import RunFolder, load_state, save_state
 
 Rgb = NDArray[np.uint8]
-Say = Callable[[str], None]
 _PANEL_PX, _GAP_PX, _LEGEND_PX = 256, 4, 20
 _TINT = 0.45
 _EPOCH_SUFFIX = "_epoch"
-_LINE_EVERY_S = 10.0
 _PATHS_OF_STATE = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
@@ -47,6 +44,10 @@ class Curve(Callback):
         """Restore the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
+    def scores(self, score: Score) -> dict[int, float]:
+        """Return a score by the epochs, from 1, in which it was taken."""
+        return {int(row["epoch"]): row[score.logged] for row in self.rows if score.logged in row}
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -55,49 +56,11 @@ class Curve(Callback):
         row |= {
             name.removesuffix(_EPOCH_SUFFIX): value
             for name, value in metrics.items()
-            if name.endswith(_EPOCH_SUFFIX) or (name.startswith("val_") and _validated(pl_module))
+            if name.endswith(_EPOCH_SUFFIX) or (name.startswith("val_") and validated(pl_module))
         }
         self.rows.append(row)
         if trainer.is_global_zero:
             write_atomically(self.path, _table(self.rows).encode())
-
-
-class Lines(Callback):
-    """Prints one line per epoch, and one every ten seconds where there is no progress bar."""
-
-    def __init__(self, say: Say, *, steps: bool) -> None:
-        self.say, self.steps = say, steps
-        self._last = self._began = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._last = self._began = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Say how far the epoch is."""
-        if not (self.steps and trainer.is_global_zero):
-            return
-        if time.monotonic() - self._last >= _LINE_EVERY_S:
-            self._last = time.monotonic()
-            epoch, of = trainer.current_epoch + 1, trainer.max_epochs
-            self.say(
-                f"epoch {epoch} of {of}: batch {batch_idx + 1} of {trainer.num_training_batches}"
-            )
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say the loss and the score of the epoch."""
-        if not trainer.is_global_zero:
-            return
-        metrics = trainer.callback_metrics
-        parts = [f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"]
-        parts.append(f"loss {float(metrics['train_total_epoch']):.4f}")
-        if _validated(pl_module):
-            score = cast(Task, pl_module).score
-            parts.append(f"{score.title} {float(metrics[score.logged]):.4f}")
-        parts.append(f"{time.monotonic() - self._began:.1f} s")
-        self.say(", ".join(parts))
 
 
 class Pictures(Callback):
@@ -154,7 +117,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, classes: Sequence[ClassSpec], top: i
         left += round(draw.textlength(text)) + 3 * _GAP_PX
 
 
-def _validated(pl_module: LightningModule) -> bool:
+def validated(pl_module: LightningModule) -> bool:
     """Return whether the scores at hand are of the current epoch."""
     return cast(Task, pl_module).validated_epoch == pl_module.current_epoch
 

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.settings import parts_of
+from wsi_sampath.settings import merged, parts_of
 from wsi_sampath.training.nuclei.settings import NucleiSettings, PathoSamWeights
 from wsi_sampath.training.prompts.settings import PromptTrainSettings, WsiSamWeights
 from wsi_sampath.training.settings import PublishedWeights, RunSettings, TrainSettings
-from wsi_sampath.yaml_files import parse_yaml, read_yaml
+from wsi_sampath.yaml_files import beside, parse_yaml, read_yaml
 
 _BASE = "base"
 _PATHS = ("model", "data", "weights")
@@ -31,6 +31,12 @@ _KINDS = ("str", PublishedWeights.__name__, PathoSamWeights.__name__, WsiSamWeig
 
 AnySettings = TrainSettings | NucleiSettings | PromptTrainSettings
 """The settings there are: a union with one member for each kind of training."""
+KINDS: dict[str, type[AnySettings]] = {
+    "SAM-Path (without an objective)": TrainSettings,
+    "PathoSAM (objective: nuclei or classes)": NucleiSettings,
+    "WSI-SAM (objective: prompts)": PromptTrainSettings,
+}
+"""The same by what they train, and how a file says so."""
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> AnySettings:
@@ -75,24 +81,6 @@ def _kind_of(values: Mapping[str, Any]) -> type[AnySettings]:
     return PromptTrainSettings if values[_OBJECTIVE] == _PROMPTS else NucleiSettings
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with `changes` applied; mappings are merged, all else is replaced.
-
-    Examples
-    --------
-    >>> merged({"loss": {"dice": 1, "iou": 2}}, {"loss": {"iou": 0}})
-    {'loss': {'dice': 1, 'iou': 0}}
-    """
-    out = dict(values)
-    for name, change in changes.items():
-        old = out.get(name)
-        if isinstance(old, Mapping) and isinstance(change, Mapping):
-            out[name] = merged(old, change)
-        else:
-            out[name] = change
-    return out
-
-
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = read_yaml(path)
@@ -113,13 +101,12 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 def _resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the values with their paths made independent of the current folder."""
 
-    def beside(value: Any) -> Any:
+    def found(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: beside(path) for name, path in value.items()}
-        here = folder / value if isinstance(value, str) else None
-        return str(here) if here is not None and here.exists() else value
+            return {name: found(path) for name, path in value.items()}
+        return beside(folder, value) if isinstance(value, str) else value
 
-    out = {name: beside(value) if name in _PATHS else value for name, value in values.items()}
+    out = {name: found(value) if name in _PATHS else value for name, value in values.items()}
     made = {name: out[name] for name in _MADE if isinstance(out.get(name), str)}
     return out | {name: str(folder / value) for name, value in made.items()}
 

@@ -19,7 +19,7 @@ from wsi_sampath.training.data_module import PatchData
 from wsi_sampath.training.initial_weights import AnyStart, Start, start_model
 from wsi_sampath.training.loader import PatchReader, Reader, label_table
 from wsi_sampath.training.nuclei.doubts import nucleus_doubts
-from wsi_sampath.training.nuclei.reader import NucleusReader
+from wsi_sampath.training.nuclei.reader import NucleusReader, resampled_scale
 from wsi_sampath.training.nuclei.settings import NucleiSettings
 from wsi_sampath.training.nuclei.start import start_nuclei
 from wsi_sampath.training.nuclei.task import NucleusTask, score_of
@@ -28,7 +28,7 @@ from wsi_sampath.training.prompts.settings import PromptTrainSettings
 from wsi_sampath.training.prompts.start import start_prompts
 from wsi_sampath.training.prompts.task import PROMPT_DICE, PromptTask
 from wsi_sampath.training.settings import RunSettings, TrainSettings
-from wsi_sampath.training.start_report import Doubt, scale_doubt
+from wsi_sampath.training.start_report import Doubt, scale_doubt, stretched_scale
 from wsi_sampath.training.task import SegmentationTask
 
 
@@ -46,6 +46,9 @@ class Training(Protocol):
     @property
     def score(self) -> Score:
         """By which the best epoch is chosen."""
+
+    def scale(self) -> str:
+        """Say at which scale the network sees the patches."""
 
     def doubts(self) -> list[Doubt]:
         """Return what the user, and the model's credits, should be told in advance."""
@@ -75,6 +78,10 @@ class PixelTraining:
     patches: PatchSet
     start: Start[SamPath]
     score: Score = SegmentationTask.score
+
+    def scale(self) -> str:
+        """Say at which scale the network sees the patches."""
+        return stretched_scale(self.patches, self.start.model.spec)
 
     def doubts(self) -> list[Doubt]:
         """Return what is doubtful about the scale of the patches."""
@@ -132,6 +139,10 @@ class NucleusTraining(_WithoutFeatures):
         """By which the best epoch is chosen."""
         return score_of(self.settings)
 
+    def scale(self) -> str:
+        """Say at which scale the network sees the patches."""
+        return resampled_scale(self.patches, self.start.model.spec)
+
     def doubts(self) -> list[Doubt]:
         """Return what is doubtful about scale and decoders."""
         return nucleus_doubts(self.settings, self.patches, self.start.model.spec)
@@ -153,6 +164,10 @@ class PromptTraining(_WithoutFeatures):
     patches: PatchSet
     start: Start[WsiSam]
     score: Score = PROMPT_DICE
+
+    def scale(self) -> str:
+        """Say at which scale the network sees the patches."""
+        return stretched_scale(self.patches, self.start.model.spec)
 
     def doubts(self) -> list[Doubt]:
         """Return what is doubtful about the scale of the patches."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 _DICE_SMOOTH = 1e-5
 _IOU_EPSILON = 1e-7
@@ -25,10 +25,10 @@ _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class LossWeights(Frozen):
     """Coefficients of the parts; the defaults are the paper's for BCSS."""
 
-    focal: _Weight = 0.25
-    dice: _Weight = 0.75
-    cross_entropy: _Weight = 0.0
-    iou: _Weight = 0.0625
+    focal: Annotated[_Weight, Help("Weight of the focal loss.")] = 0.25
+    dice: Annotated[_Weight, Help("Weight of the Dice loss.")] = 0.75
+    cross_entropy: Annotated[_Weight, Help("Weight of the cross entropy.")] = 0.0
+    iou: Annotated[_Weight, Help("Weight of the error of the predicted IoU.")] = 0.0625
 
 
 class LossParts(NamedTuple):

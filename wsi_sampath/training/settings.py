@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsi_sampath.models.limits import Text
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 from wsi_sampath.training.losses import LossWeights
 
 Positive = Annotated[int, Field(gt=0)]
@@ -22,7 +22,7 @@ _SEEDS = 1 << 32
 class StartWeights(Frozen):
     """Published files that a new model starts from; files, or names known to ``wsi-models``."""
 
-    sam: str
+    sam: Annotated[str, Help("Published SAM to start from: a name of wsi-models list, or a file.")]
 
     @property
     def given(self) -> dict[str, str]:
@@ -33,40 +33,42 @@ class StartWeights(Frozen):
 class PublishedWeights(StartWeights):
     """Published encoders a new SAM-Path starts from."""
 
-    pathology: str | None = None
+    pathology: Annotated[
+        str | None, Help("Published pathology encoder to start from: a name, or a file.")
+    ] = None
 
 
 class Augmentation(Frozen):
-    """Random changes of training patches; the defaults are SAM-Path's.
+    """Random changes of training patches; the defaults are SAM-Path's."""
 
-    Attributes
-    ----------
-    crop_scale, crop_ratio
-        Area (share of the patch) and aspect of the random crop that is resized to the side.
-    flip
-        Probability of a flip: horizontal, vertical or both.
-    rotate
-        Probability of a rotation by 0, 90, 180 or 270 degrees.
-    colour, colour_probability
-        Largest change of brightness, contrast, saturation and hue, and how often.
-    hue
-        Largest change of hue, where that is not `colour`.
-    stain
-        Largest relative change of haematoxylin and eosin; 0, as in the paper, for none.
-    variants
-        How many different versions of a patch there are: epoch e sees version e modulo this. None
-        makes a new one every epoch.
-    """
-
-    crop_scale: tuple[PositiveShare, PositiveShare] = (0.08, 1.0)
-    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
-    flip: Share = 0.75
-    rotate: Share = 0.5
-    colour: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
-    colour_probability: Share = 0.5
-    stain: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    variants: Positive | None = None
+    crop_scale: Annotated[
+        tuple[PositiveShare, PositiveShare],
+        Help("Area, as a share of the patch, of the random crop that is resized to the side."),
+    ] = (0.08, 1.0)
+    crop_ratio: Annotated[
+        tuple[PositiveFloat, PositiveFloat], Help("Width by height of that crop, from and to.")
+    ] = (0.75, 4 / 3)
+    flip: Annotated[Share, Help("Probability of a flip: across, down or both.")] = 0.75
+    rotate: Annotated[Share, Help("Probability of a turn by 0, 90, 180 or 270 degrees.")] = 0.5
+    colour: Annotated[
+        float,
+        Field(ge=0, le=0.5),
+        Help("Largest change of brightness, contrast, saturation and hue."),
+    ] = 0.1
+    hue: Annotated[
+        Annotated[float, Field(ge=0, le=0.5)] | None,
+        Help("Largest change of the hue; null takes that of colour."),
+    ] = None
+    colour_probability: Annotated[Share, Help("How often colours are changed.")] = 0.5
+    stain: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        Help("Largest relative change of haematoxylin and eosin; 0, as in the paper, for none."),
+    ] = 0.0
+    variants: Annotated[
+        Positive | None,
+        Help("How many versions of a patch there are, in turn; null makes a new one every epoch."),
+    ] = None
 
     @field_validator("crop_scale", "crop_ratio")
     @classmethod
@@ -76,111 +78,114 @@ class Augmentation(Frozen):
         return value
 
 
-class Optimiser(Frozen):
-    """AdamW and its schedule; the defaults are SAM-Path's for BCSS.
+class Rate(Frozen):
+    """AdamW, as every training has it."""
 
-    Attributes
-    ----------
-    learning_rate, weight_decay
-        Of AdamW; the rate is the one after the warm-up.
-    warm_up
-        Length of the linear rise from 0.
-    drops
-        When the rate falls to a tenth; in any order.
-    unit
-        Of `warm_up` and `drops`: optimiser steps, or epochs.
-    gradient_clip
-        Largest norm of the gradient; None, as in the paper, for any.
-    """
+    learning_rate: Annotated[PositiveFloat, Help("Rate of AdamW, after a warm-up if there is one.")]
+    weight_decay: Annotated[NotNegative, Help("Weight decay of AdamW.")] = 1e-2
+
+
+class Optimiser(Rate):
+    """AdamW and its schedule; the defaults are SAM-Path's for BCSS."""
 
     learning_rate: PositiveFloat = 1e-4
-    weight_decay: NotNegative = 1e-2
-    warm_up: NotNegative = 72
-    drops: tuple[NotNegative, ...] = (1800, 2088)
-    unit: Literal["steps", "epochs"] = "steps"
-    gradient_clip: PositiveFloat | None = None
+    warm_up: Annotated[NotNegative, Help("Length of the linear rise from 0, in units.")] = 72
+    drops: Annotated[
+        tuple[NotNegative, ...], Help("When the rate falls to a tenth, in units; in any order.")
+    ] = (1800, 2088)
+    unit: Annotated[
+        Literal["steps", "epochs"], Help("Unit of warm_up and drops: optimiser steps, or epochs.")
+    ] = "steps"
+    gradient_clip: Annotated[
+        PositiveFloat | None, Help("Largest norm of the gradient; null, as in the paper, for any.")
+    ] = None
 
 
 class RunSettings(Frozen):
-    """Settings that every training has.
+    """Settings that every training has; each field says by its `Help` what it is."""
 
-    Attributes
-    ----------
-    model
-        A ``.yaml`` specification, or a trained model (a name or ``.safetensors``) to go on from.
-    name
-        Of the trained model; None takes that of `model`.
-    description, licence
-        What the trained model says of itself. Without them it says what it was trained from and
-        on, and its licence is not stated: that of `model` is about other weights.
-    data
-        Folder made by ``wsi-prepare``.
-    out
-        Folder to write.
-    weights
-        What to start from: a ``.safetensors`` of this model, or published files.
-    allow_random_weights
-        Start from nothing.
-    classes
-        ``model``: those of `model`, which the data must have; ``data``: those of the data.
-    mpp
-        Um per pixel at the network's input, over what `model` says.
-    tile
-        Side of the network's input, px, over what `model` says; a trained model can only change it
-        if it is a SAM-Path without absolute positions (as gland-mini).
-    batch_size, accumulate, epochs
-        Patches a step of one device, steps a step of the optimiser, and passes over the data.
-    augmentation
-        See there; None changes nothing.
-    keep
-        The epoch whose weights become the model: the best on the validation split, or the last.
-    patience
-        Stop after so many validations without a better one; None never does.
-    validate_every
-        Epochs between two validations.
-    precision
-        Of the network; fp16 and bf16 are mixed. The loss is always in fp32.
-    device, devices
-        Where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; and on how many.
-    workers
-        Processes that read patches; 0 reads in the main one.
-    seed
-        Of the initial weights, of the order of the patches and of their augmentation.
-    deterministic
-        Only bit-reproducible kernels on a GPU; slower.
-    pictures
-        Validation patches shown in the picture of every validation.
-    store
-        Precision of the final file.
-    """
-
-    model: str
-    name: str | None = None
-    description: Text | None = None
-    licence: Text | None = None
-    data: str
-    out: str
-    weights: str | StartWeights | None = None
-    allow_random_weights: bool = False
-    classes: Literal["model", "data"] = "model"
-    mpp: PositiveFloat | None = None
-    tile: Annotated[int, Field(ge=32)] | None = None
-    trainable: Literal["decoder", "all"]
-    batch_size: Positive
-    accumulate: Positive
-    epochs: Positive
-    augmentation: Augmentation | None
-    keep: Literal["best", "last"] = "best"
-    patience: Positive | None = None
-    validate_every: Positive = 1
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    device: str = "auto"
-    devices: Positive = 1
-    workers: Annotated[int, Field(ge=0)] = 4
-    seed: Annotated[int, Field(ge=0, lt=_SEEDS)] = 0
-    deterministic: bool = False
-    pictures: Annotated[int, Field(ge=0)] = 6
-    store: Literal["fp16", "fp32"] = "fp16"
+    model: Annotated[
+        str,
+        Help("A .yaml specification, or a trained model (a name or .safetensors) to go on from."),
+    ]
+    name: Annotated[
+        str | None, Help("Name of the trained model; null takes that of the model it starts from.")
+    ] = None
+    description: Annotated[
+        Text | None,
+        Help("What the trained model says of itself [its origin and data]."),
+    ] = None
+    licence: Annotated[
+        Text | None,
+        Help("Licence of the trained model; null states none: that of the first is not about it."),
+    ] = None
+    data: Annotated[str, Help("Folder made by wsi-prepare.")]
+    out: Annotated[str, Help("Folder to write; the same one resumes an interrupted training.")]
+    weights: Annotated[
+        str | StartWeights | None,
+        Help("What to start from: a .safetensors of this model, or published files by their role."),
+    ] = None
+    allow_random_weights: Annotated[bool, Help("Start from nothing if no weights are named.")] = (
+        False
+    )
+    classes: Annotated[
+        Literal["model", "data"],
+        Help("model: the classes of the model, which the data must have; data: those of the data."),
+    ] = "model"
+    mpp: Annotated[
+        PositiveFloat | None,
+        Help("Microns per pixel at the network's input, over what the model says."),
+    ] = None
+    tile: Annotated[
+        Annotated[int, Field(ge=32)] | None,
+        Help(
+            "Side of the network's input, px, over what the model says; of trained models only a "
+            "SAM-Path without absolute positions (as gland-mini) can change it."
+        ),
+    ] = None
+    trainable: Annotated[
+        Literal["decoder", "all"],
+        Help("decoder: encoders are frozen; all: they learn as well."),
+    ]
+    batch_size: Annotated[Positive, Help("Patches a step of one device.")]
+    accumulate: Annotated[Positive, Help("Batches a step of the optimiser.")]
+    epochs: Annotated[Positive, Help("Passes over the training patches.")]
+    optimiser: Annotated[Rate, Help("How fast is learned.")]
+    augmentation: Annotated[
+        Augmentation | None, Help("Random changes of training patches; null for none.")
+    ]
+    keep: Annotated[
+        Literal["best", "last"],
+        Help(
+            "Epoch whose weights become the model: the best on the validation split, or the last."
+        ),
+    ] = "best"
+    patience: Annotated[
+        Positive | None,
+        Help("Stop after so many validations without a better one; null never does."),
+    ] = None
+    validate_every: Annotated[Positive, Help("Epochs from one validation to the next.")] = 1
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16"],
+        Help("Precision of the network; fp16 and bf16 are mixed, and the loss is always in fp32."),
+    ] = "fp32"
+    device: Annotated[str, Help("Where to train: auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    devices: Annotated[Positive, Help("Number of such devices.")] = 1
+    workers: Annotated[
+        int, Field(ge=0), Help("Processes that read patches; 0 reads in the main one.")
+    ] = 4
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=_SEEDS),
+        Help("Seed of initial weights, of the order of patches and of their augmentation."),
+    ] = 0
+    deterministic: Annotated[
+        bool, Help("Only bit-reproducible kernels on a GPU, which is slower.")
+    ] = False
+    pictures: Annotated[
+        int, Field(ge=0), Help("Validation patches shown in the picture of every validation.")
+    ] = 6
+    store: Annotated[Literal["fp16", "fp32"], Help("Precision of the final file.")] = "fp16"
 
     @property
     def keeps_last(self) -> bool:
@@ -194,38 +199,37 @@ class RunSettings(Frozen):
 
 
 class TrainSettings(RunSettings):
-    """Settings of a training of SAM-Path; the defaults are those for BCSS.
-
-    Attributes
-    ----------
-    trainable
-        ``decoder``: as published, with frozen encoders; ``all``: everything.
-    side
-        Px to which patches are brought before the network, and at which the loss is taken; None is
-        the model's tile. The network itself resizes to its tile.
-    loss, optimiser
-        See there.
-    paper_compatible
-        Count unlabelled pixels in the loss, and keep the last epoch, as the published code does.
-    cache_features, cache_precision, cache_folder
-        Keep the features of frozen encoders on disk; needs `augmentation` None or its `variants`.
-        Kept in fp16 they are rounded, so that the weights come out a little different. The folder
-        (``OUT/features`` by default) may be shared by several trainings.
-    """
+    """Settings of a training of SAM-Path; the defaults are those for BCSS."""
 
     weights: str | PublishedWeights | None = None
     trainable: Literal["decoder", "all"] = "decoder"
-    side: Annotated[int, Field(ge=32)] | None = None
+    side: Annotated[
+        Annotated[int, Field(ge=32)] | None,
+        Help("Px to which patches are brought, and at which the loss is taken [the model's tile]."),
+    ] = None
     batch_size: Positive = 12
     accumulate: Positive = 2
     epochs: Positive = 32
-    loss: LossWeights = LossWeights()
+    loss: Annotated[LossWeights, Help("What the loss is summed of.")] = LossWeights()
     optimiser: Optimiser = Optimiser()
     augmentation: Augmentation | None = Augmentation()
-    paper_compatible: bool = False
-    cache_features: bool = False
-    cache_precision: Literal["fp16", "fp32"] = "fp16"
-    cache_folder: str | None = None
+    paper_compatible: Annotated[
+        bool,
+        Help("As published: count unlabelled pixels in the loss, and keep the last epoch."),
+    ] = False
+    cache_features: Annotated[
+        bool,
+        Help(
+            "Keep the features of frozen encoders on disk; needs augmentation null or its variants."
+        ),
+    ] = False
+    cache_precision: Annotated[
+        Literal["fp16", "fp32"],
+        Help("Precision of kept features; rounded to fp16 they change the weights a little."),
+    ] = "fp16"
+    cache_folder: Annotated[
+        str | None, Help("Folder of kept features [OUT/features]; trainings may share it.")
+    ] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

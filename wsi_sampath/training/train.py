@@ -9,13 +9,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from wsi_sampath.data.patches import PatchSet, open_patches
@@ -29,7 +27,6 @@ from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.training.base_task import Score, Task
 from wsi_sampath.training.callbacks import (
     Curve,
-    Lines,
     Patience,
     Pictures,
     WholeFiles,
@@ -41,6 +38,8 @@ from wsi_sampath.training.configuration import AnySettings
 from wsi_sampath.training.data_module import DTYPES, PatchData
 from wsi_sampath.training.devices import accelerator_of, check_hardware, strategy_of
 from wsi_sampath.training.kinds import Training, training_of
+from wsi_sampath.training.live import Bar, Lines
+from wsi_sampath.training.outcome import LAST, Trained
 from wsi_sampath.training.run_folder import (
     RunFolder,
     begin,
@@ -52,32 +51,10 @@ from wsi_sampath.training.run_folder import (
     write_json,
 )
 from wsi_sampath.training.settings import RunSettings, TrainSettings
-from wsi_sampath.training.start_report import opening_lines
+from wsi_sampath.training.start_report import Doubt, Work, empty_validation, opening_lines
 
 Say = Callable[[str], None]
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left behind.
-
-    Attributes
-    ----------
-    model
-        The ``.safetensors`` file.
-    result
-        What is in ``result.json``: epochs, best validation score, weights' digest, provenance.
-    score
-        By which the best epoch was chosen.
-    new
-        Whether this run finished it, rather than finding it finished.
-    """
-
-    model: Path
-    result: dict[str, Any]
-    score: Score
-    new: bool = True
 
 
 def train(settings: AnySettings, say: Say = print) -> Trained:
@@ -114,7 +91,8 @@ def train(settings: AnySettings, say: Say = print) -> Trained:
         new = not folder.is_complete
         if new:
             _run(training, patches, folder, identity, say)
-        return Trained(folder.model, read_json(folder.result), training.score, new)
+        result = read_json(folder.result)
+        return Trained(folder.model, result, training.score, patches, new)
 
 
 def _run(
@@ -126,12 +104,15 @@ def _run(
 ) -> None:
     settings, start = training.settings, training.start
     seed_everything(settings.seed, verbose=False)
-    _credit(training, say)
+    doubts = _credited(training)
     data = PatchData(settings, training.reader())
     task = training.task(data.steps_per_epoch)
     trainer = _trainer(settings, folder, data, task.score, say)
     device = trainer.strategy.root_device
-    for line in opening_lines(settings, patches, start, data.steps_per_epoch, str(device)):
+    work = _work(task, data.steps_per_epoch, device)
+    for line in opening_lines(settings, patches, start, work, training.scale()):
+        say(line)
+    for line in (*(doubt.line for doubt in doubts), *empty_validation(settings, patches)):
         say(line)
     training.cache(data, task, device, folder.root / "features", say)
     resumed = folder.last if folder.last.is_file() else None
@@ -144,13 +125,20 @@ def _run(
     trainer.strategy.barrier()
 
 
-def _credit(training: Training, say: Say) -> None:
-    """Say what is doubtful, on the screen and in what the model says of itself."""
-    model = training.start.model
-    for doubt in training.doubts():
-        say(doubt.line)
+def _credited(training: Training) -> list[Doubt]:
+    """Return what is doubtful, once the model says so of itself."""
+    model, doubts = training.start.model, training.doubts()
+    for doubt in doubts:
         credit = f"{model.spec.training_data}; {doubt.credit}"
         model.spec = model.spec.model_copy(update={"training_data": credit})
+    return doubts
+
+
+def _work(task: Task, steps: int, device: torch.device) -> Work:
+    weights = [(one.numel(), one.requires_grad) for one in task.model.parameters()]
+    trained = sum(count for count, learns in weights if learns)
+    named = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device
+    return Work(steps, str(named), trained, sum(count for count, _ in weights))
 
 
 def _silent(_line: str) -> None:
@@ -202,6 +190,7 @@ def _finish(
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         task.score.stored: None if score is None else float(score),
+        f"{LAST}{task.score.stored}": _last_score(trainer, task.score),
         "training": dict(identity),
     }
     if start.steps is not None:
@@ -213,6 +202,13 @@ def _finish(
         start.model, folder.model, dtype=dtype, provenance=json.dumps(result, ensure_ascii=False)
     )
     write_json(folder.result, {**result, "weights_sha256": file_sha256(folder.model)})
+
+
+def _last_score(trainer: Trainer, score: Score) -> float | None:
+    """Return the score of the last epoch that was validated, None where there is none."""
+    curve = next(one for one in trainer.callbacks if isinstance(one, Curve))  # type: ignore[attr-defined]
+    known = curve.scores(score)
+    return known[max(known)] if known else None
 
 
 def _describe(model: SamPath | PathoSam | WsiSam, more: str) -> None:
@@ -244,7 +240,7 @@ def _trainer(
         callbacks=_callbacks(settings, folder, data, score, say, terminal=terminal),
         logger=TensorBoardLogger(folder.root, name="tensorboard", version=""),
         log_every_n_steps=1,
-        enable_progress_bar=terminal,
+        enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder.root,
     )
@@ -261,13 +257,14 @@ def _callbacks(
 ) -> list[Callback]:
     validation = data.validation
     shown = spread_out(validation, settings.pictures) if validation else []
+    curve = Curve(folder.root / "curve.csv")
     found: list[Callback] = [
-        Lines(say, steps=not terminal),
+        curve,
+        Lines(say, curve, steps=not terminal),
         Pictures(folder.root / "pictures", data.read, shown),
-        Curve(folder.root / "curve.csv"),
     ]
     if terminal:
-        found.append(RichProgressBar())
+        found.append(Bar())
     if settings.patience is not None and validation:
         found.append(Patience(settings.patience, score))
     if validation and not settings.keeps_last:

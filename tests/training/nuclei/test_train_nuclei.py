@@ -67,7 +67,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(settings):
         train(settings("begun", "store=fp32"), stop)
     said = []
     resumed = train(settings("begun", "store=fp32"), said.append)
-    assert said[2].endswith("resumes after epoch 1")
+    assert any(line.endswith("resumes after epoch 1") for line in said)
     one, other = weights(whole.model), weights(resumed.model)
     assert changed(one, other) == set()
     names = changed(random_patho_sam(parse_spec(TINY), seed=0).state_dict(), one)
@@ -184,5 +184,7 @@ def test_what_does_not_go_together(tmp_path, settings, data):
         assert "\n" not in caught.value.line()
     said = []
     trained = train(settings("run", f"data={untyped}", "epochs=1", *DECODER), said.append)
-    assert said[0].startswith("warning: the pixel size of the patches is unknown")
+    assert any(
+        line.startswith("warning: the pixel size of the patches is unknown") for line in said
+    )
     assert "0.25 um per pixel assumed" in load_model(trained.model).spec.training_data

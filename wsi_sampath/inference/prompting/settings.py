@@ -8,8 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wsi_sampath.cache import cache_folder
-from wsi_sampath.inference.settings import ModelMpp, ModelSettings, ReaderName, Share, SlideMpp
-from wsi_sampath.settings import Flags, Help, Neutral, Panel
+from wsi_sampath.inference.settings import (
+    ModelMpp,
+    ModelSettings,
+    ReaderName,
+    Share,
+    SlideMpp,
+    model_names,
+)
+from wsi_sampath.settings import Belongs, Flags, Help, MayBeFile, Neutral, Panel, Suggests
 
 Pick = Literal["best", "largest", "smallest"]
 GiB = Annotated[float, Field(ge=0, le=1 << 20, allow_inf_nan=False)]
@@ -20,7 +27,7 @@ class PromptSettings(ModelSettings):
 
     model: Annotated[
         str,
-        *(Neutral, Panel.NETWORK, Flags("--model", "-m")),
+        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to ask: a name from wsi-models list, or a .safetensors or .yaml file."),
     ] = "nuclei-mini"
     slide_mpp: SlideMpp = None
@@ -45,16 +52,16 @@ class PromptSettings(ModelSettings):
     ] = 0.05
     cache: Annotated[
         Path | None,
-        *(Neutral, Panel.PROMPTS, Flags(metavar="FOLDER")),
+        *(Neutral, Panel.PROMPTS, Belongs.MACHINE, Flags(metavar="FOLDER")),
         Help("Keep what the network has seen here for later runs [embeddings/ of the cache]."),
     ] = None
     cache_gib: Annotated[
         GiB,
-        *(Neutral, Panel.PROMPTS),
+        *(Neutral, Panel.PROMPTS, Belongs.MACHINE),
         Help("Most that this folder may take, GiB; 0 to keep nothing on disk."),
     ] = 4.0
     memory_gib: Annotated[
-        GiB, Neutral, Panel.PROMPTS, Help("Most that is kept in memory, GiB.")
+        GiB, Neutral, Panel.PROMPTS, Belongs.MACHINE, Help("Most that is kept in memory, GiB.")
     ] = 1.0
 
     @property

@@ -20,7 +20,7 @@ from wsi_sampath.models.limits import (
     Triple,
     wrong_option,
 )
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 SAM_SIZES: dict[str, dict[str, Any]] = {
     "vit_b": {
@@ -54,14 +54,22 @@ def _check_heads(channels: int, heads: int) -> None:
 class SamSpec(Frozen):
     """Sizes of a SAM image encoder; the YAML may say ``vit_b``, ``vit_l`` or ``vit_h`` instead."""
 
-    embed_dim: Channels
-    depth: Depth
-    num_heads: Channels
-    global_attn_indexes: tuple[int, ...]
-    window_size: Annotated[int, Field(ge=0, le=MAX_GRID)] = 14
-    patch: PatchSide = 16
-    mlp_ratio: Ratio = 4.0
-    absolute_positions: bool = True
+    embed_dim: Annotated[Channels, Help("Channels.")]
+    depth: Annotated[Depth, Help("Blocks.")]
+    num_heads: Annotated[Channels, Help("Attention heads, a divisor of embed_dim.")]
+    global_attn_indexes: Annotated[
+        tuple[int, ...], Help("Blocks, from 0, that attend across the tile.")
+    ]
+    window_size: Annotated[
+        int,
+        Field(ge=0, le=MAX_GRID),
+        Help("Side of the windows, in patches, in which the others attend; 0: across the tile."),
+    ] = 14
+    patch: Annotated[PatchSide, Help("Side of a patch, px.")] = 16
+    mlp_ratio: Annotated[Ratio, Help("Hidden channels of a block by embed_dim.")] = 4.0
+    absolute_positions: Annotated[
+        bool, Help("Learned positions; a model without them can be trained on with another tile.")
+    ] = True
 
     @model_validator(mode="before")
     @classmethod
@@ -95,25 +103,25 @@ _TINY_SIZES: dict[str, Any] = {
 
 
 class TinyVitSpec(Frozen):
-    """Sizes of MobileSAM's TinyViT; the YAML may say ``vit_tiny`` instead.
-
-    Attributes
-    ----------
-    widths, depths
-        Channels and blocks of its four stages, at 1/4, 1/8, 1/16 and 1/16 of the input.
-    num_heads, windows
-        Of the last three stages, which attend: heads, and the side of a window in tokens.
-    mlp_ratio
-        Of all hidden layers.
-    """
+    """Sizes of MobileSAM's TinyViT; the YAML may say ``vit_tiny`` instead."""
 
     patch: ClassVar[int] = 16
 
-    widths: tuple[Channels, Channels, Channels, Channels]
-    depths: tuple[Depth, Depth, Depth, Depth]
-    num_heads: tuple[Channels, Channels, Channels]
-    windows: tuple[Window, Window, Window] = (7, 14, 7)
-    mlp_ratio: Ratio = 4.0
+    widths: Annotated[
+        tuple[Channels, Channels, Channels, Channels],
+        Help("MobileSAM: channels of its stages, at 1/4, 1/8, 1/16 and 1/16 of the input."),
+    ]
+    depths: Annotated[
+        tuple[Depth, Depth, Depth, Depth], Help("MobileSAM: blocks of its four stages.")
+    ]
+    num_heads: Annotated[
+        tuple[Channels, Channels, Channels],
+        Help("MobileSAM: heads of the last three stages, which attend."),
+    ]
+    windows: Annotated[
+        tuple[Window, Window, Window], Help("MobileSAM: side of their windows, in tokens.")
+    ] = (7, 14, 7)
+    mlp_ratio: Annotated[Ratio, Help("MobileSAM: hidden channels by channels.")] = 4.0
 
     @model_validator(mode="before")
     @classmethod
@@ -156,10 +164,10 @@ EncoderSpec = Annotated[
 class DecoderSpec(Frozen):
     """Sizes of the two-way mask decoder; the defaults are SAM's."""
 
-    dim: Annotated[Channels, Field(multiple_of=8)] = 256
-    depth: Depth = 2
-    num_heads: Channels = 8
-    mlp_dim: Channels = 2048
+    dim: Annotated[Channels, Field(multiple_of=8), Help("Channels, a multiple of 8.")] = 256
+    depth: Annotated[Depth, Help("Blocks.")] = 2
+    num_heads: Annotated[Channels, Help("Attention heads, a divisor of half of dim.")] = 8
+    mlp_dim: Annotated[Channels, Help("Hidden channels of a block.")] = 2048
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -172,12 +180,14 @@ class DecoderSpec(Frozen):
 class VitSpec(Frozen):
     """Sizes of a plain vision transformer with one class token and learned positions."""
 
-    embed_dim: Channels
-    depth: Depth
-    num_heads: Channels
-    patch: PatchSide = 16
-    mlp_ratio: Ratio = 4.0
-    position_grid: Annotated[Positive, Field(le=MAX_GRID)] = 14
+    embed_dim: Annotated[Channels, Help("Channels.")]
+    depth: Annotated[Depth, Help("Blocks.")]
+    num_heads: Annotated[Channels, Help("Attention heads, a divisor of embed_dim.")]
+    patch: Annotated[PatchSide, Help("Side of a patch, px.")] = 16
+    mlp_ratio: Annotated[Ratio, Help("Hidden channels of a block by embed_dim.")] = 4.0
+    position_grid: Annotated[
+        Positive, Field(le=MAX_GRID), Help("Side of the grid of learned positions, in patches.")
+    ] = 14
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -191,25 +201,43 @@ HIPT_VIT = VitSpec(embed_dim=384, depth=12, num_heads=6)
 class UnetrSpec(Frozen):
     """Sizes of PathoSAM's decoder: channels on SAM's grid, and at 2, 4 and 8 times its size."""
 
-    widths: tuple[Channels, Channels, Channels, Channels] = (512, 256, 128, 64)
+    widths: Annotated[
+        tuple[Channels, Channels, Channels, Channels],
+        Help("Channels on SAM's grid, and at 2, 4 and 8 times its size."),
+    ] = (512, 256, 128, 64)
 
 
 Option = int | float | str | bool | tuple[int, ...]
 
 
 class PathologySpec(Frozen):
-    """The second encoder: ``hipt_vits16``, ``timm:NAME`` or explicit ViT sizes.
+    """The second encoder: ``hipt_vits16``, ``timm:NAME`` or explicit ViT sizes."""
 
-    `mean` and `std` are the statistics this encoder was trained with; images are re-normalised to
-    them. `stride` (input px a feature) picks the stage of a convolutional timm model; a vision
-    transformer has the stride of its patches and ignores it.
-    """
-
-    encoder: str | VitSpec = "hipt_vits16"
-    mean: Triple = (0.5, 0.5, 0.5)
-    std: Std = (0.5, 0.5, 0.5)
-    stride: PatchSide = 16
-    options: dict[str, Option] = Field(default_factory=dict)
+    encoder: Annotated[
+        str | VitSpec,
+        Help("hipt_vits16, timm:NAME, or the sizes of a plain vision transformer."),
+    ] = "hipt_vits16"
+    mean: Annotated[Triple, Help("Mean of RGB in 0..1 that this encoder was trained with.")] = (
+        0.5,
+        0.5,
+        0.5,
+    )
+    std: Annotated[Std, Help("Deviation of RGB in 0..1 that this encoder was trained with.")] = (
+        0.5,
+        0.5,
+        0.5,
+    )
+    stride: Annotated[
+        PatchSide,
+        Help(
+            "Input px a feature: picks the stage of a convolutional timm model; a vision "
+            "transformer has that of its patches."
+        ),
+    ] = 16
+    options: Annotated[
+        dict[str, Option],
+        Help("What timm.create_model is given besides, but nothing that fetches or names files."),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

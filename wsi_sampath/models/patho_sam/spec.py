@@ -10,61 +10,52 @@ from pydantic import Field, model_validator
 from wsi_sampath.models.limits import MAX_GRID, PatchSide, Positive, Side
 from wsi_sampath.models.parts.specs import DecoderSpec, SamSpec, UnetrSpec
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 MAX_ENLARGEMENT = 16
 
 
 class Compat(Frozen):
-    """What the published system does, and a new model should not.
+    """What the published system does, and a new model should not."""
 
-    Attributes
-    ----------
-    cropped_skips
-        The decoder computes twice the skip channels that it reads, and reads the middle half. The
-        published weights need it.
-    batch_statistics
-        Batch norms take their statistics from each tile, as the published programs do with batches
-        of one tile, in place of those of the training.
-    stretched_tiles
-        Every colour channel of every tile is stretched to 0..255, as the published programs do.
-    """
-
-    cropped_skips: bool = False
-    batch_statistics: bool = False
-    stretched_tiles: bool = False
+    cropped_skips: Annotated[
+        bool,
+        Help(
+            "The decoder computes twice the skip channels that it reads, and reads the middle "
+            "half; the published weights need it."
+        ),
+    ] = False
+    batch_statistics: Annotated[
+        bool,
+        Help("Batch norms take their statistics from each tile, in place of those of training."),
+    ] = False
+    stretched_tiles: Annotated[
+        bool, Help("Every colour channel of every tile is stretched to 0..255.")
+    ] = False
 
 
 class PathoSamSpec(ModelSpec):
-    """A PathoSAM: three maps of nuclei, and perhaps one more for each class of them.
-
-    Attributes
-    ----------
-    sam
-        SAM's encoder.
-    prompts
-        Sizes of what answers prompts, and of the encoder's neck; the defaults are SAM's.
-    enlargement
-        Times that a tile is enlarged before it is encoded.
-    decoder
-        Sizes of the decoders.
-    class_decoder
-        Whether a second decoder tells classes of nuclei apart. Without it there is one class.
-    compat
-        Habits of the published system.
-    """
+    """A PathoSAM: three maps of nuclei, and perhaps one more for each class of them."""
 
     labels_pixels: ClassVar[bool] = False
 
     architecture: Literal["patho_sam"] = "patho_sam"
     tile: Side = 512
     output_stride: PatchSide = 1
-    sam: SamSpec
-    prompts: DecoderSpec = DecoderSpec()
-    enlargement: Annotated[Positive, Field(le=MAX_ENLARGEMENT)] = 2
-    decoder: UnetrSpec = UnetrSpec()
-    class_decoder: bool = False
-    compat: Compat = Compat()
+    sam: Annotated[SamSpec, Help("SAM's encoder: vit_b, vit_l, vit_h, or its sizes.")]
+    prompts: Annotated[
+        DecoderSpec, Help("Sizes of what answers prompts, and of the encoder's neck.")
+    ] = DecoderSpec()
+    enlargement: Annotated[
+        Positive,
+        Field(le=MAX_ENLARGEMENT),
+        Help("Times that a tile is enlarged before it is encoded: one of 512 px fills SAM's 1024."),
+    ] = 2
+    decoder: Annotated[UnetrSpec, Help("Sizes of the decoders of maps.")] = UnetrSpec()
+    class_decoder: Annotated[
+        bool, Help("A second decoder tells classes of nuclei apart; without it there is one class.")
+    ] = False
+    compat: Annotated[Compat, Help("Habits of the published system.")] = Compat()
 
     @model_validator(mode="after")
     def _check_decoders(self) -> Self:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
 from wsi_sampath.models.limits import MAX_GRID, Triple
 from wsi_sampath.models.parts.specs import DecoderSpec, PathologySpec, SamSpec
 from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.settings import Help
 
 
 class SamPathSpec(ModelSpec):
-    """A SAM-Path, or one of its two ablations.
-
-    Attributes
-    ----------
-    sam, pathology
-        The two encoders; one of them may be absent (the ablations of the paper).
-    decoder
-        Sizes of the mask decoder.
-    """
+    """A SAM-Path, or one of its two ablations."""
 
     architecture: Literal["sam_path"] = "sam_path"
     output_stride: Literal[4] = 4
-    sam: SamSpec | None = None
-    pathology: PathologySpec | None = None
-    decoder: DecoderSpec = DecoderSpec()
+    sam: Annotated[
+        SamSpec | None,
+        Help("SAM's encoder: vit_b, vit_l, vit_h, or its sizes; null for none (an ablation)."),
+    ] = None
+    pathology: Annotated[
+        PathologySpec | None,
+        Help("Second encoder: hipt_vits16, timm:NAME, or a block; null for none (an ablation)."),
+    ] = None
+    decoder: Annotated[DecoderSpec, Help("Sizes of the mask decoder.")] = DecoderSpec()
 
     @model_validator(mode="after")
     def _check_encoders(self) -> Self:

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from wsi_sampath.models.limits import Mpp
 from wsi_sampath.models.parts.specs import SamSpec
 from wsi_sampath.models.plain_sam.spec import PromptableSpec
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Frozen, Help
 
 
 class Compat(Frozen):
-    """What the published program does, and a new model should not.
+    """What the published program does, and a new model should not."""
 
-    Attributes
-    ----------
-    floored_boxes
-        Boxes in the low resolution are rounded down to whole px, by up to half a px of the tissue
-        that is not asked about.
-    """
-
-    floored_boxes: bool = False
+    floored_boxes: Annotated[
+        bool,
+        Help(
+            "Boxes in the low resolution are rounded down to whole px, by up to half a px of the "
+            "tissue that is not asked about."
+        ),
+    ] = False
 
 
 class WsiSamSpec(PromptableSpec):
-    """A WSI-SAM: a frozen SAM, and what it learned of each of two resolutions.
-
-    Attributes
-    ----------
-    mpp
-        Microns per pixel of the high resolution; the low one has twice as many.
-    aggregation
-        What becomes of the two tokens: their ``sum``, as in the published program and weights, or
-        their ``mean``, as in the paper.
-    compat
-        Habits of the published program.
-    """
+    """A WSI-SAM: a frozen SAM, and what it learned of each of two resolutions."""
 
     views: ClassVar[tuple[float, ...]] = (1.0, 2.0)
 
     architecture: Literal["wsi_sam"] = "wsi_sam"
-    mpp: Mpp = 1.0
-    aggregation: Literal["sum", "mean"] = "sum"
-    compat: Compat = Compat()
+    mpp: Annotated[
+        Mpp, Help("Microns per pixel of the high resolution; the low one has twice as many.")
+    ] = 1.0
+    aggregation: Annotated[
+        Literal["sum", "mean"],
+        Help(
+            "What becomes of the two tokens: their sum, as in the published program and weights, "
+            "or their mean, as in the paper."
+        ),
+    ] = "sum"
+    compat: Annotated[Compat, Help("Habits of the published program.")] = Compat()
 
     @model_validator(mode="after")
     def _check_views(self) -> Self:

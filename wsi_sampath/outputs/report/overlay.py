@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
+import numpy.typing as npt
+from PIL import Image, ImageColor, ImageDraw
 
 from wsi_sampath.outputs.report.sheet import (
+    PAPER,
+    QUIET,
     Entry,
     Text,
     UInt8Array,
@@ -103,6 +107,47 @@ def draw_overlay(
     return picture
 
 
+def draw_panels(
+    rgb: UInt8Array,
+    panels: Mapping[str, tuple[npt.NDArray[Any], Sequence[Colour]] | None],
+    *,
+    title: str,
+    class_names: Sequence[str],
+    class_colors: Sequence[Colour],
+) -> Image.Image:
+    """Draw a picture several times side by side, each with other labels, over one legend.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (h, w, 3).
+    panels
+        By their captions: labels (h, w) of 0 or 1..n with their n colours, or None for the bare
+        picture.
+    title
+        A line above.
+    class_names, class_colors
+        Of the legend.
+    """
+    zoom = zoom_of(*rgb.shape[:2])
+    large = enlarged(rgb, zoom)
+    text = Text(large.shape[1])
+    head, gap = text.size * 2, text.size // 2
+    step = large.shape[1] + gap
+    sheet = Image.new("RGB", (step * len(panels) - gap, large.shape[0] + head), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, (caption, labelled) in enumerate(panels.items()):
+        panel = large
+        if labelled is not None:
+            labels, colors = labelled
+            panel = _blend(large, enlarged(labels, zoom), [_read_colour(one) for one in colors])
+        sheet.paste(Image.fromarray(panel), (place * step, head))
+        draw.text((place * step, head / 2), caption, fill=QUIET, font=text.plain, anchor="lm")
+    colours = map(_read_colour, class_colors)
+    entries = [Entry(name, "", color) for name, color in zip(class_names, colours, strict=True)]
+    return compose(sheet, title, entries, text)
+
+
 def _checked(
     rgb: UInt8Array,
     labels: UInt8Array,
@@ -128,7 +173,7 @@ def _read_colour(colour: Colour) -> tuple[int, int, int]:
 
 
 def _blend(
-    rgb: UInt8Array, labels: UInt8Array, colours: Sequence[tuple[int, int, int]]
+    rgb: UInt8Array, labels: npt.NDArray[Any], colours: Sequence[tuple[int, int, int]]
 ) -> UInt8Array:
     """Tint the classes and draw their outlines."""
     table = np.array([(0, 0, 0), *colours], np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from wsi_sampath.files import replacing
 from wsi_sampath.outputs.belonging import PICTURE_KEY
 
 UInt8Array = npt.NDArray[np.uint8]
+Plane = TypeVar("Plane", bound=npt.NDArray[Any])
 
 INK, PAPER, QUIET = (32, 33, 36), (255, 255, 255), (104, 108, 115)
 _BAR_SHARE = 0.22
@@ -64,12 +66,12 @@ def zoom_of(height: int, width: int) -> int:
     return max(1, min(-(-_NARROWEST_PX // width), most))
 
 
-def enlarged(plane: UInt8Array, zoom: int) -> UInt8Array:
+def enlarged(plane: Plane, zoom: int) -> Plane:
     """Return a plane (h, w, ...) with every pixel repeated `zoom` times along both axes."""
-    return plane.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return cast(Plane, plane.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
-def outline_of(labels: UInt8Array, thickness: int) -> npt.NDArray[np.bool_]:
+def outline_of(labels: npt.NDArray[Any], thickness: int) -> npt.NDArray[np.bool_]:
     """Pixels of a class within `thickness` pixels of another class or of nothing."""
     size = 2 * thickness + 1
     low = ndimage.minimum_filter(labels, size, mode="nearest")

@@ -144,6 +144,18 @@ def zoom_of(patches: PatchSet, spec: PathoSamSpec) -> float:
     return 1.0 if abs(zoom - 1) <= _SAME else zoom
 
 
+def resampled_scale(patches: PatchSet, spec: PathoSamSpec) -> str:
+    """Say at which scale a network sees crops of patches."""
+    width, height = patches.size(patches.split("train")[0].img_id)
+    own = "unknown um" if patches.mpp is None else f"{patches.mpp:g} um"
+    zoom = zoom_of(patches, spec)
+    brought = "as they are" if zoom == 1 else f"scaled by {zoom:.3g}"
+    return (
+        f"patches of {width} x {height} px at {own} per pixel, {brought}; crops of {spec.tile} px "
+        f"at the model's {spec.mpp:g} um, as slides are read"
+    )
+
+
 def resampled(found: Nuclei, zoom: float) -> Nuclei:
     """Return image (bilinear, antialiased) and labels (nearest) enlarged by `zoom`."""
     if zoom == 1:

@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from wsi_sampath.evaluation.drawn_prompts import RESIZE, SHIFT
-from wsi_sampath.settings import Frozen
+from wsi_sampath.settings import Help
 from wsi_sampath.training.settings import (
     Augmentation,
-    NotNegative,
     Positive,
     PositiveFloat,
+    Rate,
     RunSettings,
     Share,
     StartWeights,
@@ -27,18 +27,15 @@ FLIPS_AND_COLOURS = Augmentation(
 
 
 class WsiSamWeights(StartWeights):
-    """What a WSI-SAM starts from; what it learns begins at random where it is not named.
+    """What a WSI-SAM starts from; what it learns begins at random where it is not named."""
 
-    Attributes
-    ----------
-    sam
-        The SAM that stays as it is: a published file, or a trained model that has one.
-    high, low
-        Of both resolutions, as published.
-    """
-
-    high: str | None = None
-    low: str | None = None
+    sam: Annotated[
+        str, Help("SAM that stays as it is: a published file, or a trained model that has one.")
+    ]
+    high: Annotated[
+        str | None, Help("Published weights of the high resolution; null begins at random.")
+    ] = None
+    low: Annotated[str | None, Help("Published weights of the low resolution.")] = None
 
     @model_validator(mode="after")
     def _both(self) -> Self:
@@ -47,53 +44,47 @@ class WsiSamWeights(StartWeights):
         return self
 
 
-class ConstantRate(Frozen):
+class ConstantRate(Rate):
     """AdamW at one rate from the first step to the last."""
 
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: NotNegative = 1e-2
 
 
 class PromptTrainSettings(RunSettings):
-    """Settings of a training of WSI-SAM.
+    """Settings of a training of WSI-SAM."""
 
-    Attributes
-    ----------
-    objective
-        ``prompts``, by which these settings are known.
-    objects
-        Classes whose areas are objects; all if none is named.
-    min_size_px
-        Areas of fewer pixels of the patch, in the network's, are not asked for.
-    objects_per_patch
-        How many of a patch are asked for at once, at most; published is 1.
-    kinds
-        Of prompts, of which each batch gets one by chance.
-    points
-        How many are in a prompt of points.
-    box_shift, box_resize
-        Largest shift of a box's centre and change of its size, as shares of its size.
-    high_share
-        Of the high resolution in the loss; lambda in the paper.
-    paper_compatible
-        As published: all areas of a patch are one object, all of the context belongs to it, and
-        points and masks of the low resolution are drawn anew from all of the context.
-    optimiser
-        See there.
-    """
-
-    objective: Literal["prompts"]
+    objective: Annotated[Literal["prompts"], Help("By this a training of a WSI-SAM is known.")]
     weights: str | WsiSamWeights | None = None
     trainable: Literal["decoder"] = "decoder"
-    objects: tuple[str, ...] = ()
-    min_size_px: Positive = 100
-    objects_per_patch: Positive = 4
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("box", "points", "mask")
-    points: Positive = 10
-    box_shift: Share = SHIFT
-    box_resize: Share = RESIZE
-    high_share: Share = 0.5
-    paper_compatible: bool = False
+    objects: Annotated[
+        tuple[str, ...], Help("Classes whose areas are objects; all if none is named.")
+    ] = ()
+    min_size_px: Annotated[
+        Positive, Help("Areas of fewer pixels of the patch, in the network's, are not asked for.")
+    ] = 100
+    objects_per_patch: Annotated[
+        Positive, Help("Objects of a patch asked for at once, at most; published is 1.")
+    ] = 4
+    kinds: Annotated[
+        tuple[Kind, ...],
+        Field(min_length=1),
+        Help("Kinds of prompts, of which each batch gets one by chance."),
+    ] = ("box", "points", "mask")
+    points: Annotated[Positive, Help("Points in a prompt of points.")] = 10
+    box_shift: Annotated[
+        Share, Help("Largest shift of a box's centre, as a share of its size.")
+    ] = SHIFT
+    box_resize: Annotated[Share, Help("Largest change of a box's size, as a share of it.")] = RESIZE
+    high_share: Annotated[
+        Share, Help("Share of the high resolution in the loss; lambda in the paper.")
+    ] = 0.5
+    paper_compatible: Annotated[
+        bool,
+        Help(
+            "As published: all areas of a patch are one object, all of the context belongs to it, "
+            "and points and masks of the low resolution are drawn anew from all of the context."
+        ),
+    ] = False
     batch_size: Positive = 1
     accumulate: Literal[1] = 1
     devices: Literal[1] = 1

@@ -7,11 +7,12 @@ from pathlib import Path
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import file_sha256, load_weights, read_tensors
-from wsi_sampath.models.described import bundled_models, model_spec, provenance_of
+from wsi_sampath.models.described import model_spec, provenance_of
 from wsi_sampath.models.origin import steps_since_random
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.published.files import State, prefixed
 from wsi_sampath.models.sam_path.importing import below
+from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.importing import import_wsi_sam, random_wsi_sam, start_wsi_sam
 from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec

@@ -1,0 +1,242 @@
+"""Settings from files and into files: ``--config``, ``--save-config`` and ``--like``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from wsi_sampath.batch.options import BatchOptions
+from wsi_sampath.cli.prompt import main as prompt_main
+from wsi_sampath.cli.segment import Request, main
+from wsi_sampath.cli.settings_files import Layout, read_config
+from wsi_sampath.cli.settings_text import config_text, write_config
+from wsi_sampath.errors import UsageError
+from wsi_sampath.inference.instances.settings import NucleusSettings
+from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
+from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.models.checkpoints import build_model, save_checkpoint
+from wsi_sampath.models.sam_path.spec import SamPathSpec
+from wsi_sampath.settings import asked
+from wsi_sampath.synthetic.painted import paint_slide
+
+KINDS = {
+    "settings": SegmentSettings,
+    "nuclei": NucleusSettings,
+    "grid": GridSettings,
+    "options": BatchOptions,
+    "request": Request,
+}
+LAYOUT = Layout(KINDS)
+SPEC = {
+    "name": "tiny",
+    "classes": [{"name": "a", "color": "#9aa0a6"}, {"name": "b", "color": "#c83264"}],
+    "mpp": 1.0,
+    "tile": 128,
+    "sam": {"embed_dim": 8, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]},
+    "pathology": {"encoder": {"embed_dim": 8, "depth": 1, "num_heads": 2}},
+    "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16},
+}
+
+
+def save_tiny(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    save_checkpoint(build_model(SamPathSpec.model_validate(SPEC)), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A slide and a model."""
+    folder = tmp_path_factory.mktemp("repeat")
+    paint_slide(folder / "a.svs", width=400, height=300, mpp=1.0, seed=2)
+    save_tiny(folder / "tiny.safetensors", 3)
+    return folder
+
+
+@pytest.fixture
+def segment(command, monkeypatch, folder):
+    """Segment the slide, from within its folder."""
+    monkeypatch.chdir(folder)
+    return command(main, "wsi-segment", "a.svs", "--tissue", "none", "--no-geojson", "--no-report")
+
+
+def attribute(result: Path) -> dict:
+    return json.loads((result / ".zattrs").read_text())["wsi_sampath"]
+
+
+# What a command line can say of the settings.
+numbers = st.floats(0.05, 100, allow_nan=False)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+values_of_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": words,
+        "mpp": numbers,
+        "slide_mpp": st.tuples(numbers, numbers),
+        "tile": st.integers(64, 16_384),
+        "reader": words,
+        "batch_size": st.one_of(st.just("auto"), st.integers(1, 4096)),
+        "tissue": st.sampled_from(["otsu", "none", "mask.png"]),
+        "region": st.tuples(numbers, numbers, numbers, numbers),
+        "polygons": st.booleans(),
+        "simplify_um": numbers,
+        "zarr_format": st.sampled_from([2, 3]),
+        "mode": st.sampled_from(["ais", "apg"]),
+        "nuclei": st.builds(NucleusSettings, min_size_px=st.integers(0, 99)),
+        "grid": st.builds(GridSettings, min_stability=st.floats(0, 1)),
+        "own_prompts": st.builds(OwnPromptSettings, several_masks=st.booleans()),
+    },
+)
+
+
+@example(values={"model": "a\x85b\u2028\udcff.yaml"}, fail_fast=True)
+@given(values=values_of_settings, fail_fast=st.booleans())
+@hypothesis_settings(max_examples=12, deadline=None)
+def test_what_is_written_is_read_back(tmp_path_factory, values, fail_fast):
+    wanted = SegmentSettings(**values)
+    path = tmp_path_factory.getbasetemp() / "run.yaml"
+    options = BatchOptions(fail_fast=fail_fast)
+    write_config(path, "wsi-segment", {"settings": wanted, "options": options})
+    found = LAYOUT.by_kind(read_config(path, LAYOUT))
+    blocks = {name: KINDS[name](**found[name]) for name in ("nuclei", "grid") if name in found}
+    assert SegmentSettings(**found.get("settings", {}), **blocks) == wanted
+    assert BatchOptions(**found.get("options", {})) == options
+
+
+def test_every_setting_stands_in_the_file_and_may_be_changed_there(tmp_path):
+    text = config_text("wsi-segment", {"settings": SegmentSettings(tile=512), "request": Request()})
+    path = tmp_path / "all.yaml"
+    # As if somebody removed every mark before a name.
+    path.write_text(re.sub(r"#(?=\w)", "", text))
+    found = read_config(path, LAYOUT)
+    assert found["tile"] == 512
+    assert found["nuclei"] == NucleusSettings().model_dump()
+    assert found.keys() > {"model", "min_tissue_um2", "grid", "scheduler", "region"}
+    assert found.keys().isdisjoint({"force", "geojson", "dry_run", "as_json"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("overlp: 3", "no setting 'overlp'; did you mean 'overlap'?"),
+        ("min-tissue: 3", "no setting 'min-tissue'; did you mean 'min_tissue_um2'?"),
+        ("nuclei: {min_siz: 2}", "no setting 'nuclei.min_siz'; did you mean 'nuclei.min_size_px'?"),
+        ("min_size_px: 2", "no setting 'min_size_px'; did you mean 'nuclei.min_size_px'?"),
+        ("zzzzzz: 2", "no setting 'zzzzzz'"),
+        ("force: true", "force is not for a file of settings; give --force instead"),
+        ("poll_s: 3", "no setting 'poll_s'"),
+        ("nuclei: 3", "nuclei is a block"),
+        ("tile: yes", "tile is true, and must be another value"),
+        ("grid: {points_per_side: yes}", "grid.points_per_side is true"),
+        ("tile: 3", "tile: Input should be greater than or equal to 64 (got 3)"),
+        ("- tile", "holds no settings"),
+        ("tile: 512\ntile: 256", "gives the key 'tile' twice"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path, text, said):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_config(path, LAYOUT)
+    assert error.value.subject == str(path)
+    assert said in error.value.message
+
+
+def test_words_of_a_file_are_read_as_on_the_command_line(tmp_path):
+    (tmp_path / "mask.png").touch()
+    path = tmp_path / "run.yaml"
+    path.write_text("slide_mpp: 0.25\nbatch_size: 8\ngpus: 0\ntissue: mask.png\nmpp_csv: t.csv\n")
+    assert read_config(path, LAYOUT) == {
+        "slide_mpp": (0.25, 0.25),
+        "batch_size": 8,
+        "gpus": "0",
+        "tissue": str(tmp_path / "mask.png"),
+        "mpp_csv": tmp_path / "t.csv",
+    }
+
+
+def test_files_that_were_named_are_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mask.png").touch()
+    settings = SegmentSettings(tissue="mask.png", model="nuclei-mini", weights="none.pt")
+    whole = {"tissue": str(tmp_path / "mask.png"), "model": "nuclei-mini", "weights": "none.pt"}
+    assert asked(settings) == whole
+    assert asked(Request(mpp_csv=Path("t.csv"))) == {"mpp_csv": str(tmp_path / "t.csv")}
+
+
+def test_nothing_else_is_replaced(tmp_path):
+    path = tmp_path / "run.yaml"
+    for _ in range(2):
+        write_config(path, "wsi-segment", {"settings": SegmentSettings(tile=256)})
+    assert "tile: 256" in path.read_text().splitlines()
+    for other in (tmp_path / "mine.yaml", tmp_path / "folder"):
+        other.mkdir() if other.name == "folder" else other.write_text("tile: 3\n")
+        with pytest.raises(UsageError, match="is there already"):
+            write_config(other, "wsi-segment", {"settings": SegmentSettings()})
+    with pytest.raises(UsageError, match="no settings of wsi-prompt"):
+        write_config(path, "wsi-prompt", {"settings": SegmentSettings()})
+
+
+def test_a_result_is_repeated(segment, folder, tmp_path):
+    first, again = tmp_path / "first.zarr", tmp_path / "again.zarr"
+    asking = ("--model", "tiny.safetensors", "--min-area", "20", "--overlap", "32", "--workers", 1)
+    code, _, said = segment("--out", first, *asking, "--region", 0, 0, 200, 200, "--slide-mpp", 1)
+    assert code == 0, said
+    kept = {"model": str(folder / "tiny.safetensors"), "min_area_um2": 20.0, "overlap": 32}
+    assert kept.items() <= attribute(first)["asked"].items()
+    assert "workers" not in attribute(first)["asked"]
+    code, _, said = segment(
+        *("--out", again, "--like", first, "--region", 0, 0, 200, 200, "--slide-mpp", "1.0,1.0")
+    )
+    assert code == 0, said
+    assert attribute(again)["run_id"] == attribute(first)["run_id"]
+    # Of its slide alone, nothing is taken, and it is said.
+    code, told, said = segment("--out", tmp_path / "n.zarr", "--like", first, "--dry-run")
+    assert "belongs to its slide: --slide-mpp, --region\n" in said
+    # The command line comes before the file, and that before the result.
+    (tmp_path / "run.yaml").write_text("overlap: 16\nsimplify_um: 2\n")
+    saved = tmp_path / "saved.yaml"
+    words = ("--config", tmp_path / "run.yaml", "--simplify", 3, "--save-config", saved)
+    segment("--out", tmp_path / "n.zarr", "--like", first, "--dry-run", *words)
+    found = read_config(saved, LAYOUT)
+    assert (found["min_area_um2"], found["overlap"], found["simplify_um"]) == (20, 16, 3)
+
+
+def test_another_model_under_the_old_name_is_noticed(segment, folder, tmp_path):
+    model = tmp_path / "mine.safetensors"
+    save_tiny(model, 4)
+    first, out = tmp_path / "first.zarr", ("--out", tmp_path / "n.zarr", "--dry-run")
+    assert segment("--out", first, "--model", model)[0] == 0
+    save_tiny(model, 5)
+    code, _, said = segment(*out, "--like", first)
+    assert code == 2
+    assert f"{model}: bad-model: is not what {first} was made with" in said
+    assert segment(*out, "--like", first, "--model", model)[0] == 0
+    (tmp_path / "run.yaml").write_text(f"model: {folder / 'tiny.safetensors'}\n")
+    assert segment(*out, "--like", first, "--config", tmp_path / "run.yaml")[0] == 0
+    model.unlink()
+    code, _, said = segment(*out, "--like", first)
+    assert (code, "there is no such file" in said) == (2, True)
+
+
+def test_what_is_no_result_is_not_repeated(segment, tmp_path):
+    code, _, said = segment("--out", tmp_path / "n.zarr", "--like", tmp_path / "no.zarr")
+    assert (code, "is not a complete result of wsi-segment" in said) == (2, True)
+    (tmp_path / "old.zarr").mkdir()
+    old = {"wsi_sampath": {"complete": True, "settings": {}}}
+    (tmp_path / "old.zarr" / ".zattrs").write_text(json.dumps(old))
+    code, _, said = segment("--out", tmp_path / "n.zarr", "--like", tmp_path / "old.zarr")
+    assert (code, "does not say what was asked of it" in said) == (2, True)
+
+
+def test_prompts_have_files_of_settings_too(command, tmp_path):
+    (tmp_path / "run.yaml").write_text("smallest_prt: 0.1\n")
+    prompt = command(prompt_main, "wsi-prompt", "a.svs", "-p", "p.geojson", "-o", "m.geojson")
+    code, _, said = prompt("--config", tmp_path / "run.yaml")
+    assert (code, "did you mean 'smallest_part'?" in said) == (2, True)
