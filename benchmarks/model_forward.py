@@ -36,13 +36,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsi_sampath.inference.summary import peak_memory_mb
 from wsi_sampath.models.checkpoints import build_model
+from wsi_sampath.models.described import model_spec
 from wsi_sampath.models.parts import attention
 from wsi_sampath.models.parts.encoders import SamEncoder
 from wsi_sampath.models.parts.sam_parts import ImageEncoderViT
 from wsi_sampath.models.parts.specs import SamSpec
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.spec import ModelSpec
-from wsi_sampath.models.zoo import model_spec
 
 SIZES = ("vit_b", "vit_l", "vit_h", "tiny")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -22,7 +22,7 @@ from wsi_sampath.slides.quality.quality import SOFT_UM
 from wsi_sampath.slides.regions.find import Seen
 from wsi_sampath.slides.regions.glass import glass_colour, optical_density
 from wsi_sampath.slides.regions.stain import STAINED, stain_of
-from wsi_sampath.slides.regions.tissue import tissue_and_marks
+from wsi_sampath.slides.regions.tissue import stained_tissue
 from wsi_sampath.slides.slide import Slide
 
 Rgb = NDArray[np.uint8]
@@ -202,8 +202,8 @@ def pen_at_8_um(rgb: Rgb, mpp: float) -> tuple[float, float | None]:
     """Look for marks as the package does."""
     factor = round(8 / mpp)
     small, um = np.asarray(Image.fromarray(rgb).reduce(factor)), mpp * factor
-    tissue, marked = tissue_and_marks(small, mpp_x=um, mpp_y=um)
-    return pen_shares(Seen(small, tissue, marked, um, um))
+    found = stained_tissue(small, mpp_x=um, mpp_y=um)
+    return pen_shares(Seen(small, found.mask, found.marked, um, um))
 
 
 def main() -> None:

@@ -35,11 +35,12 @@ from wsi_sampath.data.prepare import plan_patches, prepare
 from wsi_sampath.evaluation.prompts import score_models
 from wsi_sampath.evaluation.settings import PromptScoring
 from wsi_sampath.models.checkpoints import build_model, load_weights, save_checkpoint
+from wsi_sampath.models.described import model_spec
 from wsi_sampath.models.network import Embedding
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.plain_sam.network import PlainSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
-from wsi_sampath.models.zoo import load_model, model_spec
+from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.configuration import read_settings
 from wsi_sampath.training.prompts.asking import drawn_prompts, mask_loss, some_objects
 from wsi_sampath.training.prompts.reader import PromptReader, PromptSample

@@ -73,6 +73,10 @@ class Neutral:
     """Mark, within ``Annotated``, of a setting that may differ between runs of equal results."""
 
 
+class Added:
+    """Mark of a setting that came late: while None, it leaves the identity of results as it was."""
+
+
 @dataclass(frozen=True)
 class Help:
     """Mark of a setting that commands offer as an option, with the sentence ``--help`` shows."""
@@ -146,7 +150,12 @@ def deciding(settings: BaseModel) -> dict[str, Any]:
     """Return the settings that decide the result, those not marked `Neutral`, as JSON values."""
     fields = type(settings).model_fields
     neutral = {name for name, field in fields.items() if Neutral in field.metadata}
-    return settings.model_dump(mode="json", exclude=neutral)
+    unused = {
+        name
+        for name, field in fields.items()
+        if Added in field.metadata and getattr(settings, name) is None
+    }
+    return settings.model_dump(mode="json", exclude=neutral | unused)
 
 
 def asked(settings: BaseModel, without: Collection[Belongs] = ()) -> dict[str, Any]:

@@ -34,12 +34,12 @@ from pipelines.gland_mini.figures import in_small_squares, judge, judge_all, lea
 from pipelines.gland_mini.mosaic import Collection, LabelledPicture
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.checkpoints import (
-    PROVENANCE_KEY,
     file_sha256,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
 )
+from wsi_sampath.models.described import PROVENANCE_KEY
 from wsi_sampath.models.parse import spec_from_yaml
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.sam_path.spec import SamPathSpec

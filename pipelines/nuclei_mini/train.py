@@ -22,12 +22,12 @@ from pipelines.nuclei_mini.figures import by_classics, by_network, judge, judge_
 from pipelines.nuclei_mini.run import Plan, joint_losses, train_nuclei
 from wsi_sampath.data.patches import write_atomically
 from wsi_sampath.models.checkpoints import (
-    PROVENANCE_KEY,
     file_sha256,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
 )
+from wsi_sampath.models.described import PROVENANCE_KEY
 from wsi_sampath.models.parse import spec_from_yaml
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec

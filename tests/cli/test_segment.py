@@ -86,6 +86,12 @@ def test_several_slides_one_of_them_bad(run, small, tmp_path):
         (["{slide}", "--out", "x.zarr", "--batch-size", "many"], 2, "batch-size"),
         (["{slide}", "--out", "x.zarr", "--slide-mpp", "half"], 2, "mpp 'half'"),
         (["{slide}", "--out", "x.zarr", "--tissue", "no-such.png"], 2, "no-such.png"),
+        (["{slide}", "--out", "x.zarr", "--tissue-threshold", "0.6"], 2, "--tissue-threshold"),
+        (
+            ["{slide}", "--out", "x.zarr", "--tissue", "none", "--tissue-threshold", "0.02"],
+            2,
+            "goes with --tissue otsu",
+        ),
         (["{slide}", "--out", "x.zarr", "--mpp-csv", "none.csv"], 2, "none.csv"),
         (["{slide}", "--out", "x.zarr", "--model", "gland-minni"], 2, "gland-mini"),
         (["{slide}", "--out", "x.zarr", "--model", "none.safetensors"], 2, "none.safetensors"),

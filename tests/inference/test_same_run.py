@@ -179,6 +179,11 @@ def test_a_failure_counts_for_the_same_content_only(tmp_path):
     assert key(tmp_path / "gone.tif") == key(tmp_path / "gone.tif")
 
 
+def test_a_threshold_of_tissue_decides_only_where_there_is_one():
+    assert deciding(SegmentSettings(tissue_threshold=0.02))["tissue_threshold"] == 0.02
+    assert "tissue_threshold" not in deciding(SegmentSettings())
+
+
 def test_what_decides_is_marked_on_the_settings():
     assert set(deciding(SegmentSettings())) == {
         *("mpp", "slide_mpp", "tile", "overlap", "output_mpp", "precision", "region", "polygons"),

@@ -6,13 +6,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.checkpoints import (
-    HEADER_KEY,
-    PROVENANCE_KEY,
-    file_sha256,
-    load_checkpoint,
-    save_checkpoint,
-)
+from wsi_sampath.models.checkpoints import file_sha256, load_checkpoint, save_checkpoint
+from wsi_sampath.models.described import HEADER_KEY, PROVENANCE_KEY
 from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.zoo import load_model
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.models.checkpoints import HEADER_KEY, load_checkpoint, save_checkpoint
+from wsi_sampath.models.checkpoints import load_checkpoint, save_checkpoint
+from wsi_sampath.models.described import HEADER_KEY
 from wsi_sampath.models.parse import parse_spec, spec_from_yaml
 from wsi_sampath.models.published import files as published_files
 from wsi_sampath.models.published.files import read_published

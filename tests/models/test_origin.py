@@ -7,7 +7,8 @@ import torch
 from command_line import ended
 
 from wsi_sampath.cli.models import main
-from wsi_sampath.models.checkpoints import load_checkpoint, read_spec, save_checkpoint
+from wsi_sampath.models.checkpoints import load_checkpoint, save_checkpoint
+from wsi_sampath.models.described import read_spec
 from wsi_sampath.models.origin import (
     ENOUGH_STEPS,
     RANDOM_WEIGHTS,

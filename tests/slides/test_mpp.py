@@ -28,7 +28,26 @@ def test_no_source_is_no_mpp():
     with pytest.raises(WsiError) as caught:
         resolve_mpp(None)
     assert caught.value.reason == "no-mpp"
-    assert "--slide-mpp" in caught.value.message
+    for word in ("--slide-mpp", "wsi,mpp", "20x", "0.5", "40x", "0.25", "QuPath", "ImageJ"):
+        assert word in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("stated", "hint", "beside"),
+    [
+        (None, "", "the file states nothing"),
+        (None, "it names a 40x objective", "the file states none (it names a 40x objective)"),
+        ((0.5, 0.5), "", "the file states 0.5 um (OME-XML)"),
+        ((0.25, 0.2501), "", "the file states the same (OME-XML)"),
+    ],
+)
+def test_a_value_that_was_given_is_said_to_be_taken_on_your_word(stated, hint, beside):
+    said = {"stated_by": "OME-XML" if stated else "", "hint": hint}
+    by_flag, _ = resolve_mpp(stated, flag=(0.25, 0.25), **said)
+    assert by_flag.origin == f"given by --slide-mpp, taken on your word: {beside}"
+    by_table, _ = resolve_mpp(stated, table=(0.25, 0.25), **said)
+    assert by_table.origin == f"given by the mpp CSV, taken on your word: {beside}"
+    assert resolve_mpp((0.5, 0.5), **said)[0].origin == (said["stated_by"] or "the file")
 
 
 @pytest.mark.parametrize("value", [0.00499, 49.9, 0.0499, 20.1])

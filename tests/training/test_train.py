@@ -18,7 +18,8 @@ from wsi_sampath.data.prepare import plan_patches, prepare
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.evaluation.metrics import confusion
 from wsi_sampath.evaluation.scores import overlaps
-from wsi_sampath.models.checkpoints import PROVENANCE_KEY, build_model, save_checkpoint
+from wsi_sampath.models.checkpoints import build_model, save_checkpoint
+from wsi_sampath.models.described import PROVENANCE_KEY
 from wsi_sampath.models.sam import Sam
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.zoo import load_model

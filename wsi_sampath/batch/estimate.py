@@ -125,7 +125,13 @@ def _trial(
     job: Job, plan: RunPlan, settings: SegmentSettings, model: LoadedModel, n_tiles: int
 ) -> tuple[float, int, int]:
     """Return wall seconds after planning, bytes, and tiles of a trial on about `n_tiles` tiles."""
-    changes = {"region": _middle(plan, n_tiles), "geojson": None, "report": False, "tissue": "none"}
+    changes = {
+        "region": _middle(plan, n_tiles),
+        "tissue": "none",
+        "geojson": None,
+        "report": False,
+        "overlay": False,
+    }
     with tempfile.TemporaryDirectory(prefix="wsi-sampath-") as folder:
         made = segment_slide(
             job.slide,

@@ -15,7 +15,6 @@ from wsi_sampath.cli.entry import of_stdout
 from wsi_sampath.cli.progress import Loudness, say
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.shown import format_duration, json_line, plural, shown
-from wsi_sampath.slides.mpp import origin
 
 if TYPE_CHECKING:
     from wsi_sampath.inference.finished import Finished
@@ -148,7 +147,7 @@ def _result_lines(job: Job, result: Finished, loudness: Loudness) -> list[str]:
 
 def _beside(result: Finished) -> Iterator[Path]:
     """Yield the files of a result beside its zarr; one that lies elsewhere with its whole path."""
-    for path in (result.geojson, result.nuclei, result.report):
+    for path in (result.geojson, result.nuclei, result.report, result.overlay):
         if path is not None:
             yield Path(path.name) if path.parent == result.zarr.parent else path
 
@@ -158,7 +157,7 @@ def _details(run: dict[str, Any], result: Finished) -> list[str]:
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     return [
         f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px "
-        f"({origin(mpp['source'], mpp.get('stated_by', ''))}), "
+        f"({mpp.get('origin') or mpp['source']}), "
         f"maps at {mpp['output'][0]:.4g} um/px",
         f"  {plural(tiles['analysed'], 'tile')} analysed, {tiles['skipped']} without tissue, "
         f"{tiles['failed']} failed{_polygons(run)}{_pace_of_nuclei(run)}",

@@ -56,10 +56,11 @@ def info(
     ],
 ) -> None:
     """Say all that is known about a model, or about published weights."""
+    from wsi_sampath.models.described import provenance_of
     from wsi_sampath.models.origin import warnings_of
     from wsi_sampath.models.published.catalogue import FILES, published_file
     from wsi_sampath.models.shipped import bundled_models
-    from wsi_sampath.models.zoo import describe_model, provenance_of
+    from wsi_sampath.models.zoo import describe_model
     from wsi_sampath.settings import nearest_name
 
     bundled = bundled_models()

@@ -56,6 +56,11 @@ class Request(RepeatingResult):
         Belongs.CALL,
         Help("Plan, estimate time and disk space, and write nothing."),
     ] = False
+    preview: Annotated[
+        bool,
+        *(Panel.TISSUE, Belongs.CALL),
+        Help("Run nothing: draw tissue and tiles into NAME.preview.png, and tell of the slide."),
+    ] = False
     as_json: Annotated[
         bool,
         *(Panel.OUTPUT, Belongs.CALL),
@@ -101,14 +106,15 @@ def segment(
         list[Path], typer.Argument(metavar="INPUT", help="Slides, folders, or .txt/.csv lists.")
     ],
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
             *("--out", "-o"),
             metavar="PATH",
             help="NAME.zarr for one slide (or a folder/), a folder for several.",
             rich_help_panel=Panel.OUTPUT.value,
         ),
-    ],
+    ] = None,
+    *,
     settings: SegmentSettings,
     nuclei: NucleusSettings,
     grid: GridSettings,
@@ -123,12 +129,18 @@ def segment(
         raise UsageError("--json has no stdout to write to")
     loudness = request.loudness
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
+    out = _place(out, request)
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
     request.save("wsi-segment", settings=settings, options=options, request=request)
     if loudness != "quiet":
         _note_plan(plan)
+    if request.preview:
+        from wsi_sampath.cli.preview import preview
+
+        quiet = loudness == "quiet"
+        raise typer.Exit(preview(jobs, settings, as_json=request.as_json, quiet=quiet))
     if request.dry_run:
         raise typer.Exit(_estimate(jobs, settings, devices, request))
     from wsi_sampath.cli.ended import Ended
@@ -143,10 +155,18 @@ def segment(
     raise typer.Exit(EXIT_FAILED if ended.is_unfinished else EXIT_OK)
 
 
+def _place(out: str | None, request: Request) -> str:
+    """Return where the results go; a preview alone may leave it out, and goes where one stands."""
+    if out is None and not request.preview:
+        raise UsageError("--out says where the results go: NAME.zarr, or a folder for several")
+    return f".{os.sep}" if out is None else out
+
+
 def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
     """Return the devices that share the batch, if any; refuse what does not go together."""
     devices: tuple[str, ...] = ()
     if request.gpus is not None:
+        # With torch, which a preview does without.
         from wsi_sampath.batch.devices import parse_devices
 
         devices = parse_devices(request.gpus)
@@ -160,6 +180,8 @@ def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[s
         raise UsageError("--nuclei FILE goes with one slide, whose nuclei it holds")
     if settings.tissue not in ("otsu", "none") and not Path(settings.tissue).is_file():
         raise UsageError("--tissue is neither otsu, none nor a file", subject=settings.tissue)
+    if settings.tissue_threshold is not None and settings.tissue != "otsu":
+        raise UsageError("--tissue-threshold finds tissue, and goes with --tissue otsu alone")
     return devices
 
 

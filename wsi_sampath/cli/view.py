@@ -102,7 +102,7 @@ def _model(settings: ViewSettings) -> ModelSpec | None:
     """Return what the model is; its weights are loaded while the page is up already."""
     if settings.model is None:
         return None
-    from wsi_sampath.models.zoo import model_spec
+    from wsi_sampath.models.described import model_spec
 
     return model_spec(settings.model)
 

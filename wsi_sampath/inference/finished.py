@@ -43,6 +43,8 @@ class Finished:
         The HTML page; None where none was wanted.
     nuclei
         The table of nuclei; None where the model finds none.
+    overlay
+        The picture; None where none was wanted.
     """
 
     zarr: Path
@@ -51,6 +53,15 @@ class Finished:
     reused: bool = False
     report: Path | None = None
     nuclei: Path | None = None
+    overlay: Path | None = None
+
+    @classmethod
+    def of(cls, files: RunFiles, attributes: dict[str, Any], *, reused: bool = False) -> Finished:
+        """Return the files of a run that is complete."""
+        return cls(
+            *(files.zarr, files.geojson, attributes, reused, files.report, files.nuclei),
+            overlay=files.overlay,
+        )
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,25 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference.durable.work import WorkFolder
-from wsi_sampath.inference.existing_outlines import Outlines, read_outlines
 from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.inference.targets import (
     refuse_foreign_nuclei,
+    refuse_foreign_picture,
     refuse_foreign_polygons,
     refuse_foreign_report,
     refuse_foreign_zarr,
     refuse_own_nuclei,
     refuse_polygons_of_others,
 )
-from wsi_sampath.models.network import LoadedModel, refuse_mapless
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.spec import ModelSpec, refuse_mapless
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
@@ -35,6 +34,10 @@ from wsi_sampath.slides.quality.quality import Quality
 from wsi_sampath.slides.regions.find import find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
+
+if TYPE_CHECKING:
+    from wsi_sampath.inference.existing_outlines import Outlines
+    from wsi_sampath.models.network import LoadedModel
 
 # A slide coarser than the network's pixels by more than this is worth a word.
 _ENLARGED = 1.1
@@ -48,14 +51,15 @@ class RunFiles:
     ----------
     zarr
         The maps.
-    geojson, report, nuclei
-        Polygons, page and table of nuclei; None where there is to be none.
+    geojson, report, nuclei, overlay
+        Polygons, page, table of nuclei and picture; None where there is to be none.
     """
 
     zarr: Path
     geojson: Path | None
     report: Path | None = None
     nuclei: Path | None = None
+    overlay: Path | None = None
 
     @property
     def geojson_beside(self) -> str | None:
@@ -109,6 +113,8 @@ class RunFiles:
             refuse_foreign_nuclei(self.nuclei)
         if self.report is not None:
             refuse_foreign_report(self.report)
+        if self.overlay is not None:
+            refuse_foreign_picture(self.overlay, advice="leave out --overlay")
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,10 @@ class RunPlan:
         Sentences for the user about this slide with this model and these settings.
     existing
         Outlines of nuclei to measure, see `read_outlines`; None where nuclei are to be found.
+    unknown
+        bool (h, w): what no level of the slide shows; see `Tissue`.
+    tissue_threshold
+        Optical density by which tissue was found; None where it was not found by one.
     """
 
     sampling: Sampling
@@ -145,6 +155,8 @@ class RunPlan:
     quality: Quality
     warnings: tuple[str, ...] = ()
     existing: Outlines | None = None
+    unknown: NDArray[np.bool_] | None = None
+    tissue_threshold: float | None = None
 
     @property
     def um_per_px(self) -> tuple[float, float]:
@@ -220,8 +232,9 @@ def plan_files(out: Path, settings: SegmentSettings, *, has_nuclei: bool = False
         raise UsageError("the output must be named NAME.zarr", subject=str(out))
     report = out.with_suffix(".html") if settings.report else None
     nuclei = out.with_suffix(".nuclei.parquet") if has_nuclei else None
+    overlay = out.with_suffix(".png") if settings.overlay else None
     if not settings.polygons:
-        return RunFiles(out, None, report, nuclei)
+        return RunFiles(out, None, report, nuclei, overlay)
     geojson = Path(settings.geojson) if settings.geojson else out.with_suffix(".geojson")
     if not geojson.name.endswith(SUFFIXES):
         message = "name the polygons .geojson, .geojson.gz or .geojson.zip"
@@ -230,7 +243,7 @@ def plan_files(out: Path, settings: SegmentSettings, *, has_nuclei: bool = False
     if inside is not None:
         message = f"the polygons cannot lie inside {inside.name}; name a place beside it"
         raise UsageError(message, subject=str(geojson))
-    return RunFiles(out, geojson, report, nuclei)
+    return RunFiles(out, geojson, report, nuclei, overlay)
 
 
 def _zarr_around(file: Path, out: Path) -> Path | None:
@@ -264,6 +277,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
         settings.tissue,
         min_area_um2=settings.min_tissue_um2,
         max_hole_um2=settings.max_hole_um2,
+        threshold=settings.tissue_threshold,
     )
     grid = select_tiles(grid, tissue.to_try)
     if not grid.n_tiles:
@@ -281,10 +295,15 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
     )
     existing = None
     if settings.existing is not None:
+        # What reads outlines is slow to import, and few runs have any.
+        from wsi_sampath.inference.existing_outlines import read_outlines
+
         existing, notes = read_outlines(Path(settings.existing), slide.path.name)
         warnings += notes
     return RunPlan(
-        sampling, grid, tissue.mask, tile, overlap, slide.size, quality, warnings, existing
+        *(sampling, grid, tissue.mask, tile, overlap, slide.size, quality, warnings, existing),
+        unknown=tissue.unknown,
+        tissue_threshold=tissue.threshold,
     )
 
 

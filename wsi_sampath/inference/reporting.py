@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.slide import Slide
 
 if TYPE_CHECKING:
     from wsi_sampath.outputs.report.nuclei import Field
-    from wsi_sampath.outputs.report.report import Backdrop
     from wsi_sampath.outputs.result import Result
 
 _MOST_DECODED_PX = 250_000_000
@@ -38,13 +38,50 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     result = open_maps(maps)
     fields = _fields(slide, result) if "nuclei" in result.attributes else []
     try:
-        backdrop = _backdrop(slide)
+        backdrop = backdrop_of(slide)
         write_report(result, target, zarr_name=zarr_name, backdrop=backdrop, fields=fields)
     except OSError as error:
         if error.errno is not None:
             raise
         # Pillow refuses pictures of a few pixels' width (very tall slides); the map still counts.
         write_report(result, target, zarr_name=zarr_name, backdrop=None)
+
+
+def overlay_slide(slide: Slide, maps: Path, target: Path) -> None:
+    """Write the picture of a result: its map over the slide, with legend and scale bar.
+
+    Parameters
+    ----------
+    slide
+        The open slide.
+    maps
+        The complete zarr, published or not.
+    target
+        The PNG to write.
+    """
+    from wsi_sampath.outputs.report.overlay import render_overlay
+    from wsi_sampath.outputs.report.report import blank_backdrop, number, sample_labels
+    from wsi_sampath.outputs.result import open_maps
+
+    result = open_maps(maps)
+    run = result.attributes
+    backdrop = backdrop_of(slide) or blank_backdrop(result)
+    if "nuclei" in run:
+        figures = [f"{run['nuclei'][one.name]:,} found" for one in result.classes]
+    else:
+        figures = [f"{number(run['area_mm2'][one.name])} mm²" for one in result.classes]
+    analysed = number(run["coverage"]["analysed_mm2"])
+    render_overlay(
+        backdrop.rgb,
+        sample_labels(result, backdrop),
+        class_names=[one.name for one in result.classes],
+        class_colors=[one.color for one in result.classes],
+        um_per_px=backdrop.um_x,
+        path=target,
+        title=f"{slide.path.name}\n{analysed} mm² analysed by {run['model']['name']}",
+        figures=figures,
+        run_id=run["run_id"],
+    )
 
 
 def _fields(slide: Slide, result: Result) -> list[Field]:
@@ -60,9 +97,8 @@ def _fields(slide: Slide, result: Result) -> list[Field]:
     return found
 
 
-def _backdrop(slide: Slide) -> Backdrop | None:
-    from wsi_sampath.outputs.report.report import LONGEST_SIDE_PX, Backdrop
-
+def backdrop_of(slide: Slide) -> Backdrop | None:
+    """Read a slide for pictures of it; None where it has no small level to read them from."""
     width, height = slide.size
     extent = max(width * slide.mpp.x, height * slide.mpp.y)
     plan = slide.sampling(extent / LONGEST_SIDE_PX)

@@ -20,7 +20,7 @@ from wsi_sampath.inference.cuda import Handover, Stopwatch, blending_thread, wai
 from wsi_sampath.inference.durable.ledger import Strip
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.reporting import report_slide
+from wsi_sampath.inference.reporting import overlay_slide, report_slide
 from wsi_sampath.inference.semantic import open_class_layer
 from wsi_sampath.inference.stages import Background, ahead
 from wsi_sampath.inference.stored_maps import holds
@@ -162,6 +162,8 @@ def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:
     files.check(run.settings, run_id=run.identity["run_id"])
     if files.report is not None:
         report_slide(run.slide, files.work.maps, files.report, zarr_name=files.zarr.name)
+    if files.overlay is not None:
+        overlay_slide(run.slide, files.work.maps, files.overlay)
     files.work.publish(files.zarr)
     return attributes
 

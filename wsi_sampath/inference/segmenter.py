@@ -18,12 +18,12 @@ from wsi_sampath.inference.finished import Finished, find_finished
 from wsi_sampath.inference.opening import open_slide
 from wsi_sampath.inference.plan import Run, RunFiles, RunPlan, plan_files, plan_run, plan_tiling
 from wsi_sampath.inference.predictor import Predictor
-from wsi_sampath.inference.reporting import report_slide
+from wsi_sampath.inference.reporting import overlay_slide, report_slide
 from wsi_sampath.inference.run import Analysed, analyse, finish
 from wsi_sampath.inference.settings import ModelSettings, SegmentSettings
-from wsi_sampath.inference.targets import refuse_foreign_report
+from wsi_sampath.inference.targets import refuse_foreign_picture, refuse_foreign_report
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.outputs.belonging import report_state
+from wsi_sampath.outputs.belonging import picture_state, report_state
 from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.progress import Progress, Silent
 from wsi_sampath.slides.slide import Slide
@@ -268,13 +268,11 @@ def _finish(analysed: Analysed, progress: Progress, claim: Claim, held: ExitStac
     with explained(str(analysed.run.slide.path)), held:
         claim.check()
         attributes = finish(analysed, progress)
-        return Finished(
-            files.zarr, files.geojson, attributes, report=files.report, nuclei=files.nuclei
-        )
+        return Finished.of(files, attributes)
 
 
 def _reuse(prepared: PreparedSlide, *, force: bool) -> tuple[Finished | None, str]:
-    """Find a finished result, and make its report where that is missing or of another run.
+    """Find a finished result, and make page and picture where they lack or are of another run.
 
     Returns
     -------
@@ -290,5 +288,7 @@ def _reuse(prepared: PreparedSlide, *, force: bool) -> tuple[Finished | None, st
     if files.report is not None and report_state(files.report, found.attributes) != "same":
         refuse_foreign_report(files.report)
         report_slide(prepared.slide, files.zarr, files.report, zarr_name=files.zarr.name)
-    attributes = found.attributes
-    return Finished(files.zarr, files.geojson, attributes, True, files.report, files.nuclei), ""
+    if files.overlay is not None and picture_state(files.overlay, found.attributes) != "same":
+        refuse_foreign_picture(files.overlay, advice="leave out --overlay")
+        overlay_slide(prepared.slide, files.zarr, files.overlay)
+    return Finished.of(files, found.attributes, reused=True), ""

@@ -11,6 +11,7 @@ from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSettings
 from wsi_sampath.settings import (
+    Added,
     Belongs,
     Flags,
     Frozen,
@@ -31,6 +32,7 @@ ModelMpp = Annotated[float, Field(ge=0.05, le=100, allow_inf_nan=False)]
 OutputMpp = Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)]
 Level0Px = Annotated[float, Field(ge=0, le=2**32, allow_inf_nan=False)]
 Extent = Annotated[float, Field(gt=0, le=2**32, allow_inf_nan=False)]
+Density = Annotated[float, Field(ge=0.005, le=0.5, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -187,6 +189,11 @@ class SegmentSettings(NetworkSettings):
         *(Panel.TISSUE, Flags("--max-hole")),
         Help("Take larger holes in the tissue that was found to be glass, um^2."),
     ] = 10_000.0
+    tissue_threshold: Annotated[
+        Density | None,
+        *(Added, Panel.TISSUE),
+        Help("Optical density above which stain is tissue, 0.005 to 0.5 [found on each slide]."),
+    ] = None
     region: Annotated[
         tuple[Level0Px, Level0Px, Extent, Extent] | None,
         *(Panel.TISSUE, Belongs.SLIDE, Flags(metavar="X Y W H")),
@@ -243,6 +250,11 @@ class SegmentSettings(NetworkSettings):
         *(Neutral, Panel.OUTPUT, Flags("--report/--no-report")),
         Help("Write NAME.html beside the zarr."),
     ] = True
+    overlay: Annotated[
+        bool,
+        *(Neutral, Panel.OUTPUT),
+        Help("Write NAME.png beside the zarr: the map over the slide, with a legend."),
+    ] = False
     force: Annotated[
         bool,
         *(Neutral, Panel.OUTPUT, Belongs.CALL),

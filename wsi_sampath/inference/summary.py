@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.inference.plan import Run, RunPlan
-from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.progress import Start
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsi_sampath.models.network import LoadedModel
 
 _LISTED_FAILURES = 1000
 # What may explain a difference between two runs of the same settings.
@@ -82,6 +84,7 @@ def describe(run: Run) -> dict[str, Any]:
             "y": slide.mpp.y,
             "source": slide.mpp.source,
             "stated_by": slide.mpp.stated_by,
+            "origin": slide.mpp.origin,
             "requested": sampling.requested_mpp,
             "effective": [sampling.mpp_x, sampling.mpp_y],
             "output": [um_x, um_y],
@@ -216,6 +219,8 @@ def costs(
 def _gpu_memory_mb(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
+    import torch
+
     return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.outputs.attributes import read_attributes
-from wsi_sampath.outputs.belonging import is_blank, nuclei_run, report_run
+from wsi_sampath.outputs.belonging import is_blank, nuclei_run, picture_run, report_run
 from wsi_sampath.outputs.qupath.packing import check_suffix, run_of, says_more
 
 # What a run of ours writes into its zarr, and what file browsers leave there.
@@ -116,6 +116,28 @@ def refuse_foreign_report(path: Path) -> None:
             "--out, or give --no-report",
             subject=str(path),
         )
+
+
+def refuse_foreign_picture(path: Path, *, advice: str) -> None:
+    """Make sure that an overlay or a preview may be written to a path.
+
+    Parameters
+    ----------
+    path
+        The PNG.
+    advice
+        How else to go round what lies there, beside moving it or another ``--out``.
+
+    Raises
+    ------
+    WsiError
+        ``bad-input`` where something lies there that is not a picture of ours.
+    """
+    if not os.path.lexists(path) or is_blank(path):
+        return
+    if path.is_symlink() or picture_run(path) is None:
+        message = "the picture would replace a file that is not ours; move it away, choose another"
+        raise WsiError("bad-input", f"{message} --out, or {advice}", subject=str(path))
 
 
 def refuse_foreign_zarr(path: Path) -> None:

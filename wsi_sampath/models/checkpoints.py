@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from wsi_sampath.errors import WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.models.build import build_network
+from wsi_sampath.models.described import HEADER_KEY, PROVENANCE_KEY, damaged_file, spec_in
 from wsi_sampath.models.header import LENGTH_BYTES, check_header
-from wsi_sampath.models.parse import AnySpec, spec_from_json
 from wsi_sampath.models.sketch import bounded, check_memory
 from wsi_sampath.models.spec import ModelSpec
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from wsi_sampath.models.wsi_sam.network import WsiSam
     from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
 
-HEADER_KEY = "wsi_sampath"
-PROVENANCE_KEY = "wsi_sampath_provenance"
 _KEYS_SHOWN = 3
 _NAME_SHOWN = 120
 _BLOCK_BYTES = 1 << 20
@@ -173,7 +171,7 @@ def load_checkpoint(path: str | Path) -> AnyNetwork:
         ``bad-model`` if the file is missing, damaged, not ours, or does not fit its specification.
     """
     with _opened(Path(path)) as file:
-        spec = _spec_of(file.metadata() or {}, str(path))
+        spec = spec_in(file.metadata() or {}, str(path))
         return _with_weights(spec, file, str(path))
 
 
@@ -187,29 +185,6 @@ def load_tensors(spec: ModelSpec, path: str | Path) -> AnyNetwork:
     """
     with _opened(Path(path)) as file:
         return _with_weights(spec, file, str(path))
-
-
-def read_provenance(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint's header says of how its weights came about; {} if nothing."""
-    with _opened(Path(path)) as file:
-        text = (file.metadata() or {}).get(PROVENANCE_KEY, "")
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def read_spec(path: str | Path) -> AnySpec:
-    """Return the specification in a checkpoint's header, without its weights.
-
-    Raises
-    ------
-    WsiError
-        ``bad-model`` if the file is missing, damaged or not ours.
-    """
-    with _opened(Path(path)) as file:
-        return _spec_of(file.metadata() or {}, str(path))
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, subject: str = "") -> None:
@@ -302,20 +277,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError, KeyError, AttributeError) as error:
-        raise WsiError(
-            "bad-model", f"is damaged or not a safetensors file ({error})", subject=str(path)
-        ) from error
-
-
-def _spec_of(header: Mapping[str, str], subject: str) -> AnySpec:
-    if HEADER_KEY in header:
-        return spec_from_json(header[HEADER_KEY], subject=subject)
-    raise WsiError(
-        "bad-model",
-        "is not a checkpoint of wsi_sampath (no model description in its header); published "
-        "checkpoints are converted by 'wsi-models import'",
-        subject=subject,
-    )
+        raise damaged_file(path, error) from error
 
 
 def _check_shapes(wanted: Shapes, found: Shapes, subject: str) -> None:

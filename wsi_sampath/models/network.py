@@ -9,8 +9,7 @@ from typing import Protocol, Self, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from wsi_sampath.errors import UsageError
-from wsi_sampath.models.spec import ModelSpec
+from wsi_sampath.models.spec import ModelSpec, refuse_mapless
 
 Embedding = tuple[Tensor, ...]
 """What a network knows of an image before it is prompted: one tensor or more."""
@@ -185,18 +184,3 @@ class LoadedModel:
         """
         refuse_mapless(self.spec)
         return cast(TileNetwork, self.module)
-
-
-def refuse_mapless(spec: ModelSpec) -> None:
-    """Make sure that a network makes maps of tiles.
-
-    Raises
-    ------
-    UsageError
-        With the command for those that answer prompts only.
-    """
-    if not spec.makes_maps:
-        raise UsageError(
-            f"{spec.name} ({spec.architecture}) makes no maps, it answers prompts only; use "
-            "wsi-prompt SLIDE --prompts FILE --out MASKS.geojson --model FILE"
-        )

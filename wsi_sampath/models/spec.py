@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from wsi_sampath.classes import ClassSpec, check_class_names
+from wsi_sampath.errors import UsageError
 from wsi_sampath.models.limits import (
     MAX_NAME,
     Mpp,
@@ -112,3 +113,18 @@ class ModelSpec(Frozen):
         """Write the specification so that `spec_from_yaml` returns an equal one."""
         values = self.model_dump(mode="json")
         Path(path).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def refuse_mapless(spec: ModelSpec) -> None:
+    """Make sure that a network makes maps of tiles.
+
+    Raises
+    ------
+    UsageError
+        With the command for those that answer prompts only.
+    """
+    if not spec.makes_maps:
+        raise UsageError(
+            f"{spec.name} ({spec.architecture}) makes no maps, it answers prompts only; use "
+            "wsi-prompt SLIDE --prompts FILE --out MASKS.geojson --model FILE"
+        )

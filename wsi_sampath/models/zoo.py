@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,8 +15,17 @@ from wsi_sampath.models.checkpoints import (
     file_sha256,
     load_checkpoint,
     load_tensors,
+)
+from wsi_sampath.models.described import (
+    CHECKPOINT,
+    DEFAULT_MODEL,
+    SPECIFICATIONS,
+    model_path,
+    model_spec,
+    provenance_of,
     read_provenance,
     read_spec,
+    unknown_model,
 )
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.origin import RANDOM_WEIGHTS, doubts, warnings_of, without_claims_of
@@ -26,20 +34,13 @@ from wsi_sampath.models.patho_sam.importing import import_patho_sam
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.models.plain_sam.importing import import_plain_sam
 from wsi_sampath.models.plain_sam.spec import PlainSamSpec
-from wsi_sampath.models.published.catalogue import FILES
 from wsi_sampath.models.sam_path.importing import import_sam_path
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
-from wsi_sampath.settings import did_you_mean
 
 if TYPE_CHECKING:
     from wsi_sampath.models.build import AnyNetwork
-
-DEFAULT_MODEL = "gland-mini"
-_CHECKPOINT = ".safetensors"
-_SPECIFICATIONS = {".yaml", ".yml"}
-_PUBLISHED = {".ckpt", ".pth", ".pt"}
 
 
 def load_model(
@@ -69,37 +70,21 @@ def load_model(
         ``bad-model`` for an unknown name, a file that cannot be used, or weights that are missing
         or do not fit; ``out-of-memory``.
     """
-    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    path = model_path(name_or_path)
     suffix = path.suffix.lower()
-    if suffix in _SPECIFICATIONS:
+    if suffix in SPECIFICATIONS:
         loaded = _from_specification(path, weights, allow_random_weights)
     elif weights is not None:
         message = f"has its weights already; {weights} would need a .yaml specification as --model"
         raise WsiError("bad-model", message, subject=str(name_or_path))
-    elif suffix == _CHECKPOINT:
+    elif suffix == CHECKPOINT:
         module = load_checkpoint(path)
         warnings = warnings_of(module.spec, read_provenance(path))
         loaded = LoadedModel(module, module.spec, file_sha256(path), str(name_or_path), warnings)
     else:
-        raise _unknown(str(name_or_path))
+        raise unknown_model(str(name_or_path))
     loaded.module.to(device)
     return loaded
-
-
-def model_spec(name_or_path: str | Path) -> AnySpec:
-    """Return what a model is, without loading it.
-
-    Raises
-    ------
-    WsiError
-        ``bad-model`` for an unknown name, or a file that cannot be used.
-    """
-    path = bundled_models().get(str(name_or_path), Path(name_or_path))
-    if path.suffix.lower() in _SPECIFICATIONS:
-        return spec_from_yaml(path)
-    if path.suffix.lower() == _CHECKPOINT:
-        return read_spec(path)
-    raise _unknown(str(name_or_path))
 
 
 def describe_model(name_or_path: str | Path) -> tuple[AnySpec, int]:
@@ -111,7 +96,7 @@ def describe_model(name_or_path: str | Path) -> tuple[AnySpec, int]:
         As of `load_model`.
     """
     spec = model_spec(name_or_path)
-    path = bundled_models().get(str(name_or_path), Path(name_or_path))
+    path = model_path(name_or_path)
     return spec, count_weights(spec, path)
 
 
@@ -123,7 +108,7 @@ def load_weighted(spec: AnySpec, weights: str | Path) -> AnyNetwork:
     WsiError
         ``bad-model`` if the file is missing, of another kind, or does not fit.
     """
-    if Path(weights).suffix.lower() == _CHECKPOINT:
+    if Path(weights).suffix.lower() == CHECKPOINT:
         return load_tensors(spec, weights)
     match spec:
         case SamPathSpec():
@@ -174,38 +159,3 @@ def unclaimed(spec: AnySpec, weights: str | Path | None = None) -> AnySpec:
     digest = file_sha256(weights) if weights is not None and Path(weights).is_file() else ""
     others = [path for path in bundled_models().values() if file_sha256(path) != digest]
     return without_claims_of(spec, [read_spec(path) for path in others])
-
-
-def provenance_of(name_or_path: str | Path) -> dict[str, Any]:
-    """Return what a model, or a file of weights, says of how it came about; {} if nothing.
-
-    Raises
-    ------
-    WsiError
-        ``bad-model`` for a file of ours that cannot be read.
-    """
-    path = bundled_models().get(str(name_or_path), Path(name_or_path))
-    return read_provenance(path) if path.suffix.lower() == _CHECKPOINT else {}
-
-
-def _unknown(name: str) -> WsiError:
-    if Path(name).suffix.lower() in _PUBLISHED:
-        return WsiError(
-            "bad-model",
-            "is a published file that does not describe its model; give --model SPEC.yaml "
-            "--weights FILE, or convert it by 'wsi-models import'",
-            subject=name,
-        )
-    if any(one.name == name for one in FILES):
-        message = "is the name of published weights, not of a model; see 'wsi-models import'"
-        raise WsiError("bad-model", message, subject=name)
-    # Not Path.exists, which raises for names that no disk takes.
-    if os.path.exists(name):
-        message = "is neither a .safetensors file nor a .yaml specification"
-        raise WsiError("bad-model", message, subject=name)
-    known = list(bundled_models())
-    return WsiError(
-        "bad-model",
-        f"unknown model '{name}' (known: {', '.join(known) or 'none'}; or a .safetensors "
-        f"file){did_you_mean(name, known)}",
-    )

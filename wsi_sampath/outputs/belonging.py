@@ -1,7 +1,7 @@
 """Which files belong together: whether a file is ours, of which run, and as that run left it.
 
-A GeoJSON begins with the id of its run, a table of nuclei and a report have it in their metadata,
-and the zarr stores it as ``run_id``, with size and digest of GeoJSON and table.
+A GeoJSON begins with the id of its run, a table of nuclei, a report and a picture have it in their
+metadata, and the zarr stores it as ``run_id``, with size and digest of GeoJSON and table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ from wsi_sampath.outputs.qupath.packing import is_whole, run_of
 
 State = Literal["absent", "same", "torn", "edited", "other", "foreign"]
 _REPORT_RUN = re.compile(rb'<meta name="wsi-sampath-run" content="([0-9a-f]{8,64})">')
+PICTURE_KEY = "wsi-sampath-run"
+PREVIEW = "preview"
+"""What stands for the run's id in the picture of one that was only planned."""
+_PICTURE_RUN = re.compile(
+    rb"\A\x89PNG\r\n\x1a\n.*?tEXt" + PICTURE_KEY.encode() + rb"\0([0-9a-f]{8,64}|preview)",
+    re.DOTALL,
+)
+_PICTURE_END = b"IEND\xaeB\x60\x82"
 _HEAD_BYTES = 2048
 
 
@@ -89,6 +97,21 @@ def report_run(path: Path) -> str | None:
     return found[1].decode() if found else None
 
 
+def picture_state(path: Path, attributes: dict[str, Any]) -> State:
+    """Return how a picture relates to the zarr with these attributes; see `polygons_state`."""
+    if not os.path.lexists(path):
+        return "absent"
+    run_id = str(attributes.get("run_id"))
+    state = state_by_run(path, picture_run(path), run_id, whole=_has_picture_end)
+    return "same" if state == "edited" else state
+
+
+def picture_run(path: Path) -> str | None:
+    """Return the id of the run whose picture it is, or `PREVIEW`; None where it is not ours."""
+    found = _PICTURE_RUN.search(_head(path))
+    return found[1].decode() if found else None
+
+
 def state_by_run(path: Path, run: str | None, run_id: str, *, whole: Any) -> State:
     """Return the state of a file whose content is unknown."""
     if run is None:
@@ -116,6 +139,14 @@ def _head(path: Path) -> bytes:
 
 
 def _ends(path: Path) -> bool:
+    return _tail(path).rstrip().endswith(b"</html>")
+
+
+def _has_picture_end(path: Path) -> bool:
+    return _tail(path).endswith(_PICTURE_END)
+
+
+def _tail(path: Path) -> bytes:
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 16))
-        return stream.read().rstrip().endswith(b"</html>")
+        return stream.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -40,29 +40,29 @@ class Mpp:
         ``"flag"`` (given by the caller), ``"csv"`` or ``"metadata"`` (read from the slide).
     stated_by
         Where in the file it is stated, such as ``"OME-XML"``; empty if it came from elsewhere.
+    beside
+        What the file states where the value is not its own, in words.
     """
 
     x: float
     y: float
     source: MppSource
     stated_by: str = ""
+    beside: str = field(default="", compare=False)
 
     @property
     def origin(self) -> str:
-        """Where the value came from, in words."""
-        return origin(self.source, self.stated_by)
+        """Where the value comes from, in words, and what vouches for it.
 
-
-def origin(source: str, stated_by: str = "") -> str:
-    """Return in words where an mpp came from; the parameters are the attributes of `Mpp`.
-
-    Examples
-    --------
-    >>> origin("metadata", "OME-XML"), origin("flag")
-    ('OME-XML', 'given by --slide-mpp')
-    """
-    given = {"flag": "given by --slide-mpp", "csv": "given by the mpp CSV"}
-    return given.get(source) or stated_by or source
+        Examples
+        --------
+        >>> Mpp(0.25, 0.25, "flag", beside="the file states nothing").origin
+        'given by --slide-mpp, taken on your word: the file states nothing'
+        """
+        if self.source == "metadata":
+            return self.stated_by or "the file"
+        by = {"flag": "--slide-mpp", "csv": "the mpp CSV"}[self.source]
+        return f"given by {by}, taken on your word{self.beside and ': '}{self.beside}"
 
 
 def resolve_mpp(
@@ -97,21 +97,32 @@ def resolve_mpp(
         ``no-mpp`` where no source has one, ``implausible-mpp`` outside 0.05 to 20 um.
     """
     if flag is not None:
-        chosen = Mpp(*flag, source="flag")
+        chosen = Mpp(*flag, source="flag", beside=_beside(flag, metadata, stated_by, hint))
     elif table is not None:
-        chosen = Mpp(*table, source="csv")
+        chosen = Mpp(*table, source="csv", beside=_beside(table, metadata, stated_by, hint))
     elif metadata is not None:
         chosen = Mpp(*metadata, source="metadata", stated_by=stated_by)
     else:
         raise WsiError(
             "no-mpp",
             f"the file does not state its microns per pixel{f' ({hint})' if hint else ''}; give "
-            "them with --slide-mpp, or for several slides in a list with a column mpp: a 20x scan "
-            "has about 0.5, a 40x scan about 0.25; to measure them, draw a line over something of "
-            "known length in QuPath",
+            "them with --slide-mpp, or for several slides in a table with the columns wsi,mpp: a "
+            "20x scan has about 0.5, a 40x scan about 0.25; to measure them, draw a line over "
+            "something of known length in QuPath or ImageJ, and divide its um by its pixels",
         )
     _check_plausible(chosen)
     return chosen, _conflicts(chosen, metadata, stated_by)
+
+
+def _beside(
+    given: tuple[float, float], stated: tuple[float, float] | None, stated_by: str, hint: str
+) -> str:
+    if stated is None:
+        return f"the file states none ({hint})" if hint else "the file states nothing"
+    by = f" ({stated_by})" if stated_by else ""
+    if any(differs(*pair) for pair in zip(given, stated, strict=True)):
+        return f"the file states {format_mpp(*stated)}{by}"
+    return f"the file states the same{by}"
 
 
 def differs(first: float, second: float) -> bool:

@@ -17,7 +17,7 @@ from wsi_sampath.slides.overview import Overview, read_overview
 from wsi_sampath.slides.readers.base import Reader
 from wsi_sampath.slides.readers.file_checks import missing_data
 from wsi_sampath.slides.readers.open import open_reader
-from wsi_sampath.slides.readers.stated_scale import stated_scale
+from wsi_sampath.slides.readers.stated_scale import StatedScale, stated_scale
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 
@@ -40,6 +40,8 @@ class Slide:
         The reader in use; ``reader.name`` is recorded in every result.
     warnings
         Sentences for the user: doubts about the file, an mpp that contradicts it.
+    stated
+        Everything that the file says about its scale.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Slide:
     mpp: Mpp
     reader: Reader
     warnings: tuple[str, ...] = ()
+    stated: StatedScale = StatedScale(None)
 
     @classmethod
     def open(
@@ -87,14 +90,15 @@ class Slide:
         path = Path(path)
         opened = open_reader(path, reader=reader, image=image)
         flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
+        stated = stated_scale(path, opened.name, opened.metadata)
         try:
-            mpp, doubts = _scale(path, opened, flag=flag, table=csv_mpp)
+            mpp, doubts = _scale(stated, flag=flag, table=csv_mpp)
         except WsiError as error:
             opened.close()
             raise error.about(str(path)) from None
         levels = snap_levels(opened.metadata.level_sizes)
         lost = missing_data(path, opened.metadata.level_sizes)
-        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *lost, *doubts))
+        return cls(path, levels, mpp, opened, (*opened.metadata.warnings, *lost, *doubts), stated)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -212,14 +216,12 @@ class Slide:
 
 
 def _scale(
-    path: Path,
-    opened: Reader,
+    stated: StatedScale,
     *,
     flag: tuple[float, float] | None,
     table: tuple[float, float] | None,
 ) -> tuple[Mpp, tuple[str, ...]]:
     """Choose the mpp, and return what is doubtful about it."""
-    stated = stated_scale(path, opened.name, opened.metadata)
     mpp, conflicts = resolve_mpp(
         stated.mpp, flag=flag, table=table, stated_by=stated.stated_by, hint=stated.hint
     )

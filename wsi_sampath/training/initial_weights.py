@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256
+from wsi_sampath.models.described import model_spec, provenance_of
 from wsi_sampath.models.limits import MAX_TEXT
 from wsi_sampath.models.origin import steps_since_random
 from wsi_sampath.models.patho_sam.network import PathoSam
@@ -23,7 +24,7 @@ from wsi_sampath.models.sam_path.start import continued, random_sam_path, start_
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
-from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
+from wsi_sampath.models.zoo import load_model, load_weighted
 from wsi_sampath.training.settings import PublishedWeights, RunSettings, StartWeights, TrainSettings
 
 Spec = TypeVar("Spec", SamPathSpec, PathoSamSpec, WsiSamSpec)

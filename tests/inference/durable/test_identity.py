@@ -32,6 +32,7 @@ DECIDES = {
     "output_mpp": [None, 4.0],
     "min_tissue_um2": [8_000.0, 1.0],
     "max_hole_um2": [10_000.0, 1.0],
+    "tissue_threshold": [None, 0.02],
     "region": [None, (0, 0, 64, 64), (0, 0, 64, 65)],
     "polygons": [True, False],
     "probabilities": [True, False],
@@ -52,6 +53,7 @@ DECIDES_NOTHING = {
     "geojson": [None, "x.geojson"],
     "max_bad_tiles": [0.01, 0.5],
     "report": [True, False],
+    "overlay": [False, True],
     "force": [False, True],
     # What was read and by whom is of the open slide, whatever was asked for.
     "slide_mpp": [None, (0.5, 0.5)],

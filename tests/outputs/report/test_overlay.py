@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wsi_sampath.outputs.report import overlay
-from wsi_sampath.outputs.report.overlay import draw_overlay, render_overlay, round_length_um
+from wsi_sampath.outputs.report.overlay import draw_overlay, render_overlay
+from wsi_sampath.outputs.report.sheet import round_length_um
 
 NAMES, COLOURS = ("other", "gland"), ("#e8a23a", (36, 86, 200))
 
@@ -58,13 +59,13 @@ def test_the_scale_bar_has_its_length(tmp_path):
 
 def test_areas_are_in_square_millimetres(tmp_path, scene, monkeypatch):
     seen = []
-    compose = overlay._compose
+    compose = overlay.compose
 
     def spy(picture, title, entries, text):
         seen.extend(entries)
         return compose(picture, title, entries, text)
 
-    monkeypatch.setattr(overlay, "_compose", spy)
+    monkeypatch.setattr(overlay, "compose", spy)
     render(tmp_path / "o.png", *scene)
     assert [(entry.name, entry.area) for entry in seen] == [
         ("other", "0.160 mm²"),
@@ -145,4 +146,4 @@ def test_bar_lengths_are_round_and_fit(longest):
     ("value", "words"), [(0, "0"), (12.345, "12.3"), (1234.5, "1234"), (0.00123, "0.0012")]
 )
 def test_numbers_have_no_exponents(value, words):
-    assert overlay._number(value) == words
+    assert overlay.number(value) == words

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsi_sampath.outputs.report.backdrop import Backdrop
 from wsi_sampath.outputs.report.report import (
-    Backdrop,
     blank_backdrop,
     number,
     plain,

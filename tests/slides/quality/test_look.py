@@ -15,7 +15,7 @@ from wsi_sampath.slides.quality.places import MOST_PLACES, read_places
 from wsi_sampath.slides.quality.quality import Quality
 from wsi_sampath.slides.readers.base import TileError
 from wsi_sampath.slides.regions.find import Seen, find_tissue
-from wsi_sampath.slides.regions.tissue import tissue_and_marks
+from wsi_sampath.slides.regions.tissue import stained_tissue
 from wsi_sampath.slides.slide import Slide
 
 
@@ -26,7 +26,8 @@ def write(path, rgb, mpp=0.5):
 
 
 def seen_at_8_um(rgb):
-    return Seen(rgb, *tissue_and_marks(rgb, mpp_x=8.0, mpp_y=8.0), 8.0, 8.0)
+    found = stained_tissue(rgb, mpp_x=8.0, mpp_y=8.0)
+    return Seen(rgb, found.mask, found.marked, 8.0, 8.0)
 
 
 def look_at(path, method="otsu"):

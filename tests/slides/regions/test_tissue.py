@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.regions.drawn import load_mask
-from wsi_sampath.slides.regions.tissue import tissue_mask
+from wsi_sampath.slides.regions.tissue import stained_tissue, tissue_mask
 from wsi_sampath.synthetic.painted import paint_slide
 
 GLASS = (243, 241, 244)
@@ -61,6 +61,19 @@ def test_painted_tissue_is_found(tmp_path, pen, border, pieces):
     assert found.shape == tissue.shape
     assert (found & tissue).sum() / (found | tissue).sum() >= 0.9
     assert (found & tissue).sum() / tissue.sum() >= 0.98
+
+
+def test_a_threshold_takes_the_place_of_the_one_that_is_found():
+    image = np.full((90, 80, 3), GLASS, np.uint8)
+    image[10:40, 10:70], image[50:80, 10:70] = (150, 90, 170), (232, 226, 234)
+    found = stained_tissue(image, mpp_x=8.0, mpp_y=8.0)
+    pale = (slice(55, 75), slice(15, 65))
+    assert found.mask[15:35, 15:65].all()
+    assert not found.mask[pale].any()
+    same = stained_tissue(image, mpp_x=8.0, mpp_y=8.0, threshold=found.threshold)
+    assert np.array_equal(same.mask, found.mask)
+    assert stained_tissue(image, mpp_x=8.0, mpp_y=8.0, threshold=0.01).mask[pale].all()
+    assert not stained_tissue(image, mpp_x=8.0, mpp_y=8.0, threshold=0.4).mask.any()
 
 
 @pytest.mark.parametrize(("pen", "border"), [(None, False), (None, True), ("black", True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from wsi_sampath.batch.job import Job
@@ -18,7 +19,12 @@ from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.device import resolve_device
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
-from wsi_sampath.outputs.belonging import nuclei_state, polygons_state, report_state
+from wsi_sampath.outputs.belonging import (
+    nuclei_state,
+    picture_state,
+    polygons_state,
+    report_state,
+)
 from wsi_sampath.outputs.omezarr.stored_chunks import missing_chunks
 from wsi_sampath.settings import deciding
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
@@ -102,7 +108,7 @@ def _result(job: Job, settings: SegmentSettings, *, reused: bool) -> Finished | 
         return None
     table = attributes.get("nuclei_table")
     nuclei = None if table is None else files.zarr.parent / table
-    return Finished(files.zarr, files.geojson, attributes, reused, files.report, nuclei)
+    return Finished.of(replace(files, nuclei=nuclei), attributes, reused=reused)
 
 
 def _whole_result(job: Job, settings: SegmentSettings) -> Finished | None:
@@ -122,5 +128,7 @@ def _whole_result(job: Job, settings: SegmentSettings) -> Finished | None:
     if result.nuclei and nuclei_state(result.nuclei, result.attributes) != "same":
         return None
     if result.report and report_state(result.report, result.attributes) != "same":
+        return None
+    if result.overlay and picture_state(result.overlay, result.attributes) != "same":
         return None
     return result

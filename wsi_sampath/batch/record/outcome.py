@@ -74,6 +74,7 @@ class Outcome:
             "zarr": str(made.zarr),
             "geojson": str(made.geojson) if made.geojson else None,
             "report": str(made.report) if made.report else None,
+            "overlay": str(made.overlay) if made.overlay else None,
             "reused": made.reused,
             "result": made.attributes,
         }

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import whole_digest
-from wsi_sampath.inference.predictor import resolve_precision
 from wsi_sampath.inference.settings import SegmentSettings
-from wsi_sampath.models.device import resolve_device
-from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.settings import deciding
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.version import __version__
+
+if TYPE_CHECKING:
+    from wsi_sampath.models.network import LoadedModel
 
 _METHODS = ("otsu", "none")
 # Of a specification: what it is called and what is told of it changes no pixel.
@@ -43,6 +43,10 @@ def identity(slide: Slide, model: LoadedModel, settings: SegmentSettings) -> dic
     WsiError
         ``bad-input`` for a tissue mask that cannot be read, ``unreadable`` for such a slide.
     """
+    # What is planned without a network needs no torch.
+    from wsi_sampath.inference.predictor import resolve_precision
+    from wsi_sampath.models.device import resolve_device
+
     who = {
         "version": __version__,
         "model": {

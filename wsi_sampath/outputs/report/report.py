@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_sampath.files import replacing
+from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.outputs.report.nuclei import (
     FIELD_UM,
     Field,
@@ -25,29 +26,11 @@ from wsi_sampath.outputs.report.overlay import draw_overlay
 from wsi_sampath.outputs.result import Result
 from wsi_sampath.pages import Filters, link, render_template
 
-LONGEST_SIDE_PX = 1600
 _JPEG_QUALITY = 88
 _LISTED_FAILURES = 20
 _BAR = "#7a8794"
 _LONGEST_BAR = 75.0
 """Percent of the width, which leaves room for the number beside it."""
-
-
-@dataclass(frozen=True)
-class Backdrop:
-    """The whole slide, small.
-
-    Attributes
-    ----------
-    rgb
-        uint8 (h, w, 3).
-    um_x, um_y
-        Um per pixel of it.
-    """
-
-    rgb: NDArray[np.uint8]
-    um_x: float
-    um_y: float
 
 
 def write_report(

@@ -46,6 +46,8 @@ class StatedScale:
         Contradictions and oddities, for the user.
     hint
         What the file says that is not a measurement, for the message about a missing mpp.
+    statements
+        All measurements that it states, from the most to the least trusted.
     """
 
     mpp: tuple[float, float] | None
@@ -53,6 +55,7 @@ class StatedScale:
     objective: float | None = None
     warnings: tuple[str, ...] = ()
     hint: str = ""
+    statements: tuple[Statement, ...] = ()
 
 
 def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScale:
@@ -78,7 +81,7 @@ def stated_scale(path: Path, reader: str, metadata: SlideMetadata) -> StatedScal
     lost = tuple(f"{reason}; taken: {format_mpp(*mpp)} ({first.source})" for reason in stated.lost)
     lost = lost if first.source != OME else ()
     warnings = (*stated.doubts, *lost, *doubts, *contradictions(mpp, first.source, found[1:]))
-    return StatedScale(mpp, first.source, objective, warnings)
+    return StatedScale(mpp, first.source, objective, warnings, statements=tuple(found))
 
 
 def contradictions(

@@ -39,6 +39,8 @@ class Seen:
         bool (h, w): stained tissue; black borders and marker strokes.
     mpp_x, mpp_y
         Um per pixel.
+    threshold
+        Optical density above which stain counts as tissue; None where none was needed.
     """
 
     image: NDArray[np.uint8]
@@ -46,6 +48,7 @@ class Seen:
     marked: NDArray[np.bool_]
     mpp_x: float
     mpp_y: float
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Tissue:
         What the stained pixels look like.
     seen
         The slide at low resolution; None where it was not looked at as a whole.
+    threshold
+        Optical density above which stain counts; None where tissue was not found by one.
     """
 
     mask: NDArray[np.bool_]
@@ -72,6 +77,7 @@ class Tissue:
     unknown: NDArray[np.bool_] | None = None
     stain: Stain = Stain()
     seen: Seen | None = None
+    threshold: float | None = None
 
     @property
     def to_try(self) -> NDArray[np.bool_]:
@@ -85,6 +91,7 @@ def find_tissue(
     *,
     min_area_um2: float = MIN_TISSUE_UM2,
     max_hole_um2: float = MAX_HOLE_UM2,
+    threshold: float | None = None,
 ) -> Tissue:
     """Find what is to be analysed.
 
@@ -97,6 +104,8 @@ def find_tissue(
         everything, anything else is the path of a mask image or of a GeoJSON.
     min_area_um2, max_hole_um2
         For ``"otsu"``: smaller pieces are left out, smaller holes count as tissue.
+    threshold
+        For ``"otsu"``: the optical density above which stain is tissue; None finds it.
 
     Returns
     -------
@@ -111,7 +120,7 @@ def find_tissue(
     """
     match method:
         case "otsu":
-            return _found(slide, min_area_um2, max_hole_um2)
+            return _found(slide, min_area_um2, max_hole_um2, threshold)
         case "none":
             tissue = Tissue(np.ones((1, 1), bool), seen=_seen_cheaply(slide))
         case _:
@@ -120,13 +129,15 @@ def find_tissue(
     return replace(tissue, warnings=(*tissue.warnings, *_doubts(stain)), stain=stain)
 
 
-def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
+def _found(
+    slide: Slide, min_area_um2: float, max_hole_um2: float, threshold: float | None
+) -> Tissue:
     overview, sampling = slide.overview(MASK_MPP)
     failed = overview.failed
     if failed.all():
         message = "nothing of it can be decoded; is it fully copied?"
         raise WsiError("unreadable", message, subject=str(slide.path))
-    seen = _seen(overview, sampling, min_area_um2=min_area_um2, max_hole_um2=max_hole_um2)
+    seen = _seen(overview, sampling, min_area_um2, max_hole_um2, threshold)
     if not (seen.tissue | failed).any():
         what = "no tissue was found"
         if is_dark_field(seen.image):
@@ -134,27 +145,29 @@ def _found(slide: Slide, min_area_um2: float, max_hole_um2: float) -> Tissue:
         _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
     stain = stain_of(seen.image, seen.tissue)
     warnings = (*damage_warnings(overview, sampling), *_doubts(stain))
-    return Tissue(seen.tissue, warnings, failed, stain, seen)
+    return Tissue(seen.tissue, warnings, failed, stain, seen, seen.threshold)
 
 
 def _seen(
     overview: Overview,
     sampling: Sampling,
-    *,
     min_area_um2: float = MIN_TISSUE_UM2,
     max_hole_um2: float = MAX_HOLE_UM2,
+    threshold: float | None = None,
 ) -> Seen:
     # scikit-image and scipy take half a second to import: only those wait who need them.
-    from wsi_sampath.slides.regions.tissue import tissue_and_marks
+    from wsi_sampath.slides.regions.tissue import stained_tissue
 
-    tissue, marked = tissue_and_marks(
+    mpp_x, mpp_y = sampling.mpp_x, sampling.mpp_y
+    found = stained_tissue(
         overview.image,
-        mpp_x=sampling.mpp_x,
-        mpp_y=sampling.mpp_y,
+        mpp_x=mpp_x,
+        mpp_y=mpp_y,
         min_area_um2=min_area_um2,
         max_hole_um2=max_hole_um2,
+        threshold=threshold,
     )
-    return Seen(overview.image, tissue, marked, sampling.mpp_x, sampling.mpp_y)
+    return Seen(overview.image, found.mask, found.marked, mpp_x, mpp_y, found.threshold)
 
 
 def _seen_cheaply(slide: Slide) -> Seen | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,25 @@ _BLACK, _NEUTRAL = 60, 18
 _PEN_REACH_UM = 48.0
 
 
+@dataclass(frozen=True)
+class StainedTissue:
+    """Tissue as it was found.
+
+    Attributes
+    ----------
+    mask
+        bool (h, w).
+    marked
+        bool (h, w): black borders and marker strokes with their rims; empty on a dark-field image.
+    threshold
+        Of the optical density; None where none was needed, since nothing or everything is tissue.
+    """
+
+    mask: BoolArray
+    marked: BoolArray
+    threshold: float | None = None
+
+
 def tissue_mask(
     rgb: UInt8Array,
     *,
@@ -42,6 +62,25 @@ def tissue_mask(
     min_area_um2: float = 8_000.0,
     max_hole_um2: float = 10_000.0,
 ) -> BoolArray:
+    """Return the mask that `stained_tissue` finds, or everything for the method ``none``."""
+    _check(rgb)
+    if method == "none":
+        return np.ones(rgb.shape[:2], np.bool_)
+    found = stained_tissue(
+        rgb, mpp_x=mpp_x, mpp_y=mpp_y, min_area_um2=min_area_um2, max_hole_um2=max_hole_um2
+    )
+    return found.mask
+
+
+def stained_tissue(
+    rgb: UInt8Array,
+    *,
+    mpp_x: float,
+    mpp_y: float,
+    min_area_um2: float = 8_000.0,
+    max_hole_um2: float = 10_000.0,
+    threshold: float | None = None,
+) -> StainedTissue:
     """Find stained tissue on a bright-field image.
 
     Stain is distinguished from grey dirt, black borders and markers by the colour of its density,
@@ -55,16 +94,16 @@ def tissue_mask(
         uint8 (h, w, 3), best at about 8 microns per pixel.
     mpp_x, mpp_y
         Microns per pixel of this image.
-    method
-        `otsu`, or `none` to take everything.
     min_area_um2
         Smaller pieces are dropped.
     max_hole_um2
         Smaller holes are filled, unless a marker makes them; larger ones are glass.
+    threshold
+        Optical density above which stain is tissue; None chooses it by the image.
 
     Returns
     -------
-    bool (h, w)
+    StainedTissue
         With a margin of about one 8-um pixel, so that the edges of tissue are inside. Gaps
         narrower than about four such pixels count as tissue.
 
@@ -74,51 +113,25 @@ def tissue_mask(
         If the image is not uint8 (h, w, 3).
     """
     _check(rgb)
-    if method == "none":
-        return np.ones(rgb.shape[:2], np.bool_)
-    return tissue_and_marks(
-        rgb, mpp_x=mpp_x, mpp_y=mpp_y, min_area_um2=min_area_um2, max_hole_um2=max_hole_um2
-    )[0]
-
-
-def tissue_and_marks(
-    rgb: UInt8Array,
-    *,
-    mpp_x: float,
-    mpp_y: float,
-    min_area_um2: float = 8_000.0,
-    max_hole_um2: float = 10_000.0,
-) -> tuple[BoolArray, BoolArray]:
-    """Find stained tissue, and what is black or drawn by a marker and so is none.
-
-    Parameters
-    ----------
-    rgb, mpp_x, mpp_y, min_area_um2, max_hole_um2
-        See `tissue_mask`.
-
-    Returns
-    -------
-    bool (h, w), bool (h, w)
-        The tissue, and the black borders and marker strokes with their rims. Both are empty on
-        a dark-field image.
-    """
-    _check(rgb)
+    nothing = np.zeros(rgb.shape[:2], np.bool_)
     if not rgb.size:
-        return np.ones(rgb.shape[:2], np.bool_), np.zeros(rgb.shape[:2], np.bool_)
+        return StainedTissue(~nothing, nothing)
     flat = even_places(rgb)
     glass = glass_colour(rgb, flat)
     if is_dark_field(rgb):
-        return np.zeros(rgb.shape[:2], np.bool_), np.zeros(rgb.shape[:2], np.bool_)
+        return StainedTissue(nothing, nothing)
     pixel_um2, pixel_um = mpp_x * mpp_y, float(np.sqrt(mpp_x * mpp_y))
     density = optical_density(rgb, glass)
     marked = _artefacts(rgb, density, pixel_um)
     # Black is dense enough to bleed into its neighbours when smoothed.
     density[:, marked] = 0
     stain = _stain(density, (_SMOOTH_UM / mpp_y, _SMOOTH_UM / mpp_x))
-    mask = stain > _cut(stain[~marked], _glass_noise(stain, flat & ~marked))
-    mask &= ~marked
-    tidy = _tidy(mask, marked, pixel_um, min_area_um2 / pixel_um2, max_hole_um2 / pixel_um2)
-    return tidy, marked
+    cut = threshold
+    if cut is None:
+        cut = _cut(stain[~marked], _glass_noise(stain, flat & ~marked))
+    mask = (stain > cut) & ~marked
+    mask = _tidy(mask, marked, pixel_um, min_area_um2 / pixel_um2, max_hole_um2 / pixel_um2)
+    return StainedTissue(mask, marked, cut if cut > 0 else None)
 
 
 def _check(rgb: UInt8Array) -> None:

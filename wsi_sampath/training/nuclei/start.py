@@ -5,6 +5,7 @@ from __future__ import annotations
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, read_tensors
+from wsi_sampath.models.described import model_spec, provenance_of
 from wsi_sampath.models.origin import steps_since_random
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
@@ -16,7 +17,7 @@ from wsi_sampath.models.patho_sam.start import (
 )
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.published.files import State
-from wsi_sampath.models.zoo import load_model, model_spec, provenance_of
+from wsi_sampath.models.zoo import load_model
 from wsi_sampath.training.initial_weights import Start, changed, check_random, is_specification
 from wsi_sampath.training.nuclei.settings import NucleiSettings, PathoSamWeights
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from wsi_sampath.data.patches import PatchSet
 from wsi_sampath.errors import WsiError
 from wsi_sampath.models.checkpoints import file_sha256, load_weights, read_tensors
+from wsi_sampath.models.described import model_spec, provenance_of
 from wsi_sampath.models.origin import steps_since_random
 from wsi_sampath.models.published.download import weights_file
 from wsi_sampath.models.published.files import State, prefixed
@@ -15,7 +16,7 @@ from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.wsi_sam.importing import import_wsi_sam, random_wsi_sam, start_wsi_sam
 from wsi_sampath.models.wsi_sam.network import WsiSam
 from wsi_sampath.models.wsi_sam.spec import WsiSamSpec
-from wsi_sampath.models.zoo import load_model, load_weighted, model_spec, provenance_of
+from wsi_sampath.models.zoo import load_model, load_weighted
 from wsi_sampath.training.initial_weights import Start, changed, check_random, is_specification
 from wsi_sampath.training.prompts.settings import PromptTrainSettings, WsiSamWeights
 
