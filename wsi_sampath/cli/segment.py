@@ -88,7 +88,7 @@ class Request(RepeatingResult):
             Where both more and less are asked for.
         """
         if self.verbose and self.quiet:
-            raise UsageError("--verbose and --quiet go not together; give one of them")
+            raise UsageError("--verbose and --quiet contradict each other; give one of them")
         return "verbose" if self.verbose else "quiet" if self.quiet else "normal"
 
 
@@ -243,7 +243,7 @@ def _run(
     """Run the slides: on a cluster, on several devices, or here."""
     model = _loaded(settings, request, devices)
     if request.loudness != "quiet":
-        _tell_beginning(jobs, folder, model)
+        _tell_beginning(jobs, folder, model, settings.mpp or model.spec.mpp)
     from wsi_sampath.batch.batch import Batch
     from wsi_sampath.cli.batch_screen import batch_screen
 
@@ -293,14 +293,16 @@ def _note_plan(plan: Plan) -> None:
         say(f"note: and {len(plan.notes) - _MOST_NOTES} more of the kind")
 
 
-def _tell_beginning(jobs: Sequence[Job], folder: Path | None, model: LoadedModel) -> None:
+def _tell_beginning(
+    jobs: Sequence[Job], folder: Path | None, model: LoadedModel, mpp: float
+) -> None:
     """Tell of a batch as a whole, and of a model that is there to be tried out."""
     from wsi_sampath.cli.progress import say
     from wsi_sampath.models.shipped import bundled_models
 
     if folder is not None:
         slides = plural(len(jobs), "slide")
-        say(f"{slides} to {folder}, {Path(model.source).name} at {model.spec.mpp:g} um/px")
+        say(f"{slides} to {folder}, {Path(model.source).name} at {mpp:g} um/px")
     if model.source in bundled_models():
         say(f"note: {model.source} is a demonstration, not for diagnosis (see wsi-models list)")
 
