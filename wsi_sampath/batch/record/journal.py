@@ -77,6 +77,7 @@ class Record:
     mpp_x: float | None = None
     mpp_y: float | None = None
     reader: str = ""
+    model: str = ""
     device: str = ""
     tissue_mm2: float = 0.0
     analysed_mm2: float = 0.0
@@ -247,6 +248,7 @@ def _numbers(run: dict[str, Any]) -> dict[str, Any]:
         "mpp_x": run["mpp"]["x"],
         "mpp_y": run["mpp"]["y"],
         "reader": run["reader"],
+        "model": run["model"]["name"],
         "device": run["device"],
         "tissue_mm2": coverage["tissue_mm2"],
         "analysed_mm2": coverage["analysed_mm2"],

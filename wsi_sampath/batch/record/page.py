@@ -71,6 +71,7 @@ def render_page(
         "tiles": sum(record.tiles_analysed for record in done),
         "seconds": sum(record.seconds for record in done),
         "analysed_mm2": sum(record.analysed_mm2 for record in done),
+        "models": sorted({record.model for record in done if record.model}),
         "waiting": waiting,
     }
     filters: Filters = {
@@ -91,6 +92,7 @@ def _entry(record: Record, picture: str | None) -> dict[str, Any]:
     name = PurePosixPath(record.zarr)
     page = link(name.with_suffix(".html").as_posix()) if record.has_report else None
     return {
+        "name": str(name.with_suffix("")),
         "record": record,
         "picture": picture and link(picture),
         "page": page,
