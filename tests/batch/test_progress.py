@@ -34,7 +34,7 @@ def test_counts_and_the_time_left():
     counts.count(Outcome(JOB, reason="unreadable"))
     assert counts.seconds_left == 20.0 / 2 * 7
     line = counts.line()
-    assert line == "3/10 slides, 1 done before, 1 failed, 5.0 tiles/s, 1 min 10 s left"
+    assert line == "3/10 slides, 1 min 10 s left, 1 failed, 1 done before, 5.0 tiles/s"
 
 
 def test_the_slide_under_way_counts_in_part():
@@ -96,8 +96,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are(monkeypatch):
     with on_terminal(monkeypatch, 80) as terminal:
         screen = LiveSlide(Console(stderr=True))
         screen.begin(Start("a [odd] name.svs", 4))
-        screen.warn("something [else]")
+        screen.warn("something [else] :cat:")
         text = terminal.text()
         screen.close()
     assert "a [odd] name.svs" in text
-    assert "warning: something [else]" in text
+    assert "warning: something [else] :cat:" in text

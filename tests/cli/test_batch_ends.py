@@ -66,8 +66,19 @@ def test_an_interrupted_slide_is_left_and_has_not_failed(capsys):
     shown = capsys.readouterr()
     assert "1 done, 0 failed, 3 left (the same command resumes)" in shown.err
     values = json.loads(shown.out)
-    assert (values["done"], values["failed"]) == (1, 0)
+    assert [values[name] for name in ("done", "before", "failed", "left")] == [1, 0, 0, 3]
+    assert (values["report"], values["table"]) == ("out/report.html", "out/slides.csv")
     assert values["slides"][1]["status"] == "interrupted"
+
+
+def test_a_batch_goes_on_without_its_stdout_and_says_so_at_the_end(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space") as raised:
+        end([done(), done()], 2)
+    assert raised.value.filename == "stdout"
+    told = capsys.readouterr().err.splitlines()
+    assert [line.startswith("a.svs: done in") for line in told] == [True, True, False]
+    assert told[-1].startswith("2 done, 0 failed, 0 left")
 
 
 def test_slides_that_were_complete_are_but_counted(capsys):

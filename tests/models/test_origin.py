@@ -17,7 +17,6 @@ from wsi_sampath.models.origin import (
     warnings_of,
 )
 from wsi_sampath.models.sam_path.names import to_published
-from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.models.shipped import bundled_models
 from wsi_sampath.models.spec import IMAGENET_MEAN
 from wsi_sampath.models.zoo import load_model
@@ -103,15 +102,3 @@ def test_importing_takes_over_no_claims_but_those_that_are_given(
     assert (spec.licence, spec.description) == ("CC0", "what it is")
     assert not ended(monkeypatch, main, "wsi-models", "info", out)
     assert "million weights" in capsys.readouterr().out
-
-
-def test_the_documentation_names_every_key_of_a_specification():
-    from pathlib import Path
-
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-    schema = SamPathSpec.model_json_schema()
-    parts = [schema, *schema["$defs"].values()]
-    names = {name for part in parts for name in part["properties"]}
-    assert {"mpp", "window_size", "options", "mlp_dim", "position_grid", "color"} <= names
-    documented = {name for name in names if f"`{name}" in text or f", {name}}}`" in text}
-    assert names - documented == set()

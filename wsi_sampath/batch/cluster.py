@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -162,16 +163,30 @@ def _connected(scheduler: str) -> Iterator[Any]:
 
 def _local_cluster(dask: Any, n_workers: int) -> Any:
     cores = max(1, (os.cpu_count() or 1) // n_workers)
-    return dask.LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        # Memory is looked after by the run; dask would pause or kill workers for torch's share.
-        memory_limit=0,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        # dask's own default is one thread for all of numpy and torch.
-        env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))},
-    )
+    with _uninterrupted():
+        return dask.LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            # Memory is looked after by the run; dask would pause or kill workers for torch's share.
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            # dask's own default is one thread for all of numpy and torch.
+            env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))},
+        )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes started within ignore Ctrl-C, which a terminal sends to all: we end them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _outcomes(client: Any, tasks: _Tasks, batch: Batch) -> Iterator[Outcome]:

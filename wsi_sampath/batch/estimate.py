@@ -194,6 +194,8 @@ def summary_line(estimates: Sequence[Estimate], *, n_devices: int = 1) -> str:
     """Return the cost of the whole batch, as one line."""
     todo = [one for one in estimates if one.state == "to do"]
     failing = sum(one.fails for one in estimates)
+    if not todo:
+        return f"nothing to do: {len(estimates) - failing} done already, {failing} would fail"
     seconds = sum(one.seconds for one in todo) / n_devices
     size = sum(one.size_bytes for one in todo)
     return (

@@ -103,10 +103,11 @@ class BatchCounts:
 
     def line(self) -> str:
         """Return the counts as one line."""
+        # What matters least comes last: a narrow terminal cuts it off.
         parts = [f"{self.done + self.failed}/{plural(self.total, 'slide')}"]
-        parts += [f"{self.before} done before"] if self.before else []
-        parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.tiles_per_s:.1f} tiles/s"] if self.tiles else []
         if self.ended < self.total and self.seconds_left is not None:
             parts.append(f"{format_duration(self.seconds_left)} left")
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.before} done before"] if self.before else []
+        parts += [f"{self.tiles_per_s:.1f} tiles/s"] if self.tiles else []
         return ", ".join(parts)

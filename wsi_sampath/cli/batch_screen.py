@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from wsi_sampath.cli.progress import (
     Loudness,
     SlideScreen,
     live_bar,
+    live_console,
     put_above,
     say,
     slide_screen,
@@ -82,6 +83,10 @@ class Surface(Protocol):
         """Show counts as they are now."""
         ...
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Let others print as they please within the block."""
+        ...
+
     def stop(self) -> None:
         """Take away what is shown of them."""
         ...
@@ -98,7 +103,7 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        told = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+        told = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
         self._bar = live_bar(console, BarColumn(None, table_column=Column(ratio=1)), told)
         self._task = TaskID(0)
 
@@ -114,6 +119,16 @@ class Bar:
     def show(self, counts: BatchCounts) -> None:
         """See `Surface`."""
         self._bar.update(self._task, completed=counts.ended, description=counts.line())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """See `Surface`."""
+        # Printed beside a live bar, lines would be broken where the terminal ends.
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
     def stop(self) -> None:
         """See `Surface`."""
@@ -137,6 +152,10 @@ class Lines:
         if now - self._told >= _LINE_EVERY_S:
             self._told = now
             say(f"batch: {counts.line()}")
+
+    def paused(self) -> AbstractContextManager[None]:
+        """See `Surface`."""
+        return nullcontext()
 
     def stop(self) -> None:
         """See `Surface`."""
@@ -196,7 +215,10 @@ class BatchScreen:
 
     def finish_slide(self, outcome: Outcome, *, elsewhere: bool = False) -> None:
         """See `BatchProgress`."""
-        self._tell_end(outcome)
+        # Those that were complete are but counted, ten thousand of them in a moment.
+        reused = outcome.result is not None and outcome.result.reused
+        with nullcontext() if reused else self._surface.paused():
+            self._tell_end(outcome)
         self._counts.count(outcome, with_tiles=elsewhere)
         self._surface.show(self._counts)
 
@@ -223,5 +245,6 @@ def batch_screen(
         return QuietBatch(ended)
     if is_single:
         return OneSlide(slide_screen(), ended)
-    surface = Bar(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+    console = live_console()
+    surface = Lines() if console is None else Bar(console)
     return BatchScreen(surface, ended, is_verbose=loudness == "verbose")

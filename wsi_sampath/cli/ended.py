@@ -47,6 +47,7 @@ class Ended:
         self._loudness = loudness
         self._outcomes: list[Outcome] = []
         self._error: WsiError | None = None
+        self._lost: OSError | None = None
 
     @property
     def is_unfinished(self) -> bool:
@@ -60,7 +61,15 @@ class Ended:
             say(outcome.line())
         elif self._loudness != "quiet" and not (self._folder and outcome.result.reused):
             lines = _result_lines(outcome.job, outcome.result, self._loudness)
-            put("\n".join(map(shown, lines)), instead=self._as_json)
+            self._put("\n".join(map(shown, lines)))
+
+    def _put(self, text: str) -> None:
+        try:
+            put(text, instead=self._as_json or self._lost is not None)
+        except OSError as error:
+            # The files are what a night's work is for: it goes on without its stdout.
+            self._lost = error
+            put(text, instead=True)
 
     @contextmanager
     def whatever_happens(self) -> Iterator[None]:
@@ -82,6 +91,8 @@ class Ended:
             say(self._summary(self._folder))
         if self._as_json:
             print_json(self._as_values())
+        if self._lost is not None:
+            raise self._lost
 
     @property
     def _done(self) -> int:
@@ -91,19 +102,34 @@ class Ended:
     def _failed(self) -> int:
         return sum(not (outcome.done or outcome.stopped) for outcome in self._outcomes)
 
+    @property
+    def _left(self) -> int:
+        return self._n_slides - self._done - self._failed
+
+    @property
+    def _before(self) -> int:
+        return sum(one.result is not None and one.result.reused for one in self._outcomes)
+
     def _summary(self, folder: Path) -> str:
-        left = self._n_slides - self._done - self._failed
-        before = sum(one.result is not None and one.result.reused for one in self._outcomes)
         parts = [
-            f"{self._done} done" + (f" ({before} of them before)" if before else ""),
+            f"{self._done} done" + (f" ({self._before} of them before)" if self._before else ""),
             f"{self._failed} failed",
-            f"{left} left" + (" (the same command resumes)" if left else ""),
+            f"{self._left} left" + (" (the same command resumes)" if self._left else ""),
         ]
         return f"{', '.join(parts)}; {folder / 'report.html'}, {folder / 'slides.csv'}"
 
     def _as_values(self) -> dict[str, Any]:
         slides = [outcome.as_json() for outcome in self._outcomes]
-        values: dict[str, Any] = {"done": self._done, "failed": self._failed, "slides": slides}
+        values: dict[str, Any] = {
+            "done": self._done,
+            "before": self._before,
+            "failed": self._failed,
+            "left": self._left,
+            "slides": slides,
+        }
+        if self._folder is not None:
+            values["report"] = str(self._folder / "report.html")
+            values["table"] = str(self._folder / "slides.csv")
         if self._error is not None:
             values["error"] = {"reason": self._error.reason, "message": self._error.message}
         return values
@@ -163,7 +189,7 @@ def _details(run: dict[str, Any], result: Finished) -> list[str]:
         f"{tiles['failed']} failed{_polygons(run)}{_pace_of_nuclei(run)}",
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
         f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}, decoded "
-        f"{run['decoded_px'] / 1e6:.1f} Mpx for the {run['needed_px'] / 1e6:.1f} Mpx under tiles",
+        f"{run['decoded_px'] / 1e6:.1f} Mpx in all, {run['needed_px'] / 1e6:.1f} Mpx under tiles",
         f"  seconds: {stages}",
     ]
 

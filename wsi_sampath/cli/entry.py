@@ -70,6 +70,7 @@ def run(
     words
         What follows the command; None takes what the process was given.
     """
+    _take_stderr()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
@@ -119,6 +120,16 @@ def _in_plain_words(error: typer.TyperException) -> str:
 def completion_variable(command: str) -> str:
     """Return the environment variable by which a shell asks a command to complete a line."""
     return f"_{command}_COMPLETE".replace("-", "_").upper()
+
+
+def _take_stderr() -> None:
+    """Let a closed stderr be one that nobody reads: its number must be no other file's."""
+    if sys.stderr is None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != 2:
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 
 
 def _asks_version() -> bool:

@@ -30,7 +30,7 @@ def say(line: str) -> None:
 
 def put_above(console: Console, line: str) -> None:
     """Print a line above the bars of a console, as it is."""
-    console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(line), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def live_bar(console: Console, *columns: ProgressColumn) -> RichBar:
@@ -61,10 +61,11 @@ class _Pace(ProgressColumn):
         if task.finished:
             return Text("writing maps, polygons and report")
         parts = [f"{int(task.completed)}/{plural(int(task.total or 0), 'tile')}"]
-        if task.speed:
-            parts.append(f"{task.speed:.1f} tiles/s")
+        # What matters least comes last: a narrow terminal cuts it off.
         if task.time_remaining is not None:
             parts.append(f"{format_duration(task.time_remaining)} left")
+        if task.speed:
+            parts.append(f"{task.speed:.1f} tiles/s")
         return Text(", ".join(parts))
 
 
@@ -152,6 +153,13 @@ class PlainSlide:
         """See `SlideScreen`."""
 
 
+def live_console() -> Console | None:
+    """Return a console of stderr, if that is a terminal on which a bar can move."""
+    console = Console(stderr=True)
+    return console if console.is_terminal and not console.is_dumb_terminal else None
+
+
 def slide_screen() -> SlideScreen:
     """Choose the bar for a terminal, plain lines for anything else."""
-    return LiveSlide(Console(stderr=True)) if sys.stderr.isatty() else PlainSlide()
+    console = live_console()
+    return PlainSlide() if console is None else LiveSlide(console)

@@ -277,7 +277,8 @@ def _estimate(
     estimates = []
     for one in estimate_batch(jobs, settings, model):
         estimates.append(one)
-        put(estimate_line(one), instead=request.as_json)
+        if request.loudness != "quiet" or one.fails:
+            put(estimate_line(one), instead=request.as_json)
     put(summary_line(estimates, n_devices=len(devices) or 1), instead=request.as_json)
     if request.as_json:
         print_json([one.as_json() for one in estimates])

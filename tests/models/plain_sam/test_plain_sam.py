@@ -15,6 +15,7 @@ from wsi_sampath.models.plain_sam.importing import import_plain_sam
 from wsi_sampath.models.published.files import Kind
 from wsi_sampath.models.sam_path.importing import read_kind
 from wsi_sampath.models.zoo import load_model
+from wsi_sampath.synthetic.painted import paint_slide
 
 HEADS = {
     "image_encoder.norm_head.weight": torch.zeros(16),
@@ -127,7 +128,7 @@ def test_no_map_is_asked_of_it(tmp_path, monkeypatch, capsys):
     with pytest.raises(WsiError, match="wsi-prompt"):
         _ = load_model(path).tile_network
     slide = tmp_path / "slide.svs"
-    slide.write_bytes(b"not looked at")
+    paint_slide(slide, width=256, height=256, mpp=0.5, levels=(1,))
     words = [slide, "--model", path, "--out", tmp_path / "out.zarr"]
     for more in ([], ["--dry-run"], ["--mode", "amg"]):
         assert ended(monkeypatch, segment, "wsi-segment", *words, *more) == 2
