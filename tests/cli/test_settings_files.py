@@ -23,7 +23,7 @@ from wsi_sampath.inference.prompted.settings import GridSettings, OwnPromptSetti
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.checkpoints import build_model, save_checkpoint
 from wsi_sampath.models.sam_path.spec import SamPathSpec
-from wsi_sampath.settings import asked
+from wsi_sampath.settings import asked, is_of_one_slide
 from wsi_sampath.synthetic.painted import paint_slide
 
 KINDS = {
@@ -76,13 +76,13 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 values_of_settings = st.fixed_dictionaries(
     {},
     optional={
-        "model": words,
+        "model": words.map("/{}".format),
         "mpp": numbers,
         "slide_mpp": st.tuples(numbers, numbers),
         "tile": st.integers(64, 16_384),
         "reader": words,
         "batch_size": st.one_of(st.just("auto"), st.integers(1, 4096)),
-        "tissue": st.sampled_from(["otsu", "none", "mask.png"]),
+        "tissue": st.sampled_from(["otsu", "none", "/mask.png", "/mask"]),
         "region": st.tuples(numbers, numbers, numbers, numbers),
         "polygons": st.booleans(),
         "simplify_um": numbers,
@@ -95,7 +95,7 @@ values_of_settings = st.fixed_dictionaries(
 )
 
 
-@example(values={"model": "a\x85b\u2028\udcff.yaml"}, fail_fast=True)
+@example(values={"model": "/a\x85b\u2028\udcff.yaml"}, fail_fast=True)
 @given(values=values_of_settings, fail_fast=st.booleans())
 @hypothesis_settings(max_examples=12, deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory, values, fail_fast):
@@ -161,12 +161,32 @@ def test_words_of_a_file_are_read_as_on_the_command_line(tmp_path):
     }
 
 
+def test_a_file_of_settings_names_files_from_its_own_folder(tmp_path, monkeypatch):
+    # Of the same names as what it means, which is not there.
+    for name in ("mask", "m.safetensors"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "run.yaml").write_text("tissue: mask\nmodel: m.safetensors\n")
+    found = read_config(inner / "run.yaml", LAYOUT)
+    assert found == {"tissue": str(inner / "mask"), "model": str(inner / "m.safetensors")}
+
+
+def test_a_mask_without_a_suffix_belongs_to_its_slide():
+    field = SegmentSettings.model_fields["tissue"]
+    assert [is_of_one_slide(field, word) for word in ("maskfile", "m.png")] == [True, True]
+    assert [is_of_one_slide(field, word) for word in ("otsu", "none")] == [False, False]
+
+
 def test_files_that_were_named_are_found_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mask.png").touch()
-    settings = SegmentSettings(tissue="mask.png", model="nuclei-mini", weights="none.pt")
-    whole = {"tissue": str(tmp_path / "mask.png"), "model": "nuclei-mini", "weights": "none.pt"}
-    assert asked(settings) == whole
+    settings = SegmentSettings(tissue="mask", model="nuclei-mini", weights="none.pt")
+    whole = {"tissue": str(tmp_path / "mask"), "weights": str(tmp_path / "none.pt")}
+    assert asked(settings) == {"model": "nuclei-mini", **whole}
+    (tmp_path / "mine").touch()
+    assert asked(SegmentSettings(model="mine")) == {"model": str(tmp_path / "mine")}
+    assert asked(SegmentSettings(tissue="none")) == {"tissue": "none"}
     assert asked(Request(mpp_csv=Path("t.csv"))) == {"mpp_csv": str(tmp_path / "t.csv")}
 
 

@@ -19,11 +19,11 @@ from wsi_sampath.settings import (
     Flags,
     Frozen,
     Help,
-    MayBeFile,
     Panel,
     belongs,
     is_file_name,
     is_of_one_slide,
+    may_be_file,
     merged,
     nearest_name,
 )
@@ -244,13 +244,11 @@ def _as_said(field: FieldInfo | None, value: Any) -> Any:
 
 def _found(field: FieldInfo | None, value: Any, folder: Path) -> Any:
     """Return a value, and a file's name as it is seen from here."""
-    from wsi_sampath.yaml_files import beside
-
     if isinstance(value, Path):
         return folder / value
-    if field is not None and MayBeFile in field.metadata and is_file_name(str(value or "")):
-        return beside(folder, value)
-    return value
+    if field is None or not may_be_file(field) or not isinstance(value, str):
+        return value
+    return str(folder / value) if is_file_name(field, value, folder) else value
 
 
 def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[Values, Values]:

@@ -83,12 +83,12 @@ class ModelSettings(Frozen):
 
     model: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
+        *(Neutral, MayBeFile(), Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to run: a name from wsi-models list, a .safetensors or a .yaml file."),
     ] = "gland-mini"
     weights: Annotated[
         str | None,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
+        *(Neutral, MayBeFile(), Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
         Help("Weights for a .yaml model: a .safetensors file, or a published checkpoint."),
     ] = None
     allow_random_weights: Annotated[
@@ -172,7 +172,8 @@ class SegmentSettings(NetworkSettings):
     ] = False
     tissue: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.TISSUE, Belongs.SLIDE, Flags(metavar="otsu|none|FILE")),
+        *(Neutral, MayBeFile("otsu", "none"), Panel.TISSUE, Belongs.SLIDE),
+        Flags(metavar="otsu|none|FILE"),
         Suggests(lambda: ("otsu", "none")),
         Help(
             "Find tissue, take all of the slide, or take a mask: a PNG over the whole slide, or a "
@@ -224,7 +225,7 @@ class SegmentSettings(NetworkSettings):
     ] = True
     existing: Annotated[
         str | None,
-        *(Neutral, MayBeFile, Panel.NUCLEI, Belongs.SLIDE),
+        *(Neutral, MayBeFile(), Panel.NUCLEI, Belongs.SLIDE),
         *(Flags("--nuclei", metavar="FILE"), Reads(_path)),
         Help("Measure and classify the nuclei of this .geojson or .parquet, and find no others."),
     ] = None
