@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.prompt import main as prompt_main
-from wsi_sampath.cli.segment import Request, main
-from wsi_sampath.cli.settings_files import Layout, read_config
+from wsi_sampath.cli.segment import Request, app, main
+from wsi_sampath.cli.settings_files import Layout, earlier_values, read_config
 from wsi_sampath.cli.settings_text import config_text, write_config
 from wsi_sampath.errors import UsageError
 from wsi_sampath.inference.instances.settings import NucleusSettings
@@ -253,6 +254,46 @@ def test_what_is_no_result_is_not_repeated(segment, tmp_path):
     (tmp_path / "old.zarr" / ".zattrs").write_text(json.dumps(old))
     code, _, said = segment("--out", tmp_path / "n.zarr", "--like", tmp_path / "old.zarr")
     assert (code, "does not say what was asked of it" in said) == (2, True)
+
+
+def left_of_a_file(path: Path, text: str, **said: object) -> dict:
+    """Return what is taken from a file of settings beside what the command line gives."""
+    path.write_text(text)
+    given = {"config": path, "like": None, **said}
+    found = earlier_values(given, said.keys(), KINDS)
+    names = found["request"].pop("from_files")
+    values = {key: value for one in found.values() for key, value in one.items()}
+    assert names == values.keys() - said.keys()
+    return values
+
+
+def test_the_command_line_takes_back_what_a_file_says(tmp_path):
+    def left(text: str, **said: object) -> dict:
+        return left_of_a_file(tmp_path / "run.yaml", text, **said)
+
+    assert left("polygons: false", geojson="a.geojson") == {}
+    assert left("polygons: false", polygons=False) == {"polygons": False}
+    assert left("tissue_threshold: 0.1", tissue="none") == {}
+    assert left("tissue_threshold: 0.1", tissue="otsu") == {"tissue_threshold": 0.1}
+    assert left("tissue: none", tissue_threshold=0.1) == {}
+    assert left("scheduler: local:2", gpus="0") == {}
+    assert left("model: a.yaml\nweights: a.pt\ntile: 64", model="gland-mini") == {"tile": 64}
+
+
+def test_every_switch_that_a_file_may_set_has_an_opposite():
+    options = typer.main.get_command(app).params
+    flags = [one for one in options if getattr(one, "is_flag", False)]
+    one_way = {one.name for one in flags if not one.secondary_opts}
+    assert one_way == {"force", "dry_run", "preview", "as_json", "verbose", "quiet"}
+
+
+def test_what_shares_a_batch_is_left_out_for_one_slide(segment, tmp_path):
+    (tmp_path / "run.yaml").write_text("gpus: 0,1\npolygons: false\n")
+    out = ("--out", tmp_path / "n.zarr", "--preview", "--config", tmp_path / "run.yaml")
+    code, _, said = segment(*out)
+    assert (code, "since it shares a batch: gpus" in said) == (0, True)
+    code, _, said = segment(*out, "--scheduler", "local:2")
+    assert (code, "--scheduler shares" in said, "gpus" in said) == (2, True, False)
 
 
 def test_prompts_have_files_of_settings_too(command, tmp_path):

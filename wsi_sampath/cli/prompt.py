@@ -34,12 +34,12 @@ class Request(Repeating):
 
     refine: Annotated[
         bool,
-        Panel.PROMPTS,
+        *(Panel.PROMPTS, Flags("--refine/--no-refine")),
         Help("Take each area, rectangles as well, as a rough outline to be refined; no points."),
     ] = False
     each_point: Annotated[
         bool,
-        Panel.PROMPTS,
+        *(Panel.PROMPTS, Flags("--each-point/--no-each-point")),
         Help("Let each point of a points annotation ask for an object of its own."),
     ] = False
 

@@ -131,6 +131,7 @@ def segment(
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
     out = _place(out, request)
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
+    request = _of_its_kind(request, plan)
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
     request.save("wsi-segment", settings=settings, options=options, request=request)
@@ -162,6 +163,18 @@ def _place(out: str | None, request: Request) -> str:
     return f".{os.sep}" if out is None else out
 
 
+def _of_its_kind(request: Request, plan: Plan) -> Request:
+    """Return the request without what files say of sharing a batch, where there is one slide."""
+    useless = [name for name in ("gpus", "scheduler") if name in request.from_files]
+    if not plan.is_single or not useless:
+        return request
+    if not request.quiet:
+        from wsi_sampath.cli.progress import say
+
+        say(f"note: not taken from the settings, since it shares a batch: {', '.join(useless)}")
+    return request.model_copy(update=dict.fromkeys(useless))
+
+
 def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
     """Return the devices that share the batch, if any; refuse what does not go together."""
     devices: tuple[str, ...] = ()
@@ -172,8 +185,12 @@ def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[s
         devices = parse_devices(request.gpus)
     if plan.is_single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
-    if request.scheduler is not None and (plan.is_single or devices):
-        raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
+    if plan.is_single and request.scheduler is not None:
+        raise UsageError("--scheduler shares the slides of a batch; one slide goes without")
+    if request.scheduler is not None and devices:
+        raise UsageError("--scheduler and --gpus both share the batch; give one of them")
+    if settings.geojson is not None and not settings.polygons:
+        raise UsageError("--geojson FILE and --no-geojson contradict each other; give one of them")
     if settings.geojson is not None and len(plan.jobs) > 1:
         raise UsageError("--geojson FILE goes with one slide; leave it out for several")
     if settings.existing is not None and len(plan.jobs) > 1:

@@ -35,10 +35,18 @@ Kinds = Mapping[str, type[Frozen]]
 Values = dict[str, Any]
 _WITH_THE_MODEL = ("weights", "allow_random_weights")
 """What is said of a model, and means nothing for another one."""
+_SHARED_BY = ("gpus", "scheduler")
+"""By what a batch is shared, one way or the other; neither is of use for one slide."""
 
 
 class Repeating(Frozen):
-    """Where settings come from beside the command line, and where they are written."""
+    """Where settings come from beside the command line, and where they are written.
+
+    Attributes
+    ----------
+    from_files
+        Names of the settings that files or an earlier result gave, and the command line did not.
+    """
 
     config: Annotated[
         Path | None,
@@ -50,6 +58,7 @@ class Repeating(Frozen):
         *(Panel.REPEAT, Belongs.CALL, Flags(metavar="FILE")),
         Help("Write the settings of this command line to a YAML file for --config."),
     ] = None
+    from_files: Annotated[frozenset[str], Belongs.CALL] = frozenset()
 
     def save(self, command: str, **settings: Frozen) -> None:
         """Write settings for ``--config``, if that was asked for; see `write_config`."""
@@ -198,19 +207,34 @@ def earlier_values(given: Values, said: Collection[str], kinds: Kinds) -> dict[s
     layout = Layout(kinds)
     config, result = given["config"], given.get("like")
     own = {} if config is None else read_config(config, layout)
-    # What is said last of a model is all that is said of it.
     chosen = {*said, *own}
-    if "model" in said:
-        own = _without(own, _WITH_THE_MODEL)
-    if result is None:
-        return layout.by_kind(own)
-    values, model = _read_result(result, layout, chosen)
-    if "model" in chosen:
-        values = _without(values, ("model", *_WITH_THE_MODEL))
-    found = layout.by_kind(merged(values, own))
+    on_the_line = {name: given[name] for name in said}
+    own = _left(own, on_the_line)
     repeating = next(name for name, kind in kinds.items() if issubclass(kind, Repeating))
+    if result is None:
+        return merged(layout.by_kind(own), {repeating: {"from_files": own.keys() - said}})
+    values, model = _read_result(result, layout, chosen)
+    values = merged(_left(values, own | on_the_line), own)
     keeps_model = chosen.isdisjoint({"model", *_WITH_THE_MODEL})
-    return merged(found, {repeating: {"repeated": model if keeps_model else None}})
+    of_run = {"from_files": values.keys() - said, "repeated": model if keeps_model else None}
+    return merged(layout.by_kind(values), {repeating: of_run})
+
+
+def _left(earlier: Values, later: Values) -> Values:
+    """Return what remains of earlier settings beside later ones that take them back."""
+    taken_back: set[str] = set()
+    # What is said last of a model is all that is said of it.
+    if "model" in later:
+        taken_back |= {"model", *_WITH_THE_MODEL}
+    if later.get("geojson") is not None:
+        taken_back.add("polygons")
+    if later.get("tissue", "otsu") != "otsu":
+        taken_back.add("tissue_threshold")
+    if later.get("tissue_threshold") is not None and earlier.get("tissue") == "none":
+        taken_back.add("tissue")
+    if not later.keys().isdisjoint(_SHARED_BY):
+        taken_back.update(_SHARED_BY)
+    return _without(earlier, taken_back)
 
 
 def read_config(path: Path, layout: Layout) -> Values:

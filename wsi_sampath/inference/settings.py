@@ -93,7 +93,7 @@ class ModelSettings(Frozen):
     ] = None
     allow_random_weights: Annotated[
         bool,
-        *(Neutral, Panel.NETWORK),
+        *(Neutral, Panel.NETWORK, Flags("--allow-random-weights/--no-random-weights")),
         Help("Run a .yaml model without weights, for tests and timing."),
     ] = False
     device: Annotated[
@@ -205,9 +205,11 @@ class SegmentSettings(NetworkSettings):
         *(Neutral, Panel.OUTPUT, Belongs.CALL, Flags(metavar="FILE"), Reads(_path)),
         Help("File for the polygons [NAME.geojson beside the zarr]."),
     ] = None
-    polygons: Annotated[bool, Panel.OUTPUT, Flags("--no-geojson"), Help("Write no polygons.")] = (
-        True
-    )
+    polygons: Annotated[
+        bool,
+        *(Panel.OUTPUT, Flags("--polygons/--no-geojson")),
+        Help("Write polygons as GeoJSON, or none."),
+    ] = True
     min_area_um2: Annotated[
         NotNegative,
         *(Panel.OUTPUT, Flags("--min-area")),
@@ -220,8 +222,8 @@ class SegmentSettings(NetworkSettings):
     ] = 0.0
     probabilities: Annotated[
         bool,
-        *(Panel.OUTPUT, Flags("--no-probabilities")),
-        Help("Store the class map alone, without probabilities."),
+        *(Panel.OUTPUT, Flags("--probabilities/--no-probabilities")),
+        Help("Store probabilities, or the class map alone."),
     ] = True
     existing: Annotated[
         str | None,
@@ -253,7 +255,7 @@ class SegmentSettings(NetworkSettings):
     ] = True
     overlay: Annotated[
         bool,
-        *(Neutral, Panel.OUTPUT),
+        *(Neutral, Panel.OUTPUT, Flags("--overlay/--no-overlay")),
         Help("Write NAME.png beside the zarr: the map over the slide, with a legend."),
     ] = False
     force: Annotated[
