@@ -162,6 +162,16 @@ def test_words_of_a_file_are_read_as_on_the_command_line(tmp_path):
     }
 
 
+def test_numbers_of_a_file_are_what_a_person_means(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("tile: 064\noverlap: 0x20\nmin_area_um2: 1.5e+1\nsimplify_um: .5\n")
+    found = read_config(path, LAYOUT)
+    assert list(found.values()) == [64, 32, 15.0, 0.5]
+    path.write_text("tile: 1:30\n")
+    with pytest.raises(UsageError, match="tile: .* valid integer.*'1:30'"):
+        read_config(path, LAYOUT)
+
+
 def test_a_file_of_settings_names_files_from_its_own_folder(tmp_path, monkeypatch):
     # Of the same names as what it means, which is not there.
     for name in ("mask", "m.safetensors"):
@@ -294,6 +304,15 @@ def test_what_shares_a_batch_is_left_out_for_one_slide(segment, tmp_path):
     assert (code, "since it shares a batch: gpus" in said) == (0, True)
     code, _, said = segment(*out, "--scheduler", "local:2")
     assert (code, "--scheduler shares" in said, "gpus" in said) == (2, True, False)
+
+
+def test_settings_are_saved_once_the_run_can_begin(segment, tmp_path):
+    saved = tmp_path / "new" / "run.yaml"
+    words = ("--out", tmp_path / "n.zarr", "--save-config", saved, "--dry-run")
+    assert segment(*words, "--model", "no.safetensors")[0] == 2
+    assert not saved.exists()
+    assert segment(*words, "--model", "tiny.safetensors")[0] == 0
+    assert read_config(saved, LAYOUT)["tissue"] == "none"
 
 
 def test_prompts_have_files_of_settings_too(command, tmp_path):

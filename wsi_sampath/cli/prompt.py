@@ -100,10 +100,10 @@ def prompt(
         require_file(plan.jobs[0].prompts, "bad-input")
         if not _opens(plan.jobs[0], settings):
             raise typer.Exit(EXIT_FAILED)
-    request.save("wsi-prompt", settings=settings, request=request)
     from wsi_sampath.inference.segmenter import load_from_settings
 
     model = load_from_settings(settings)
+    request.save("wsi-prompt", settings=settings, request=request)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)
 

@@ -134,16 +134,16 @@ def segment(
     request = _of_its_kind(request, plan)
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
-    request.save("wsi-segment", settings=settings, options=options, request=request)
     if loudness != "quiet":
         _note_plan(plan)
     if request.preview:
         from wsi_sampath.cli.preview import preview
 
         quiet = loudness == "quiet"
+        _save(settings, options, request)
         raise typer.Exit(preview(jobs, settings, as_json=request.as_json, quiet=quiet))
     if request.dry_run:
-        raise typer.Exit(_estimate(jobs, settings, devices, request))
+        raise typer.Exit(_estimate(jobs, settings, options, devices, request))
     from wsi_sampath.cli.ended import Ended
 
     folder = None if plan.is_single else Path(out)
@@ -231,6 +231,10 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     return model
 
 
+def _save(settings: SegmentSettings, options: BatchOptions, request: Request) -> None:
+    request.save("wsi-segment", settings=settings, options=options, request=request)
+
+
 def _fault(job: Job, settings: SegmentSettings) -> Outcome | None:
     """Return how a slide ends that cannot be opened: no model need be loaded for that."""
     from wsi_sampath.batch.record.outcome import Outcome
@@ -259,6 +263,8 @@ def _run(
 ) -> None:
     """Run the slides: on a cluster, on several devices, or here."""
     model = _loaded(settings, request, devices)
+    # Not before: settings with which nothing can begin are none to keep.
+    _save(settings, options, request)
     if request.loudness != "quiet":
         _tell_beginning(jobs, folder, model, settings.mpp or model.spec.mpp)
     from wsi_sampath.batch.batch import Batch
@@ -281,7 +287,11 @@ def _run(
 
 
 def _estimate(
-    jobs: Sequence[Job], settings: SegmentSettings, devices: Sequence[str], request: Request
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    options: BatchOptions,
+    devices: Sequence[str],
+    request: Request,
 ) -> int:
     """Tell what the slides would cost; returns the exit code."""
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
@@ -289,6 +299,8 @@ def _estimate(
     from wsi_sampath.cli.progress import say
 
     model = _loaded(settings, request, devices)
+    # Not before: settings with which nothing can begin are none to keep.
+    _save(settings, options, request)
     for warning in model.warnings:
         say(f"warning: {warning}")
     estimates = []

@@ -53,6 +53,7 @@ def write_config(path: Path, command: str, settings: Mapping[str, Frozen]) -> No
         if path.exists() and not _begins(path, begin):
             message = f"is there already, and no settings of {command}; choose another file"
             raise UsageError(message, subject=str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as growing:
             growing.write_text(config_text(command, settings), encoding="utf-8")
 
