@@ -133,6 +133,10 @@ def test_every_setting_stands_in_the_file_and_may_be_changed_there(tmp_path):
         ("force: true", "force is not for a file of settings; give --force instead"),
         ("poll_s: 3", "no setting 'poll_s'"),
         ("nuclei: 3", "nuclei is a block"),
+        ("nuclei: a.geojson", "a file of nuclei is 'existing'"),
+        ("grid: 3", "grid is a block: give its settings below it, indented"),
+        ("out: a.zarr", "inputs and --out stay on the command line"),
+        ("region: 1 2 3", "region: "),
         ("tile: yes", "tile is true, and must be another value"),
         ("grid: {points_per_side: yes}", "grid.points_per_side is true"),
         ("tile: 3", "tile: Input should be greater than or equal to 64 (got 3)"),
@@ -152,6 +156,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, text, said):
 def test_words_of_a_file_are_read_as_on_the_command_line(tmp_path):
     (tmp_path / "mask.png").touch()
     path = tmp_path / "run.yaml"
+    path.write_text("region: 0 0 400 200\n")
+    assert read_config(path, LAYOUT) == {"region": (0, 0, 400, 200)}
     path.write_text("slide_mpp: 0.25\nbatch_size: 8\ngpus: 0\ntissue: mask.png\nmpp_csv: t.csv\n")
     assert read_config(path, LAYOUT) == {
         "slide_mpp": (0.25, 0.25),
@@ -257,8 +263,22 @@ def test_another_model_under_the_old_name_is_noticed(segment, folder, tmp_path):
 
 
 def test_what_is_no_result_is_not_repeated(segment, tmp_path):
-    code, _, said = segment("--out", tmp_path / "n.zarr", "--like", tmp_path / "no.zarr")
-    assert (code, "is not a complete result of wsi-segment" in said) == (2, True)
+    def like(name: str) -> str:
+        code, _, said = segment("--out", tmp_path / "n.zarr", "--like", tmp_path / name)
+        assert code == 2
+        return said
+
+    assert "there is no such folder" in like("no.zarr")
+    (tmp_path / "batch" / "a.zarr").mkdir(parents=True)
+    assert f"name one of them, such as {tmp_path / 'batch' / 'a.zarr'}" in like("batch")
+    assert "is not a complete result of wsi-segment" in like("batch/a.zarr")
+    newer = {"complete": True, "settings": {}, "model": {}, "version": "99", "asked": {"zzzz": 1}}
+    text = json.dumps({"wsi_sampath": newer})
+    (tmp_path / "batch" / "a.zarr" / ".zattrs").write_text(text)
+    assert "no setting 'zzzz' (made by version 99, this is" in like("batch/a.zarr")
+    text = json.dumps({"wsi_sampath": newer | {"asked": {"model": "tiny.safetensors"}}})
+    (tmp_path / "batch" / "a.zarr" / ".zattrs").write_text(text)
+    assert "does not say which weights made it; give --model" in like("batch/a.zarr")
     (tmp_path / "old.zarr").mkdir()
     old = {"wsi_sampath": {"complete": True, "settings": {}}}
     (tmp_path / "old.zarr" / ".zattrs").write_text(json.dumps(old))

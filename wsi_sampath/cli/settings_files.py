@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -35,6 +35,8 @@ Kinds = Mapping[str, type[Frozen]]
 Values = dict[str, Any]
 _WITH_THE_MODEL = ("weights", "allow_random_weights")
 """What is said of a model, and means nothing for another one."""
+_OF_THE_LINE = ("input", "inputs", "slides", "out", "output", "prompts")
+"""What people may look for in a file of settings, and is never there."""
 _SHARED_BY = ("gpus", "scheduler")
 """By what a batch is shared, one way or the other; neither is of use for one slide."""
 
@@ -101,6 +103,9 @@ class RepeatingResult(Repeating):
 
         if self.repeated is None:
             return
+        if not self.repeated.get("sha256"):
+            message = "does not say which weights made it; give --model"
+            raise UsageError(message, subject=str(self.like))
         digests = (model.weights_sha256, specification_digest(model.spec))
         if digests != (self.repeated.get("sha256"), self.repeated.get("specification")):
             message = f"is not what {self.like} was made with, it has changed since; give "
@@ -162,12 +167,18 @@ class Layout:
     def _checked(self, key: str, value: Any) -> Any:
         if key in self.blocks:
             if not isinstance(value, dict):
-                raise UsageError(f"{key} is a block: give its settings below it, indented")
+                message = f"{key} is a block: give its settings below it, indented"
+                # What the option of that name takes.
+                meant = self._by_flags().get(key, key)
+                hint = f"; a file of {key} is '{meant}'" if meant != key else ""
+                raise UsageError(message + hint)
             kind = self.blocks[key]
             for name in value.keys() - kind.model_fields.keys():
                 raise UsageError(f"no setting '{key}.{name}'{self._meant(str(name))}")
             return _built(kind, value, f"{key}.")
         field = self.field(key)
+        if field is None and key in _OF_THE_LINE:
+            raise UsageError(f"no setting '{key}': inputs and --out stay on the command line")
         if field is None:
             raise UsageError(f"no setting '{key}'{self._meant(key)}")
         if belongs(field) is Belongs.CALL:
@@ -179,12 +190,18 @@ class Layout:
         names = {name: name for name in self.owners}
         for block, kind in self.blocks.items():
             names |= {name: f"{block}.{name}" for name in kind.model_fields}
-        for kind in self.kinds.values():
-            for name in offered(kind):
-                flag = flag_of(kind, name).removeprefix("--").replace("-", "_")
-                names.setdefault(flag, names[name])
+        by_flags = self._by_flags().items()
+        names |= {flag: names[name] for flag, name in by_flags if flag not in names}
         near = nearest_name(key.replace("-", "_"), names)
         return f"; did you mean '{names[near]}'?" if near else ""
+
+    def _by_flags(self) -> dict[str, str]:
+        """Return the names of settings by those of their options, in the same spelling."""
+        return {
+            flag_of(kind, name).removeprefix("--").replace("-", "_"): name
+            for kind in self.kinds.values()
+            for name in offered(kind)
+        }
 
 
 def earlier_values(given: Values, said: Collection[str], kinds: Kinds) -> dict[str, Values]:
@@ -261,9 +278,16 @@ def read_config(path: Path, layout: Layout) -> Values:
 
 def _as_said(field: FieldInfo | None, value: Any) -> Any:
     """Return a value of YAML as the command line would have it: words are read alike."""
+    if field is not None and isinstance(value, str) and _is_of_several(field):
+        return value.replace(",", " ").split()
     if field is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     return read_word(field, str(value)) if plain_type(field) is str or reads(field) else value
+
+
+def _is_of_several(field: FieldInfo) -> bool:
+    """Return whether the command line takes several words for a setting, as X Y W H."""
+    return get_origin(plain_type(field)) is tuple and not reads(field)
 
 
 def _found(field: FieldInfo | None, value: Any, folder: Path) -> Any:
@@ -282,6 +306,11 @@ def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[V
     from wsi_sampath.version import __version__
 
     run = read_attributes(path)
+    if run is None and not path.exists():
+        raise UsageError("there is no such folder", subject=str(path))
+    if run is None and (results := sorted(path.glob("*.zarr"))):
+        message = f"holds results; name one of them, such as {results[0]}"
+        raise UsageError(message, subject=str(path))
     if run is None or run.get("complete") is not True:
         raise UsageError("is not a complete result of wsi-segment", subject=str(path))
     asked, made, model = run.get("asked"), run.get("settings"), run.get("model")
@@ -304,7 +333,10 @@ def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[V
     try:
         return layout.checked(taken), model
     except UsageError as error:
-        raise error.about(str(path)) from None
+        other = run.get("version")
+        made_by = f" (made by version {other}, this is {__version__})"
+        message = error.message + (made_by if other != __version__ else "")
+        raise UsageError(message, subject=str(path)) from None
 
 
 def _built(kind: type[Frozen], values: Values, block: str = "") -> Values:
