@@ -241,6 +241,8 @@ def test_a_result_is_repeated(segment, folder, tmp_path):
     saved = tmp_path / "saved.yaml"
     words = ("--config", tmp_path / "run.yaml", "--simplify", 3, "--save-config", saved)
     segment("--out", tmp_path / "n.zarr", "--like", first, "--dry-run", *words)
+    lost = f"its weights had the SHA-256 {attribute(first)['model']['sha256']}."
+    assert f"\n# The model is not checked, as --like does; {lost}\n" in saved.read_text()
     found = read_config(saved, LAYOUT)
     assert (found["min_area_um2"], found["overlap"], found["simplify_um"]) == (20, 16, 3)
 

@@ -68,7 +68,12 @@ class Repeating(Frozen):
             # Imported here, since most commands never write one.
             from wsi_sampath.cli.settings_text import write_config
 
-            write_config(self.save_config, command, settings)
+            write_config(self.save_config, command, settings, self.lost)
+
+    @property
+    def lost(self) -> str:
+        """What a file written by `save` no longer does, in a sentence, or ""."""
+        return ""
 
 
 class RepeatingResult(Repeating):
@@ -89,6 +94,14 @@ class RepeatingResult(Repeating):
         ),
     ] = None
     repeated: Annotated[dict[str, str] | None, Belongs.CALL] = None
+
+    @property
+    def lost(self) -> str:
+        """What a file written by `save` no longer does: to check the model, as ``--like`` does."""
+        if self.repeated is None:
+            return ""
+        made_by = f"its weights had the SHA-256 {self.repeated.get('sha256')}"
+        return f"The model is not checked, as --like does; {made_by}."
 
     def check_model(self, model: LoadedModel) -> None:
         """Refuse to repeat a result with a model that is another by now.
