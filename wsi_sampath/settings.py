@@ -129,7 +129,17 @@ class Belongs(Enum):
 
 
 class MayBeFile:
-    """Mark, within ``Annotated``, of a setting that is a word, or a file with a suffix."""
+    """Mark, within ``Annotated``, of a setting that is a word or a file.
+
+    Parameters
+    ----------
+    words
+        The words that it knows; all else is a file. Without them, it has names that are not known
+        beforehand, and a file is what has a suffix or is there.
+    """
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
 
 
 @dataclass(frozen=True)
@@ -180,8 +190,8 @@ def asked(settings: BaseModel, without: Collection[Belongs] = ()) -> dict[str, A
 def _as_value(value: Any, field: FieldInfo) -> Any:
     if isinstance(value, Path):
         return os.path.abspath(value)
-    if isinstance(value, str) and MayBeFile in field.metadata and is_file_name(value):
-        return os.path.abspath(value) if os.path.isfile(value) else value
+    if may_be_file(field) and isinstance(value, str) and is_file_name(field, value):
+        return os.path.abspath(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -194,12 +204,20 @@ def is_of_one_slide(field: FieldInfo, value: Any) -> bool:
     """Return whether this value of a setting fits no slide but one."""
     if belongs(field) is not Belongs.SLIDE:
         return False
-    return MayBeFile not in field.metadata or is_file_name(str(value))
+    return not may_be_file(field) or is_file_name(field, str(value))
 
 
-def is_file_name(word: str) -> bool:
-    """Return whether a setting marked `MayBeFile` is a file, not a name or a method."""
-    return Path(word).suffix != ""
+def may_be_file(field: FieldInfo) -> bool:
+    """Return whether a setting is marked `MayBeFile`."""
+    return any(isinstance(mark, MayBeFile) for mark in field.metadata)
+
+
+def is_file_name(field: FieldInfo, word: str, folder: Path = Path()) -> bool:
+    """Return whether a setting marked `MayBeFile` is a file, seen from a folder, and no word."""
+    words = next(mark.words for mark in field.metadata if isinstance(mark, MayBeFile))
+    if words:
+        return word not in words
+    return Path(word).suffix != "" or (folder / word).is_file()
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

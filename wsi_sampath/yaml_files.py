@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,26 @@ class _Refused(ValueError):
     """An error of this module, its message ready for the user."""
 
 
+_INTEGER = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which besides refuses a key that is given twice."""
+    """The safe loader, which besides refuses a key twice, and reads numbers as people do.
+
+    To YAML 1.1, 064 would be an octal number, and 1:30 one of the base 60.
+    """
+
+    # Those of the safe loader, without its patterns of numbers; they are told by the first letter.
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own name
+        first: [(tag, pattern) for tag, pattern in known if tag not in {_INTEGER, _FLOAT}]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_number(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number, of the base 10 unless it begins with 0x or 0b."""
+        word = node.value.replace("_", "")
+        return int(word, 0) if "x" in word or "b" in word else int(word)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -98,6 +117,23 @@ class _Loader(yaml.SafeLoader):
                     raise _Refused(f"gives the key '{key.value[:60]}' twice (line {line})")
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor(_INTEGER, _Loader.construct_number)
+_Loader.add_implicit_resolver(
+    _INTEGER,
+    re.compile(r"[-+]?(?:0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
 
 
 def _text(path: Path) -> str:

@@ -29,7 +29,7 @@ from wsi_sampath.settings import Flags, Frozen, Help, Panel, Reads
 UNSAID = {
     SegmentSettings: {"nuclei", "grid", "own_prompts"},
     BatchOptions: {"poll_s", "wait", "pages"},
-    Request: {"repeated"},
+    Request: {"repeated", "from_files"},
     GridSettings: {*AskingSettings.model_fields, "max_box_overlap", "drop_background", "overlaps"},
 }
 SETTINGS = {

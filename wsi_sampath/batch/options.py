@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from wsi_sampath.settings import Frozen, Help, Panel
+from wsi_sampath.settings import Flags, Frozen, Help, Panel
 
 
 class BatchOptions(Frozen):
@@ -21,10 +21,14 @@ class BatchOptions(Frozen):
         process that sees all slides.
     """
 
-    fail_fast: Annotated[bool, Panel.BATCH, Help("Stop at the first slide that fails.")] = False
+    fail_fast: Annotated[
+        bool,
+        *(Panel.BATCH, Flags("--fail-fast/--no-fail-fast")),
+        Help("Stop at the first slide that fails."),
+    ] = False
     retry_failed: Annotated[
         bool,
-        Panel.BATCH,
+        *(Panel.BATCH, Flags("--retry-failed/--no-retry-failed")),
         Help("Try again the slides that could not be read in an earlier run."),
     ] = False
     poll_s: float = 2.0

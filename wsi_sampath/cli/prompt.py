@@ -34,12 +34,12 @@ class Request(Repeating):
 
     refine: Annotated[
         bool,
-        Panel.PROMPTS,
+        *(Panel.PROMPTS, Flags("--refine/--no-refine")),
         Help("Take each area, rectangles as well, as a rough outline to be refined; no points."),
     ] = False
     each_point: Annotated[
         bool,
-        Panel.PROMPTS,
+        *(Panel.PROMPTS, Flags("--each-point/--no-each-point")),
         Help("Let each point of a points annotation ask for an object of its own."),
     ] = False
 
@@ -100,10 +100,10 @@ def prompt(
         require_file(plan.jobs[0].prompts, "bad-input")
         if not _opens(plan.jobs[0], settings):
             raise typer.Exit(EXIT_FAILED)
-    request.save("wsi-prompt", settings=settings, request=request)
     from wsi_sampath.inference.segmenter import load_from_settings
 
     model = load_from_settings(settings)
+    request.save("wsi-prompt", settings=settings, request=request)
     failed = [not _answer(job, model, settings, request) for job in plan.jobs]
     raise typer.Exit(EXIT_FAILED if any(failed) else EXIT_OK)
 

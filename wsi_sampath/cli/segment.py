@@ -131,18 +131,19 @@ def segment(
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
     out = _place(out, request)
     plan = plan_batch(inputs, Path(out), into_folder=out.endswith(("/", os.sep)))
+    request = _of_its_kind(request, plan)
     devices = _devices(plan, settings, request)
     jobs = _with_mpp(plan.jobs, request.mpp_csv)
-    request.save("wsi-segment", settings=settings, options=options, request=request)
     if loudness != "quiet":
         _note_plan(plan)
     if request.preview:
         from wsi_sampath.cli.preview import preview
 
         quiet = loudness == "quiet"
+        _save(settings, options, request)
         raise typer.Exit(preview(jobs, settings, as_json=request.as_json, quiet=quiet))
     if request.dry_run:
-        raise typer.Exit(_estimate(jobs, settings, devices, request))
+        raise typer.Exit(_estimate(jobs, settings, options, devices, request))
     from wsi_sampath.cli.ended import Ended
 
     folder = None if plan.is_single else Path(out)
@@ -162,6 +163,18 @@ def _place(out: str | None, request: Request) -> str:
     return f".{os.sep}" if out is None else out
 
 
+def _of_its_kind(request: Request, plan: Plan) -> Request:
+    """Return the request without what files say of sharing a batch, where there is one slide."""
+    useless = [name for name in ("gpus", "scheduler") if name in request.from_files]
+    if not plan.is_single or not useless:
+        return request
+    if not request.quiet:
+        from wsi_sampath.cli.progress import say
+
+        say(f"note: not taken from the settings, since it shares a batch: {', '.join(useless)}")
+    return request.model_copy(update=dict.fromkeys(useless))
+
+
 def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[str, ...]:
     """Return the devices that share the batch, if any; refuse what does not go together."""
     devices: tuple[str, ...] = ()
@@ -172,8 +185,12 @@ def _devices(plan: Plan, settings: SegmentSettings, request: Request) -> tuple[s
         devices = parse_devices(request.gpus)
     if plan.is_single and devices:
         raise UsageError("--gpus shares the slides of a batch; for one slide name its --device")
-    if request.scheduler is not None and (plan.is_single or devices):
-        raise UsageError("--scheduler shares the slides of a batch, and goes without --gpus")
+    if plan.is_single and request.scheduler is not None:
+        raise UsageError("--scheduler shares the slides of a batch; one slide goes without")
+    if request.scheduler is not None and devices:
+        raise UsageError("--scheduler and --gpus both share the batch; give one of them")
+    if settings.geojson is not None and not settings.polygons:
+        raise UsageError("--geojson FILE and --no-geojson contradict each other; give one of them")
     if settings.geojson is not None and len(plan.jobs) > 1:
         raise UsageError("--geojson FILE goes with one slide; leave it out for several")
     if settings.existing is not None and len(plan.jobs) > 1:
@@ -214,6 +231,10 @@ def _loaded(settings: SegmentSettings, request: Request, devices: Sequence[str])
     return model
 
 
+def _save(settings: SegmentSettings, options: BatchOptions, request: Request) -> None:
+    request.save("wsi-segment", settings=settings, options=options, request=request)
+
+
 def _fault(job: Job, settings: SegmentSettings) -> Outcome | None:
     """Return how a slide ends that cannot be opened: no model need be loaded for that."""
     from wsi_sampath.batch.record.outcome import Outcome
@@ -242,6 +263,8 @@ def _run(
 ) -> None:
     """Run the slides: on a cluster, on several devices, or here."""
     model = _loaded(settings, request, devices)
+    # Not before: settings with which nothing can begin are none to keep.
+    _save(settings, options, request)
     if request.loudness != "quiet":
         _tell_beginning(jobs, folder, model, settings.mpp or model.spec.mpp)
     from wsi_sampath.batch.batch import Batch
@@ -264,7 +287,11 @@ def _run(
 
 
 def _estimate(
-    jobs: Sequence[Job], settings: SegmentSettings, devices: Sequence[str], request: Request
+    jobs: Sequence[Job],
+    settings: SegmentSettings,
+    options: BatchOptions,
+    devices: Sequence[str],
+    request: Request,
 ) -> int:
     """Tell what the slides would cost; returns the exit code."""
     from wsi_sampath.batch.estimate import estimate_batch, estimate_line, summary_line
@@ -272,6 +299,8 @@ def _estimate(
     from wsi_sampath.cli.progress import say
 
     model = _loaded(settings, request, devices)
+    # Not before: settings with which nothing can begin are none to keep.
+    _save(settings, options, request)
     for warning in model.warnings:
         say(f"warning: {warning}")
     estimates = []

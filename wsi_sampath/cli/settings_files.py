@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -19,11 +19,11 @@ from wsi_sampath.settings import (
     Flags,
     Frozen,
     Help,
-    MayBeFile,
     Panel,
     belongs,
     is_file_name,
     is_of_one_slide,
+    may_be_file,
     merged,
     nearest_name,
 )
@@ -35,10 +35,20 @@ Kinds = Mapping[str, type[Frozen]]
 Values = dict[str, Any]
 _WITH_THE_MODEL = ("weights", "allow_random_weights")
 """What is said of a model, and means nothing for another one."""
+_OF_THE_LINE = ("input", "inputs", "slides", "out", "output", "prompts")
+"""What people may look for in a file of settings, and is never there."""
+_SHARED_BY = ("gpus", "scheduler")
+"""By what a batch is shared, one way or the other; neither is of use for one slide."""
 
 
 class Repeating(Frozen):
-    """Where settings come from beside the command line, and where they are written."""
+    """Where settings come from beside the command line, and where they are written.
+
+    Attributes
+    ----------
+    from_files
+        Names of the settings that files or an earlier result gave, and the command line did not.
+    """
 
     config: Annotated[
         Path | None,
@@ -50,6 +60,7 @@ class Repeating(Frozen):
         *(Panel.REPEAT, Belongs.CALL, Flags(metavar="FILE")),
         Help("Write the settings of this command line to a YAML file for --config."),
     ] = None
+    from_files: Annotated[frozenset[str], Belongs.CALL] = frozenset()
 
     def save(self, command: str, **settings: Frozen) -> None:
         """Write settings for ``--config``, if that was asked for; see `write_config`."""
@@ -57,7 +68,12 @@ class Repeating(Frozen):
             # Imported here, since most commands never write one.
             from wsi_sampath.cli.settings_text import write_config
 
-            write_config(self.save_config, command, settings)
+            write_config(self.save_config, command, settings, self.lost)
+
+    @property
+    def lost(self) -> str:
+        """What a file written by `save` no longer does, in a sentence, or ""."""
+        return ""
 
 
 class RepeatingResult(Repeating):
@@ -79,6 +95,14 @@ class RepeatingResult(Repeating):
     ] = None
     repeated: Annotated[dict[str, str] | None, Belongs.CALL] = None
 
+    @property
+    def lost(self) -> str:
+        """What a file written by `save` no longer does: to check the model, as ``--like`` does."""
+        if self.repeated is None:
+            return ""
+        made_by = f"its weights had the SHA-256 {self.repeated.get('sha256')}"
+        return f"The model is not checked, as --like does; {made_by}."
+
     def check_model(self, model: LoadedModel) -> None:
         """Refuse to repeat a result with a model that is another by now.
 
@@ -92,6 +116,9 @@ class RepeatingResult(Repeating):
 
         if self.repeated is None:
             return
+        if not self.repeated.get("sha256"):
+            message = "does not say which weights made it; give --model"
+            raise UsageError(message, subject=str(self.like))
         digests = (model.weights_sha256, specification_digest(model.spec))
         if digests != (self.repeated.get("sha256"), self.repeated.get("specification")):
             message = f"is not what {self.like} was made with, it has changed since; give "
@@ -153,12 +180,18 @@ class Layout:
     def _checked(self, key: str, value: Any) -> Any:
         if key in self.blocks:
             if not isinstance(value, dict):
-                raise UsageError(f"{key} is a block: give its settings below it, indented")
+                message = f"{key} is a block: give its settings below it, indented"
+                # What the option of that name takes.
+                meant = self._by_flags().get(key, key)
+                hint = f"; a file of {key} is '{meant}'" if meant != key else ""
+                raise UsageError(message + hint)
             kind = self.blocks[key]
             for name in value.keys() - kind.model_fields.keys():
                 raise UsageError(f"no setting '{key}.{name}'{self._meant(str(name))}")
             return _built(kind, value, f"{key}.")
         field = self.field(key)
+        if field is None and key in _OF_THE_LINE:
+            raise UsageError(f"no setting '{key}': inputs and --out stay on the command line")
         if field is None:
             raise UsageError(f"no setting '{key}'{self._meant(key)}")
         if belongs(field) is Belongs.CALL:
@@ -170,12 +203,18 @@ class Layout:
         names = {name: name for name in self.owners}
         for block, kind in self.blocks.items():
             names |= {name: f"{block}.{name}" for name in kind.model_fields}
-        for kind in self.kinds.values():
-            for name in offered(kind):
-                flag = flag_of(kind, name).removeprefix("--").replace("-", "_")
-                names.setdefault(flag, names[name])
+        by_flags = self._by_flags().items()
+        names |= {flag: names[name] for flag, name in by_flags if flag not in names}
         near = nearest_name(key.replace("-", "_"), names)
         return f"; did you mean '{names[near]}'?" if near else ""
+
+    def _by_flags(self) -> dict[str, str]:
+        """Return the names of settings by those of their options, in the same spelling."""
+        return {
+            flag_of(kind, name).removeprefix("--").replace("-", "_"): name
+            for kind in self.kinds.values()
+            for name in offered(kind)
+        }
 
 
 def earlier_values(given: Values, said: Collection[str], kinds: Kinds) -> dict[str, Values]:
@@ -198,19 +237,34 @@ def earlier_values(given: Values, said: Collection[str], kinds: Kinds) -> dict[s
     layout = Layout(kinds)
     config, result = given["config"], given.get("like")
     own = {} if config is None else read_config(config, layout)
-    # What is said last of a model is all that is said of it.
     chosen = {*said, *own}
-    if "model" in said:
-        own = _without(own, _WITH_THE_MODEL)
-    if result is None:
-        return layout.by_kind(own)
-    values, model = _read_result(result, layout, chosen)
-    if "model" in chosen:
-        values = _without(values, ("model", *_WITH_THE_MODEL))
-    found = layout.by_kind(merged(values, own))
+    on_the_line = {name: given[name] for name in said}
+    own = _left(own, on_the_line)
     repeating = next(name for name, kind in kinds.items() if issubclass(kind, Repeating))
+    if result is None:
+        return merged(layout.by_kind(own), {repeating: {"from_files": own.keys() - said}})
+    values, model = _read_result(result, layout, chosen)
+    values = merged(_left(values, own | on_the_line), own)
     keeps_model = chosen.isdisjoint({"model", *_WITH_THE_MODEL})
-    return merged(found, {repeating: {"repeated": model if keeps_model else None}})
+    of_run = {"from_files": values.keys() - said, "repeated": model if keeps_model else None}
+    return merged(layout.by_kind(values), {repeating: of_run})
+
+
+def _left(earlier: Values, later: Values) -> Values:
+    """Return what remains of earlier settings beside later ones that take them back."""
+    taken_back: set[str] = set()
+    # What is said last of a model is all that is said of it.
+    if "model" in later:
+        taken_back |= {"model", *_WITH_THE_MODEL}
+    if later.get("geojson") is not None:
+        taken_back.add("polygons")
+    if later.get("tissue", "otsu") != "otsu":
+        taken_back.add("tissue_threshold")
+    if later.get("tissue_threshold") is not None and earlier.get("tissue") == "none":
+        taken_back.add("tissue")
+    if not later.keys().isdisjoint(_SHARED_BY):
+        taken_back.update(_SHARED_BY)
+    return _without(earlier, taken_back)
 
 
 def read_config(path: Path, layout: Layout) -> Values:
@@ -237,20 +291,25 @@ def read_config(path: Path, layout: Layout) -> Values:
 
 def _as_said(field: FieldInfo | None, value: Any) -> Any:
     """Return a value of YAML as the command line would have it: words are read alike."""
+    if field is not None and isinstance(value, str) and _is_of_several(field):
+        return value.replace(",", " ").split()
     if field is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     return read_word(field, str(value)) if plain_type(field) is str or reads(field) else value
 
 
+def _is_of_several(field: FieldInfo) -> bool:
+    """Return whether the command line takes several words for a setting, as X Y W H."""
+    return get_origin(plain_type(field)) is tuple and not reads(field)
+
+
 def _found(field: FieldInfo | None, value: Any, folder: Path) -> Any:
     """Return a value, and a file's name as it is seen from here."""
-    from wsi_sampath.yaml_files import beside
-
     if isinstance(value, Path):
         return folder / value
-    if field is not None and MayBeFile in field.metadata and is_file_name(str(value or "")):
-        return beside(folder, value)
-    return value
+    if field is None or not may_be_file(field) or not isinstance(value, str):
+        return value
+    return str(folder / value) if is_file_name(field, value, folder) else value
 
 
 def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[Values, Values]:
@@ -260,6 +319,11 @@ def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[V
     from wsi_sampath.version import __version__
 
     run = read_attributes(path)
+    if run is None and not path.exists():
+        raise UsageError("there is no such folder", subject=str(path))
+    if run is None and (results := sorted(path.glob("*.zarr"))):
+        message = f"holds results; name one of them, such as {results[0]}"
+        raise UsageError(message, subject=str(path))
     if run is None or run.get("complete") is not True:
         raise UsageError("is not a complete result of wsi-segment", subject=str(path))
     asked, made, model = run.get("asked"), run.get("settings"), run.get("model")
@@ -282,7 +346,10 @@ def _read_result(path: Path, layout: Layout, chosen: Collection[str]) -> tuple[V
     try:
         return layout.checked(taken), model
     except UsageError as error:
-        raise error.about(str(path)) from None
+        other = run.get("version")
+        made_by = f" (made by version {other}, this is {__version__})"
+        message = error.message + (made_by if other != __version__ else "")
+        raise UsageError(message, subject=str(path)) from None
 
 
 def _built(kind: type[Frozen], values: Values, block: str = "") -> Values:

@@ -29,7 +29,7 @@ _WIDTH = 100
 _OF_SLIDE = "Of one slide alone; leave these out for others."
 
 
-def write_config(path: Path, command: str, settings: Mapping[str, Frozen]) -> None:
+def write_config(path: Path, command: str, settings: Mapping[str, Frozen], note: str = "") -> None:
     """Write settings to a YAML file.
 
     Parameters
@@ -40,6 +40,8 @@ def write_config(path: Path, command: str, settings: Mapping[str, Frozen]) -> No
         Whose settings they are.
     settings
         By the names of the command's parameters.
+    note
+        A line on what the file does not hold, if any.
 
     Raises
     ------
@@ -53,11 +55,12 @@ def write_config(path: Path, command: str, settings: Mapping[str, Frozen]) -> No
         if path.exists() and not _begins(path, begin):
             message = f"is there already, and no settings of {command}; choose another file"
             raise UsageError(message, subject=str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as growing:
-            growing.write_text(config_text(command, settings), encoding="utf-8")
+            growing.write_text(config_text(command, settings, note), encoding="utf-8")
 
 
-def config_text(command: str, settings: Mapping[str, Frozen]) -> str:
+def config_text(command: str, settings: Mapping[str, Frozen], note: str = "") -> str:
     """Return settings as YAML, with what differs from the defaults first and these as comments."""
     values: dict[str, Any] = {}
     of_slide: dict[str, Any] = {}
@@ -68,6 +71,7 @@ def config_text(command: str, settings: Mapping[str, Frozen]) -> str:
     lines = [
         f"# Settings of {command} {__version__}, for {command} --config FILE.",
         "# Options on the command line win over those here.",
+        *([f"# {note}"] if note else []),
         *([""] if values else []),
         *(_line(name, value) for name, value in values.items()),
         *(["", f"# {_OF_SLIDE}"] if of_slide else []),

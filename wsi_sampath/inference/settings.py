@@ -83,17 +83,17 @@ class ModelSettings(Frozen):
 
     model: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
+        *(Neutral, MayBeFile(), Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to run: a name from wsi-models list, a .safetensors or a .yaml file."),
     ] = "gland-mini"
     weights: Annotated[
         str | None,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
+        *(Neutral, MayBeFile(), Panel.NETWORK, Flags(metavar="FILE"), Reads(_path)),
         Help("Weights for a .yaml model: a .safetensors file, or a published checkpoint."),
     ] = None
     allow_random_weights: Annotated[
         bool,
-        *(Neutral, Panel.NETWORK),
+        *(Neutral, Panel.NETWORK, Flags("--allow-random-weights/--no-random-weights")),
         Help("Run a .yaml model without weights, for tests and timing."),
     ] = False
     device: Annotated[
@@ -172,7 +172,8 @@ class SegmentSettings(NetworkSettings):
     ] = False
     tissue: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.TISSUE, Belongs.SLIDE, Flags(metavar="otsu|none|FILE")),
+        *(Neutral, MayBeFile("otsu", "none"), Panel.TISSUE, Belongs.SLIDE),
+        Flags(metavar="otsu|none|FILE"),
         Suggests(lambda: ("otsu", "none")),
         Help(
             "Find tissue, take all of the slide, or take a mask: a PNG over the whole slide, or a "
@@ -204,9 +205,11 @@ class SegmentSettings(NetworkSettings):
         *(Neutral, Panel.OUTPUT, Belongs.CALL, Flags(metavar="FILE"), Reads(_path)),
         Help("File for the polygons [NAME.geojson beside the zarr]."),
     ] = None
-    polygons: Annotated[bool, Panel.OUTPUT, Flags("--no-geojson"), Help("Write no polygons.")] = (
-        True
-    )
+    polygons: Annotated[
+        bool,
+        *(Panel.OUTPUT, Flags("--polygons/--no-geojson")),
+        Help("Write polygons as GeoJSON, or none."),
+    ] = True
     min_area_um2: Annotated[
         NotNegative,
         *(Panel.OUTPUT, Flags("--min-area")),
@@ -219,12 +222,12 @@ class SegmentSettings(NetworkSettings):
     ] = 0.0
     probabilities: Annotated[
         bool,
-        *(Panel.OUTPUT, Flags("--no-probabilities")),
-        Help("Store the class map alone, without probabilities."),
+        *(Panel.OUTPUT, Flags("--probabilities/--no-probabilities")),
+        Help("Store probabilities, or the class map alone."),
     ] = True
     existing: Annotated[
         str | None,
-        *(Neutral, MayBeFile, Panel.NUCLEI, Belongs.SLIDE),
+        *(Neutral, MayBeFile(), Panel.NUCLEI, Belongs.SLIDE),
         *(Flags("--nuclei", metavar="FILE"), Reads(_path)),
         Help("Measure and classify the nuclei of this .geojson or .parquet, and find no others."),
     ] = None
@@ -252,7 +255,7 @@ class SegmentSettings(NetworkSettings):
     ] = True
     overlay: Annotated[
         bool,
-        *(Neutral, Panel.OUTPUT),
+        *(Neutral, Panel.OUTPUT, Flags("--overlay/--no-overlay")),
         Help("Write NAME.png beside the zarr: the map over the slide, with a legend."),
     ] = False
     force: Annotated[

@@ -27,7 +27,7 @@ class PromptSettings(ModelSettings):
 
     model: Annotated[
         str,
-        *(Neutral, MayBeFile, Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
+        *(Neutral, MayBeFile(), Panel.NETWORK, Flags("--model", "-m"), Suggests(model_names)),
         Help("Model to ask: a name from wsi-models list, or a .safetensors or .yaml file."),
     ] = "nuclei-mini"
     slide_mpp: SlideMpp = None
