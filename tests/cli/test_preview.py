@@ -164,3 +164,10 @@ def test_silence(run, tmp_path):
     write_slide(tmp_path / "s.tif")
     assert run("s.tif", "-q") == (0, "", "")
     assert (tmp_path / "s.preview.png").exists()
+
+
+def test_a_preview_and_a_dry_run_are_not_asked_for_together(run, tmp_path):
+    code, _, said = run(str(write_slide(tmp_path / "s.tif")), "--dry-run")
+    assert code == 2
+    assert "--preview and --dry-run both run nothing; give one of them" in said
+    assert not list(tmp_path.glob("*.png"))

@@ -71,9 +71,7 @@ def run(
         What follows the command; None takes what the process was given.
     """
     _take_stderr()
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt)
+    _listen()
     # What is wrong with a file is said once, by us.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     _write_any_name()
@@ -120,6 +118,12 @@ def _in_plain_words(error: typer.TyperException) -> str:
 def completion_variable(command: str) -> str:
     """Return the environment variable by which a shell asks a command to complete a line."""
     return f"_{command}_COMPLETE".replace("-", "_").upper()
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 def _take_stderr() -> None:

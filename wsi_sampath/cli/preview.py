@@ -27,7 +27,7 @@ _NARROWEST = 40
 def preview(
     jobs: Sequence[Job], settings: SegmentSettings, *, as_json: bool, quiet: bool = False
 ) -> int:
-    """Tell and draw what a run would look at; returns the exit code that the run would have.
+    """Tell and draw what a run would look at; returns the exit code.
 
     Parameters
     ----------
@@ -52,10 +52,12 @@ def preview(
     for warning in warnings_of(spec, provenance_of(settings.model)):
         if not quiet:
             say(f"warning: {warning}")
-    made = []
+    made: list[Preview] = []
     for job in jobs:
         one = _previewed(job, Asked(spec, settings, job.mpp))
         if one.error is not None and one.error.reason == "interrupted":
+            if as_json:
+                print_json([each.as_json() for each in made])
             raise one.error
         made.append(one)
         if one.facts and not quiet:

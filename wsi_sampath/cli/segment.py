@@ -127,6 +127,8 @@ def segment(
 
     if request.as_json and sys.stdout is None:
         raise UsageError("--json has no stdout to write to")
+    if request.preview and request.dry_run:
+        raise UsageError("--preview and --dry-run both run nothing; give one of them")
     loudness = request.loudness
     settings = settings.model_copy(update={"nuclei": nuclei, "grid": grid})
     out = _place(out, request)

@@ -79,6 +79,18 @@ def test_glass_and_smooth_places_are_not_judged():
     assert softness(np.zeros((1, 1, 3), np.uint8)) is None
 
 
+def test_a_lone_edge_is_not_judged_and_many_are():
+    lone = np.full((256, 256, 3), 235, np.uint8)
+    lone[:, 100:] = 60
+    assert softness(lone) is None
+    rng, many = np.random.default_rng(0), np.full((256, 256, 3), 235, np.uint8)
+    ys, xs = np.mgrid[:256, :256]
+    for y, x in rng.uniform(8, 248, (40, 2)):
+        many[(ys - y) ** 2 + (xs - x) ** 2 < 64] = 110
+    assert softness(many) < 1.0
+    assert softness(blurred(many, 3 / 0.5)) > SOFT_UM
+
+
 @pytest.mark.parametrize(
     "pattern", ["nct_crc/[LMNST]*.tif", "he_tiles/histoqc*.png", "ocdc/images/*.jpg"]
 )

@@ -11,6 +11,9 @@ FloatArray = NDArray[np.float32]
 COARSEST_UM = 1.0
 _FINE_UM, _APART_UM = 0.5, 0.9
 _STRONGEST_EDGES = 0.05
+# Of a lone edge, however sharp, the strongest pixels are mostly its skirts: too soft by far. In
+# tissue, sharp or not, more than this share is at least half as steep as the steepest.
+_LEAST_EDGES = 0.04
 # Boxes with the spread of Gaussians of 2 and 4 um; blur hardly touches what lies between them.
 _NARROW_UM, _WIDE_UM = 2 * 12**0.5, 4 * 12**0.5
 _LEAST_CONTRAST = 1.0
@@ -35,14 +38,16 @@ def edge_softness(grey: FloatArray, *, um_x: float, um_y: float) -> float | None
     -------
     float or None
         Sigma (um) of the Gaussian that has softened the edges; 0.4 to 1.1 in sharp scans. None
-        where nothing larger than a few um stands out, as on glass and in empty mucus: there is
-        nothing to judge by.
+        where nothing larger than a few um stands out, as on glass and in empty mucus, or hardly
+        more than one edge does: there is nothing to judge by.
     """
     if min(grey.shape) < 2 or _contrast(grey, um_x, um_y) < _LEAST_CONTRAST:
         return None
     fine = max(_FINE_UM, um_x, um_y)
     coarse = fine + _APART_UM
     slopes = _slopes(grey, coarse, um_x, um_y)
+    if (slopes > np.quantile(slopes, 0.999) / 2).mean() < _LEAST_EDGES:
+        return None
     weakest = int((1 - _STRONGEST_EDGES) * slopes.size)
     strong = slopes >= np.partition(slopes.ravel(), weakest)[weakest]
     after = float(slopes[strong].mean())

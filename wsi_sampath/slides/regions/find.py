@@ -142,6 +142,8 @@ def _found(
         what = "no tissue was found"
         if is_dark_field(seen.image):
             what += " (the background is dark, as in fluorescence)"
+        if threshold is not None:
+            what += f" above an optical density of {threshold:g} (--tissue-threshold)"
         _refuse_empty(slide, f"{what}; look at the slide, or give --tissue none or a mask")
     stain = stain_of(seen.image, seen.tissue)
     warnings = (*damage_warnings(overview, sampling), *_doubts(stain))
