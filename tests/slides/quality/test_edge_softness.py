@@ -97,7 +97,10 @@ def test_a_lone_edge_is_not_judged_and_many_are():
 def test_real_patches_are_sharp_until_they_are_blurred(data_folder, pattern):
     files = sorted(data_folder.glob(pattern))[:6]
     assert files
-    for file in files:
-        rgb = np.asarray(Image.open(file).convert("RGB"))[:256, :256]
-        assert softness(rgb) < 1.2, file
-        assert softness(blurred(rgb, 3 / 0.5)) > SOFT_UM, file
+    pictures = [np.asarray(Image.open(file).convert("RGB"))[:256, :256] for file in files]
+    # None is a picture that holds too few edges to be judged by.
+    sharp = [found for rgb in pictures if (found := softness(rgb)) is not None]
+    soft = [found for rgb in pictures if (found := softness(blurred(rgb, 3 / 0.5))) is not None]
+    assert min(len(sharp), len(soft)) >= len(files) - 2
+    assert max(sharp) < 1.2
+    assert min(soft) > SOFT_UM, file
