@@ -103,4 +103,4 @@ def test_real_patches_are_sharp_until_they_are_blurred(data_folder, pattern):
     soft = [found for rgb in pictures if (found := softness(blurred(rgb, 3 / 0.5))) is not None]
     assert min(len(sharp), len(soft)) >= len(files) - 2
     assert max(sharp) < 1.2
-    assert min(soft) > SOFT_UM, file
+    assert min(soft) > SOFT_UM
