@@ -153,23 +153,6 @@ def test_stopping_is_clean(small, tmp_path, kind):
     assert not (tmp_path / "s.zarr.claim").exists()
 
 
-def test_real_slides(run, real_slides, tmp_path):
-    # At a coarse resolution: what the network says of them is looked at elsewhere.
-    how = ("--slide-mpp", "0.499", "--tissue", "none", "--mpp", "4", "--json")
-    code, told, _ = run(real_slides, "--out", tmp_path / "out", *how)
-    record = json.loads(last_line(told))
-    assert record["done"] >= 1
-    for entry in record["slides"]:
-        name = Path(entry["slide"]).name
-        if name.startswith("broken"):
-            assert entry["reason"] == "unreadable"
-        else:
-            assert entry["status"] == "done", entry
-            expected = ("openslide",) if name.endswith(".ndpi") else ("tiff", "tiffslide")
-            assert entry["result"]["reader"] in expected
-    assert code == (1 if record["failed"] else 0)
-
-
 def test_a_real_slide_with_wrong_mpp_is_refused_then_mended(run, real_slides, tmp_path):
     path = real_slides / "CMU-1-Small-Region.jpeg.tiff"
     if not path.exists():

@@ -40,6 +40,9 @@ def test_every_slide_is_done_or_refused_for_a_reason(results):
     assert finished(results)
     refusals = {result for result in results.values() if isinstance(result, str)}
     assert refusals <= {"unreadable", "no-tissue"}
+    for path, result in finished(results):
+        expected = ("openslide",) if path.suffix == ".ndpi" else ("tiff", "tiffslide")
+        assert result.attributes["reader"] in expected
 
 
 def test_maps_are_valid_and_cover_the_tissue(results):
