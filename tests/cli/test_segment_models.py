@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from tiny_spec import SPEC
 
 from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.cli.segment import main
@@ -14,16 +15,6 @@ from wsi_sampath.models.checkpoints import build_model
 from wsi_sampath.models.sam_path.names import to_published
 from wsi_sampath.models.sam_path.spec import SamPathSpec
 from wsi_sampath.synthetic.painted import paint_slide
-
-SPEC = {
-    "name": "tiny",
-    "classes": [{"name": "a", "color": "#9aa0a6"}, {"name": "b", "color": "#c83264"}],
-    "mpp": 1.0,
-    "tile": 128,
-    "sam": {"embed_dim": 8, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]},
-    "pathology": {"encoder": {"embed_dim": 8, "depth": 1, "num_heads": 2}},
-    "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16},
-}
 
 
 @pytest.fixture(scope="module")

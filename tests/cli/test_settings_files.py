@@ -12,6 +12,7 @@ import typer
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from tiny_spec import SPEC
 
 from wsi_sampath.batch.options import BatchOptions
 from wsi_sampath.cli.prompt import main as prompt_main
@@ -35,15 +36,6 @@ KINDS = {
     "request": Request,
 }
 LAYOUT = Layout(KINDS)
-SPEC = {
-    "name": "tiny",
-    "classes": [{"name": "a", "color": "#9aa0a6"}, {"name": "b", "color": "#c83264"}],
-    "mpp": 1.0,
-    "tile": 128,
-    "sam": {"embed_dim": 8, "depth": 1, "num_heads": 2, "global_attn_indexes": [0]},
-    "pathology": {"encoder": {"embed_dim": 8, "depth": 1, "num_heads": 2}},
-    "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16},
-}
 
 
 def save_tiny(path: Path, seed: int) -> None:

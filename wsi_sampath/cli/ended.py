@@ -116,7 +116,7 @@ class Ended:
             f"{self._failed} failed",
             f"{self._left} left" + (" (the same command resumes)" if self._left else ""),
         ]
-        return f"{', '.join(parts)}; {folder / 'report.html'}, {folder / 'slides.csv'}"
+        return f"{', '.join(parts)}; {', '.join(_pages(folder).values())}"
 
     def _as_values(self) -> dict[str, Any]:
         slides = [outcome.as_json() for outcome in self._outcomes]
@@ -128,11 +128,15 @@ class Ended:
             "slides": slides,
         }
         if self._folder is not None:
-            values["report"] = str(self._folder / "report.html")
-            values["table"] = str(self._folder / "slides.csv")
+            values |= _pages(self._folder)
         if self._error is not None:
             values["error"] = {"reason": self._error.reason, "message": self._error.message}
         return values
+
+
+def _pages(folder: Path) -> dict[str, str]:
+    """Return the pages of a batch, by their names in JSON."""
+    return {"report": str(folder / "report.html"), "table": str(folder / "slides.csv")}
 
 
 def print_json(values: Any) -> None:

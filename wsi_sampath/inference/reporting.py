@@ -31,7 +31,7 @@ def report_slide(slide: Slide, maps: Path, target: Path, *, zarr_name: str) -> N
     zarr_name
         Name of the published zarr.
     """
-    # matplotlib and pandas are slow to import, and many runs write no report.
+    # What draws is slow to import, and many runs write no report.
     from wsi_sampath.outputs.report.report import write_report
     from wsi_sampath.outputs.result import open_maps
 
