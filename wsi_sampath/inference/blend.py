@@ -7,6 +7,7 @@ are kept, block by block, and they are forgotten.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,8 +126,10 @@ class StripBlender:
         profile = torch.from_numpy(blend_profile(grid.tile, grid.tile - grid.step)).to(device)
         self._weight = profile[:, None] * profile[None, :]
         width = grid.window.width
+        # Rings of rows: the first that is not finished lies at `_top`, and nothing is ever moved.
         self._sums = torch.zeros((reading.n_maps, grid.tile, width), device=device)
         self._weights = torch.zeros((grid.tile, width), device=device)
+        self._top = 0
 
     def add(self, row: int, column: int, maps: Tensor) -> None:
         """Add one tile's answer.
@@ -142,10 +145,11 @@ class StripBlender:
         x = grid.xs[column] - grid.window.x
         height = min(grid.tile, grid.window.y + grid.window.height - grid.ys[row])
         width = min(grid.tile, grid.window.width - x)
-        weight = self._weight[:height, :width]
-        sums = self._sums[:, :height, x : x + width]
-        sums.addcmul_(weight, maps[:, :height, :width])
-        self._weights[:height, x : x + width] += weight
+        columns = slice(x, x + width)
+        for part, rows in self._stretches(height):
+            weight = self._weight[part, :width]
+            self._sums[:, rows, columns].addcmul_(weight, maps[:, part, :width])
+            self._weights[rows, columns] += weight
 
     def finish_row(self, row: int, tissue: NDArray[np.bool_]) -> Rows:
         """Hand out the rows that are final once every tile of `row` has been added.
@@ -163,40 +167,54 @@ class StripBlender:
             plane.name: np.zeros((*plane.lead, height, width), plane.dtype)
             for plane in self._reading.planes
         }
-        if float(self._weights[:height].max()):
-            values = _BLOCK_VALUES[self._sums.device.type]
-            step = max(1, values // (width * len(self._sums)))
-            for top in range(0, height, step):
-                rows = slice(top, min(top + step, height))
-                block = self._read(rows, torch.from_numpy(tissue[rows]))
+        for part, rows in self._blocks(height):
+            if float(self._weights[rows].max()):
+                block = self._read(rows, torch.from_numpy(tissue[part]))
                 for target, made in zip(planes.values(), block, strict=True):
-                    target[..., rows, :] = made.cpu().numpy()
-        self._roll(height)
+                    target[..., part, :] = made.cpu().numpy()
+                self._sums[:, rows] = 0
+                self._weights[rows] = 0
+        self._top = (self._top + height) % self._grid.tile
         return Rows(first, planes)
 
     def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the sums and weights that reach into the next row, after `finish_row`."""
-        rows = int((self._weights.amax(dim=1) > 0).sum())
-        return self._sums[:, :rows].cpu().numpy(), self._weights[:rows].cpu().numpy()
+        count = int((self._weights.amax(dim=1) > 0).sum())
+        stretches = [rows for _, rows in self._stretches(count)] or [slice(0, 0)]
+        sums = torch.cat([self._sums[:, rows] for rows in stretches], dim=1)
+        weights = torch.cat([self._weights[rows] for rows in stretches])
+        return sums.cpu().numpy(), weights.cpu().numpy()
 
     def restore(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
         """Continue from what `carry` returned."""
         self._sums[:, : sums.shape[1]] = torch.from_numpy(sums)
         self._weights[: len(weights)] = torch.from_numpy(weights)
 
+    def _stretches(self, count: int) -> Iterator[tuple[slice, slice]]:
+        """Go through the next `count` rows: which of them, and where the ring has them."""
+        whole = min(count, self._grid.tile - self._top)
+        if whole:
+            yield slice(0, whole), slice(self._top, self._top + whole)
+        if whole < count:
+            yield slice(whole, count), slice(0, count - whole)
+
+    def _blocks(self, count: int) -> Iterator[tuple[slice, slice]]:
+        """Go through the next `count` rows in blocks that are read at once."""
+        values = _BLOCK_VALUES[self._sums.device.type]
+        step = max(1, values // (self._sums.shape[-1] * len(self._sums)))
+        for part, rows in self._stretches(count):
+            for top in range(0, part.stop - part.start, step):
+                stop = min(top + step, part.stop - part.start)
+                yield (
+                    slice(part.start + top, part.start + stop),
+                    slice(rows.start + top, rows.start + stop),
+                )
+
     def _read(self, rows: slice, tissue: Tensor) -> tuple[Tensor, ...]:
         sums, weights = self._sums[:, rows], self._weights[rows]
         analysed = (weights > 0) & tissue.to(weights.device)
         # Where there is no weight the sums are 0, and so is what comes out.
         return self._reading(sums, weights.clamp_min(torch.finfo(torch.float32).tiny), analysed)
-
-    def _roll(self, height: int) -> None:
-        keep = self._grid.tile - height
-        for sums in (self._sums, self._weights):
-            for top in range(0, keep, height):
-                stop = min(top + height, keep)
-                sums[..., top:stop, :] = sums[..., top + height : stop + height, :]
-            sums[..., keep:, :] = 0
 
 
 def to_bytes(probabilities: Tensor) -> Tensor:

@@ -104,9 +104,11 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
     with ExitStack() as writing, _told(progress, run, predictor, tally):
         for warning in (*begun.notes, *run.warnings):
             progress.warn(warning)
+        # Waiting for the disk is not waiting for the processor: strips are saved beside the rest.
+        saving = writing.enter_context(Background(work.ledger.write, depth=1))
         layer = writing.enter_context(open_layer(run, last))
         blender = StripBlender(run.plan.grid, layer.reading, device=predictor.device)
-        sink = StripSink(run.plan, blender, layer, work.ledger, tally)
+        sink = StripSink(run.plan, blender, layer, work.ledger, tally, saving.put)
         if last is not None:
             sink.restore(last)
         network, waited = _predict_all(stream, predictor, sink, progress)

@@ -38,7 +38,8 @@ class ClassReading:
 
     The planes are ``labels``, uint8 (rows, columns), 0 where not analysed and else the class of the
     highest probability, 1..k, decided from the unrounded probabilities; ``probabilities``, uint8
-    (k, rows, columns), round(255 p); ``score``, uint8 (rows, columns), that of the winning class.
+    (k, rows, columns), round(255 p); and where it is wanted ``score``, uint8 (rows, columns), that of
+    the winning class.
 
     Parameters
     ----------
@@ -46,10 +47,13 @@ class ClassReading:
         Number of classes, k.
     probabilities
         Whether probabilities are kept; without them their plane has no channels.
+    score
+        Whether the score is wanted.
     """
 
     n_classes: int
     probabilities: bool = True
+    score: bool = True
 
     @property
     def n_maps(self) -> int:
@@ -59,11 +63,8 @@ class ClassReading:
     @property
     def planes(self) -> tuple[Plane, ...]:
         """See `Reading`."""
-        return (
-            Plane("labels"),
-            Plane("probabilities", lead=(self._n_kept,)),
-            Plane("score"),
-        )
+        kept = Plane("labels"), Plane("probabilities", lead=(self._n_kept,))
+        return (*kept, Plane("score")) if self.score else kept
 
     def blended(self, tiles: Tensor, maps: Tensor) -> Tensor:
         """See `Reading`."""
@@ -76,8 +77,8 @@ class ClassReading:
     def __call__(self, sums: Tensor, weights: Tensor, analysed: Tensor) -> tuple[Tensor, ...]:
         """See `Reading`."""
         labels, best = winners(sums)
-        kept = sums[: self._n_kept]
-        answers = (labels, to_bytes(kept / weights), to_bytes(best / weights))
+        shares = (sums[: self._n_kept], best) if self.score else (sums[: self._n_kept],)
+        answers = (labels, *(to_bytes(one / weights) for one in shares))
         if not bool(analysed.all()):
             for answer in answers:
                 answer.mul_(analysed)
@@ -115,7 +116,9 @@ class ClassLayer:
     def reading(self) -> ClassReading:
         """See `Layer`."""
         return ClassReading(
-            len(self.class_names), probabilities=bool(self.pyramid.spec.root.channels)
+            len(self.class_names),
+            probabilities=bool(self.pyramid.spec.root.channels),
+            score=self.tracer is not None,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wsi_sampath.inference.blend import Reading, Rows, StripBlender
 from wsi_sampath.inference.cuda import Handover
-from wsi_sampath.inference.durable.ledger import Arrays, Ledger, Strip
+from wsi_sampath.inference.durable.ledger import Arrays, Ledger, PackedStrip, Strip, pack
 from wsi_sampath.inference.plan import RunPlan
 from wsi_sampath.inference.summary import Tally
 from wsi_sampath.slides.grid import mask_rows
@@ -115,6 +115,8 @@ class StripSink:
         Takes finished rows.
     ledger, tally
         Where finished strips are made durable, with the failures up to them.
+    save
+        Writes a strip to the ledger, perhaps in another thread and a little later.
     """
 
     plan: RunPlan
@@ -122,6 +124,7 @@ class StripSink:
     layer: Layer
     ledger: Ledger
     tally: Tally
+    save: Callable[[PackedStrip], None]
     seconds: dict[str, float] = field(default_factory=lambda: {"blend": 0.0, "save": 0.0})
     _row: int = 0
 
@@ -180,7 +183,8 @@ class StripSink:
         notes, arrays = self.layer.state()
         notes = {"y": y, **notes, "failed": self.tally.notes(self._row)}
         arrays = {**arrays, "sums": sums, "weights": weights}
-        self.ledger.save(Strip(self._row, notes, arrays), keep_from=self._first_row_not_on_disk())
+        strip = Strip(self._row, notes, arrays)
+        self.save(pack(strip, keep_from=self._first_row_not_on_disk()))
 
     def _first_row_not_on_disk(self) -> int:
         grid, flushed = self.plan.grid, self.layer.flushed

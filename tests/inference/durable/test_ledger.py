@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wsi_sampath.files import GROWING
-from wsi_sampath.inference.durable.ledger import Ledger, Strip
+from wsi_sampath.inference.durable.ledger import Ledger, Strip, pack
 
 ARRAYS = st.dictionaries(
     st.sampled_from(["labels", "carry.0", "tracer.é"]),
@@ -68,9 +68,8 @@ class LedgerMachine(RuleBasedStateMachine):
         row = self.next_row
         oldest = min(self.saved, default=row)
         needed_from = min(row, max(oldest, row - back))
-        self.ledger.save(
-            Strip(row, notes, arrays), keep_from=row - back if back < 0 else needed_from
-        )
+        keep_from = row - back if back < 0 else needed_from
+        self.ledger.write(pack(Strip(row, notes, arrays), keep_from=keep_from))
         self.saved[row] = Saved(Strip(row, notes, arrays), range(needed_from, row))
         self.saved = {row: kept for row, kept in self.saved.items() if row >= needed_from}
         self.torn &= set(self.saved)
@@ -182,6 +181,28 @@ def test_views_are_saved_as_what_they_show(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     ledger.start({})
     plane = np.arange(24).reshape(4, 6)
-    ledger.save(Strip(0, {}, {"turned": plane.T[::2]}), keep_from=0)
+    ledger.write(pack(Strip(0, {}, {"turned": plane.T[::2]}), keep_from=0))
     (strip,) = ledger.candidates()
     assert np.array_equal(strip.arrays["turned"], plane.T[::2])
+
+
+def test_a_packed_strip_is_no_view_of_what_it_was_made_of(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.start({})
+    arrays = {"even": np.ones(100_000, np.float32), "noise": np.random.default_rng(0).random(9999)}
+    before = {name: array.copy() for name, array in arrays.items()}
+    packed = pack(Strip(0, {}, arrays), keep_from=0)
+    for array in arrays.values():
+        array += 1
+    ledger.write(packed)
+    same(next(ledger.candidates()), Strip(0, {}, before))
+
+
+def test_what_does_not_shrink_is_kept_as_it_is(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, 1 << 16, np.uint8)
+    sizes = {
+        name: sum(map(len, pack(Strip(0, {}, {"a": array}), keep_from=0).parts))
+        for name, array in {"noise": noise, "even": np.full_like(noise, 7)}.items()
+    }
+    assert len(noise) <= sizes["noise"] < len(noise) + 200
+    assert sizes["even"] < len(noise) / 20

@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from wsi_sampath.files import GROWING, replacing
 
 Arrays = dict[str, NDArray[Any]]
+Bytes = bytes | memoryview
 _CODEC = numcodecs.Blosc("lz4", 1, numcodecs.Blosc.SHUFFLE)
+# Where tissue is dense, packing blended sums takes the processor longer than writing them plain.
+_SAMPLE_VALUES, _SAMPLES, _WORTH = 4096, 64, 0.25
 _IDENTITY = "identity.json"
 _NEEDED = "needed_from"
 _TORN = (ValueError, LookupError, TypeError, RuntimeError)
@@ -48,6 +51,31 @@ class Strip:
     row: int
     notes: dict[str, Any]
     arrays: Arrays
+
+
+@dataclass(frozen=True)
+class PackedStrip:
+    """A strip as the bytes of its file; what it was made of may change meanwhile.
+
+    Attributes
+    ----------
+    row
+        Its tile row.
+    needed_from
+        Row of the oldest strip that a run which resumes after it reads.
+    parts
+        The bytes, to be written one after another.
+    """
+
+    row: int
+    needed_from: int
+    parts: tuple[Bytes, ...]
+
+
+def pack(strip: Strip, *, keep_from: int) -> PackedStrip:
+    """Pack a strip for `Ledger.write`, after which those before row `keep_from` are not needed."""
+    needed_from = min(keep_from, strip.row)
+    return PackedStrip(strip.row, needed_from, _sealed(tuple(_pack(strip, needed_from))))
 
 
 def under(prefix: str, arrays: Arrays) -> Arrays:
@@ -91,13 +119,12 @@ class Ledger:
             return None
         return identity if isinstance(identity, dict) else None
 
-    def save(self, strip: Strip, *, keep_from: int) -> None:
-        """Make a strip durable, then forget those before row `keep_from`."""
-        needed_from = min(keep_from, strip.row)
-        with replacing(self._file(strip.row), durable=True) as growing:
-            growing.write_bytes(_sealed(_pack(strip, needed_from)))
+    def write(self, packed: PackedStrip) -> None:
+        """Make a strip durable, then forget those that it does not need."""
+        with replacing(self._file(packed.row), durable=True) as growing, growing.open("wb") as file:
+            file.writelines(packed.parts)
         for row in self._rows():
-            if row < needed_from:
+            if row < packed.needed_from:
                 self._file(row).unlink()
 
     def candidates(self) -> Iterator[Strip]:
@@ -146,27 +173,33 @@ class Ledger:
             return None
 
 
-def _sealed(parts: Iterable[bytes]) -> bytes:
+def _sealed(parts: tuple[Bytes, ...]) -> tuple[Bytes, ...]:
     """Prefix a text with its digest and length, which tell later whether it is whole."""
-    body = b"".join(parts)
-    return _seal(body) + b"\n" + body
+    return (_seal(parts) + b"\n", *parts)
 
 
 def _unsealed(data: bytes) -> bytes | None:
     seal, _, body = data.partition(b"\n")
-    return body if seal == _seal(body) else None
+    return body if seal == _seal((body,)) else None
 
 
-def _seal(body: bytes) -> bytes:
-    return f"{xxhash.xxh3_64_hexdigest(body)} {len(body)}".encode()
+def _seal(parts: Iterable[Bytes]) -> bytes:
+    digest, length = xxhash.xxh3_64(), 0
+    for part in parts:
+        digest.update(part)
+        length += len(part)
+    return f"{digest.hexdigest()} {length}".encode()
 
 
-def _pack(strip: Strip, needed_from: int) -> Iterator[bytes]:
+def _pack(strip: Strip, needed_from: int) -> Iterator[Bytes]:
     """Pack a strip: a line of notes, then for each array a line that describes it and its bytes."""
     yield json.dumps({**strip.notes, _NEEDED: needed_from}).encode() + b"\n"
     for name, array in strip.arrays.items():
-        body = _encode(array)
-        yield json.dumps([name, array.dtype.str, list(array.shape), len(body)]).encode() + b"\n"
+        flat = np.array(array, order="C", copy=True).reshape(-1)
+        shrinks = _shrinks(flat)
+        body = _CODEC.encode(flat) if shrinks else flat.view(np.uint8).data
+        head = [name, array.dtype.str, list(array.shape), len(body), shrinks]
+        yield json.dumps(head).encode() + b"\n"
         yield body
 
 
@@ -174,16 +207,16 @@ def _unpack(row: int, stream: IO[bytes]) -> Strip:
     notes = json.loads(stream.readline())
     arrays: Arrays = {}
     while head := stream.readline():
-        name, dtype, shape, length = json.loads(head)
-        arrays[name] = _decode(stream.read(length), dtype, shape)
+        name, dtype, shape, length, shrunk = json.loads(head)
+        body = stream.read(length)
+        values = np.frombuffer(_CODEC.decode(body) if shrunk else body, dtype)
+        arrays[name] = values.reshape(shape).copy()
     return Strip(row, notes, arrays)
 
 
-def _encode(array: NDArray[Any]) -> bytes:
-    return _CODEC.encode(np.ascontiguousarray(array)) if array.size else b""
-
-
-def _decode(data: bytes, dtype: str, shape: list[int]) -> NDArray[Any]:
-    if not data:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(_CODEC.decode(data), dtype).reshape(shape).copy()
+def _shrinks(flat: NDArray[Any]) -> bool:
+    """Tell by samples whether an array is worth compressing."""
+    step = max(_SAMPLE_VALUES, len(flat) // _SAMPLES)
+    starts = range(0, len(flat), step)
+    sample = np.concatenate([flat[:0], *(flat[at : at + _SAMPLE_VALUES] for at in starts)])
+    return bool(len(sample)) and len(_CODEC.encode(sample)) < _WORTH * sample.nbytes
