@@ -38,8 +38,8 @@ class ClassReading:
 
     The planes are ``labels``, uint8 (rows, columns), 0 where not analysed and else the class of the
     highest probability, 1..k, decided from the unrounded probabilities; ``probabilities``, uint8
-    (k, rows, columns), round(255 p); and where it is wanted ``score``, uint8 (rows, columns), that of
-    the winning class.
+    (k, rows, columns), round(255 p); and ``score``, uint8 (rows, columns), that of the winning
+    class, where it is wanted.
 
     Parameters
     ----------
