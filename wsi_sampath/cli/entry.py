@@ -24,6 +24,7 @@ from wsi_sampath.errors import (
     UsageError,
     WsiError,
 )
+from wsi_sampath.garbage_collection import collect_rarely
 from wsi_sampath.version import __version__
 
 _INTERRUPTED = 130
@@ -70,6 +71,7 @@ def run(
     words
         What follows the command; None takes what the process was given.
     """
+    collect_rarely()
     _take_stderr()
     _listen()
     # What is wrong with a file is said once, by us.
