@@ -189,7 +189,8 @@ def _details(run: dict[str, Any], result: Finished) -> list[str]:
         f"  read by {run['reader']}, {mpp['x']:.4g} x {mpp['y']:.4g} um/px "
         f"({mpp.get('origin') or mpp['source']}), "
         f"maps at {mpp['output'][0]:.4g} um/px",
-        f"  {plural(tiles['analysed'], 'tile')} analysed, {tiles['skipped']} without tissue, "
+        f"  {plural(tiles['analysed'], 'tile')} analysed, "
+        f"{tiles['skipped']} without tissue of their own, "
         f"{tiles['failed']} failed{_polygons(run)}{_pace_of_nuclei(run)}",
         f"  {run['tiles_per_s']:.2f} tiles/s, {run['mm2_per_s']:.3g} mm2/s, "
         f"peak memory {run['peak_memory_mb']:.0f} MB{_gpu_memory(run)}, decoded "

@@ -27,13 +27,14 @@ from wsi_sampath.inference.targets import (
 from wsi_sampath.models.spec import ModelSpec, refuse_mapless
 from wsi_sampath.outputs.qupath.packing import SUFFIXES
 from wsi_sampath.shown import plural
-from wsi_sampath.slides.grid import TileGrid, plan_grid, select_tiles
+from wsi_sampath.slides.grid import TileGrid, plan_grid
 from wsi_sampath.slides.mpp import format_mpp
 from wsi_sampath.slides.quality.look import look
 from wsi_sampath.slides.quality.quality import Quality
-from wsi_sampath.slides.regions.find import find_tissue
+from wsi_sampath.slides.regions.find import Tissue, find_tissue
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.spare import choose_tiles
 
 if TYPE_CHECKING:
     from wsi_sampath.inference.existing_outlines import Outlines
@@ -126,7 +127,7 @@ class RunPlan:
     sampling
         How the slide is read at the model's mpp.
     grid
-        The tiles, those with tissue selected.
+        The tiles, those that are run selected; see `choose_tiles`.
     tissue
         bool (h, w): the mask over the whole slide.
     tile_px, overlap_px
@@ -279,7 +280,7 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
         max_hole_um2=settings.max_hole_um2,
         threshold=settings.tissue_threshold,
     )
-    grid = select_tiles(grid, tissue.to_try)
+    grid = choose_tiles(grid, tissue.to_try, spare_below=_spare_below(tissue, settings))
     if not grid.n_tiles:
         raise WsiError(
             "no-tissue",
@@ -305,6 +306,12 @@ def plan_run(slide: Slide, spec: ModelSpec, settings: SegmentSettings) -> RunPla
         unknown=tissue.unknown,
         tissue_threshold=tissue.threshold,
     )
+
+
+def _spare_below(tissue: Tissue, settings: SegmentSettings) -> float:
+    # Where a part of the slide is damaged, a neighbour may fail that was to answer for a tile.
+    is_damaged = tissue.unknown is not None and bool(tissue.unknown.any())
+    return 0.0 if is_damaged else settings.min_tile_tissue
 
 
 def _enlarged(slide: Slide, sampling: Sampling) -> tuple[str, ...]:

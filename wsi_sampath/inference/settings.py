@@ -195,6 +195,14 @@ class SegmentSettings(NetworkSettings):
         *(Added, Panel.TISSUE),
         Help("Optical density above which stain is tissue, 0.005 to 0.5 [found on each slide]."),
     ] = None
+    min_tile_tissue: Annotated[
+        Share,
+        Panel.TISSUE,
+        Help(
+            "Leave out tiles with less than this share of tissue where other tiles hold all of it; "
+            "0 keeps them."
+        ),
+    ] = 0.1
     region: Annotated[
         tuple[Level0Px, Level0Px, Extent, Extent] | None,
         *(Panel.TISSUE, Belongs.SLIDE, Flags(metavar="X Y W H")),

@@ -108,7 +108,7 @@ def opening(run: Run, tally: Tally, *, device: torch.device, precision: str) -> 
     tiles = (
         f"{plural(n_tiles, 'tile')} of {plan.tile_px} px at {plan.sampling.requested_mpp:.4g} um/px"
     )
-    tiles += f", {skipped} without tissue" if skipped else ""
+    tiles += f", {skipped} without tissue of their own" if skipped else ""
     tiles += f"; resuming: {done} of {plural(n_tiles, 'tile')} are done" if done else ""
     model = Path(run.model.source).name
     return Start(

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from wsi_sampath.slides.sampling import Sampling
 
+Spans = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Box:
@@ -154,24 +156,54 @@ def select_tiles(grid: TileGrid, tissue: NDArray[np.bool_]) -> TileGrid:
     tissue
         bool (h, w): a mask that covers the whole plane at any lower resolution.
     """
+    found, _ = count_tissue(grid, tissue, *tile_spans(grid))
+    return replace(grid, selected=found > 0)
+
+
+def tile_spans(grid: TileGrid) -> tuple[Spans, Spans]:
+    """Return from where to where the columns and the rows of tiles reach within the window.
+
+    Returns
+    -------
+    (columns, rows), int64 (n, 2) each
+        Half-open ranges of output pixels.
+    """
+    window = grid.window
+    axes = (grid.xs, window.x + window.width), (grid.ys, window.y + window.height)
+    columns, rows = (
+        np.stack([starts, np.minimum(np.add(starts, grid.tile), end)], axis=1)
+        for starts, end in axes
+    )
+    return columns, rows
+
+
+def count_tissue(
+    grid: TileGrid, tissue: NDArray[np.bool_], columns: Spans, rows: Spans
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the cells of a tissue mask that boxes touch.
+
+    Parameters
+    ----------
+    tissue
+        bool (h, w): a mask that covers the whole plane at any lower resolution.
+    columns, rows
+        The sides of the boxes, int64 (n, 2): half-open ranges of output pixels.
+
+    Returns
+    -------
+    (tissue, all), int64 (rows, columns) each
+    """
     counts = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
     counts[1:, 1:] = tissue.cumsum(0, dtype=np.int64).cumsum(1)
-    window = grid.window
-    x0, x1 = _mask_spans(grid.xs, grid.tile, window.x + window.width, tissue.shape[1] / grid.width)
-    y0, y1 = _mask_spans(
-        grid.ys, grid.tile, window.y + window.height, tissue.shape[0] / grid.height
-    )
-    inside = counts[y1][:, x1] - counts[y0][:, x1] - counts[y1][:, x0] + counts[y0][:, x0]
-    return replace(grid, selected=inside > 0)
+    x0, x1 = _mask_spans(columns, tissue.shape[1] / grid.width)
+    y0, y1 = _mask_spans(rows, tissue.shape[0] / grid.height)
+    found = counts[y1][:, x1] - counts[y0][:, x1] - counts[y1][:, x0] + counts[y0][:, x0]
+    return found, (y1 - y0)[:, None] * (x1 - x0)
 
 
-def _mask_spans(
-    starts: tuple[int, ...], tile: int, end: int, zoom: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    first = np.asarray(starts, np.float64)
-    last = np.minimum(first + tile, end)
-    low = np.floor(first * zoom + 1e-9).astype(np.int64)
-    return low, np.maximum(np.ceil(last * zoom - 1e-9).astype(np.int64), low + 1)
+def _mask_spans(spans: Spans, zoom: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    low = np.floor(spans[:, 0] * zoom + 1e-9).astype(np.int64)
+    return low, np.maximum(np.ceil(spans[:, 1] * zoom - 1e-9).astype(np.int64), low + 1)
 
 
 def blend_profile(tile: int, overlap: int) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def test_it_says_what_the_result_says(make_result):
         "Absent 0 0",
         "0.500 × 0.750, from metadata",
         "Reader openslide",
-        "1,234 analysed, 56 without tissue, 0 failed",
+        "1,234 analysed, 56 without tissue of their own, 0 failed",
         "Tissue (found by its stain) 4.50 52.4",
         "Architecture sam_path",
         "simplify um 0.5",
