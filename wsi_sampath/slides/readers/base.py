@@ -92,11 +92,19 @@ def flatten(pixels: NDArray[np.uint8], background: tuple[int, int, int]) -> Rgb:
     alpha = pixels[..., 3:]
     colour = pixels[..., :3]
     if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(colour)
+        return _three_of_four(pixels)
     weight = alpha.astype(np.uint16)
     ground = np.asarray(background, np.uint16)
     mixed = (colour * weight + ground * (255 - weight) + 127) // 255
     return mixed.astype(np.uint8)
+
+
+def _three_of_four(pixels: NDArray[np.uint8]) -> Rgb:
+    """Leave out the last sample: one copy per colour, far faster than one of three bytes each."""
+    out = np.empty((*pixels.shape[:-1], 3), np.uint8)
+    for colour in range(3):
+        out[..., colour] = pixels[..., colour]
+    return out
 
 
 def as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
