@@ -12,7 +12,8 @@ from wsi_sampath.errors import UsageError
 PROTOCOLS = ("https", "http", "s3", "gs")
 _WEB = ("https", "http")
 # One letter is a drive of Windows.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://\S+")
 # What pathlib makes of an address: it takes two slashes for one.
 _COLLAPSED = re.compile(rf"({'|'.join(PROTOCOLS)}):/(?!/)", re.IGNORECASE)
 
@@ -27,14 +28,13 @@ def as_address(place: str | os.PathLike[str]) -> str | None:
 
 
 def masked(text: str) -> str:
-    """Return a text without what an address in it must keep to itself: user, password, query."""
-    address = as_address(text)
-    if address is None:
-        return text
+    """Return a text without what addresses in it must keep to themselves: user, password, query."""
+    if not _SCHEME.match(text):
+        return _WITHIN.sub(lambda found: masked(found[0]), text)
     try:
-        return _shown(urlsplit(address))
+        return _shown(urlsplit(text))
     except ValueError:
-        return f"{address.partition('://')[0]}://..."
+        return f"{text.partition('://')[0]}://..."
 
 
 def _shown(parts: SplitResult) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from weakref import WeakValueDictionary
 
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.remote.address import Address, as_address, parse_address
 
 if sys.platform == "win32":
@@ -44,6 +44,14 @@ def located(place: str | os.PathLike[str]) -> Path:
         return place
     address = as_address(place)
     return Path(place) if address is None else RemotePath(address)
+
+
+def recorded(place: str) -> Path:
+    """Return the path that a record names: what is no slide's URL is taken for a local path."""
+    try:
+        return located(place)
+    except UsageError:
+        return Path(place)
 
 
 class RemotePath(_Local):

@@ -64,15 +64,23 @@ class Broken(Exception):
         self.why, self.wait_s = why, wait_s
 
 
-def patiently(attempt: Callable[[], T]) -> T:
+def patiently(attempt: Callable[[], T], *, tries: int | None = None) -> T:
     """Return what an attempt returns, made again after ever longer waits where it breaks.
+
+    Parameters
+    ----------
+    attempt
+        What is tried.
+    tries
+        How often at most; as often as there are `WAITS_S`, and once more, if None.
 
     Raises
     ------
     WsiError
         ``unreachable`` where the last try broke as well, and whatever else `attempt` raises.
     """
-    for wait in WAITS_S:
+    waits = WAITS_S if tries is None else WAITS_S[: tries - 1]
+    for wait in waits:
         try:
             return attempt()
         except Broken as broken:
@@ -81,5 +89,5 @@ def patiently(attempt: Callable[[], T]) -> T:
     try:
         return attempt()
     except Broken as broken:
-        message = f"{broken.why}, at {len(WAITS_S) + 1} tries; {RESUME}"
+        message = f"{broken.why}, at {len(waits) + 1} tries; {RESUME}"
         raise WsiError("unreachable", message) from None
