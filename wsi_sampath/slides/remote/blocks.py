@@ -78,8 +78,8 @@ class RemoteFile:
             return False
         if time.monotonic() - self._seen <= within_s:
             return True
-        stamp, _ = patiently(partial(self._wire.begin, 1))
-        self.n_requests += 1
+        stamp, head = patiently(partial(self._wire.begin, 1))
+        self.n_requests, self.n_bytes = self.n_requests + 1, self.n_bytes + len(head)
         self._seen = time.monotonic()
         if stamp != self.stamp:
             self._failure = WsiError("unreadable", _REPLACED)
