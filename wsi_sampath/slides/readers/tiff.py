@@ -156,7 +156,7 @@ class TiffReader:
         parts = list(_parts(page, box))
         if isinstance(self._file, RemoteStream):
             wanted = [part.index for part in parts if not self._cache.holds((level, part.index))]
-            self._file.expect(spans_of(page, wanted))
+            self._file.file.expect(spans_of(page, wanted), onward=True)
         for part in parts:
             if counts[part.index] == 0:
                 out[part.target] = self.metadata.background

@@ -98,16 +98,25 @@ class RemoteFile:
         if stop <= offset:
             return b""
         numbers = _numbers(offset, stop)
-        data = self._blocks(numbers)
+        data = self._blocks(numbers, self._least_blocks)
         start = offset - numbers[0] * BLOCK_BYTES
         whole = data[0] if len(data) == 1 else b"".join(data)
         return whole[start : start + stop - offset]
 
-    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Fetch (offset, count) spans that are read next: all at once, neighbours together."""
+    def expect(self, spans: Iterable[tuple[int, int]], *, onward: bool = False) -> None:
+        """Fetch (offset, count) spans that are read next: all at once, neighbours together.
+
+        Parameters
+        ----------
+        spans
+            What is read next.
+        onward
+            Whether what follows each is likely to be read as well; see `widen`.
+        """
         ends = [(start, min(start + count, self.size)) for start, count in spans]
         wanted = {n for start, stop in ends if 0 <= start < stop for n in _numbers(start, stop)}
-        self._blocks(sorted(wanted)[: HELD_BLOCKS // 2])
+        least = self._least_blocks if onward else 1
+        self._blocks(sorted(wanted)[: HELD_BLOCKS // 2], least)
 
     def widen(self, tile_bytes: int) -> None:
         """Fetch no less than some tiles of this size at a time."""
@@ -118,7 +127,7 @@ class RemoteFile:
         with self._lock:
             return [(number * BLOCK_BYTES, data) for number, data in self._held.items()]
 
-    def _blocks(self, numbers: Sequence[int]) -> list[bytes]:
+    def _blocks(self, numbers: Sequence[int], least: int) -> list[bytes]:
         here: dict[int, bytes] = {}
         with self._lock:
             if self._failure is not None:
@@ -127,7 +136,8 @@ class RemoteFile:
                 if number in self._held:
                     self._held.move_to_end(number)
                     here[number] = self._held[number]
-            runs = self._claim([n for n in numbers if n not in here and n not in self._coming])
+            missing = [n for n in numbers if n not in here and n not in self._coming]
+            runs = self._claim(missing, least)
             coming = {number: self._coming[number] for number in numbers if number not in here}
         for run in runs[1:]:
             self._pool.submit(self._fetch, run)
@@ -137,7 +147,7 @@ class RemoteFile:
             here[number] = future.result()
         return [here[number] for number in numbers]
 
-    def _claim(self, missing: Sequence[int]) -> list[range]:
+    def _claim(self, missing: Sequence[int], least: int) -> list[range]:
         """Claim missing blocks, with some that follow, as runs that are fetched together."""
         runs: list[range] = []
         for number in missing:
@@ -148,7 +158,7 @@ class RemoteFile:
         longer = []
         for run in runs:
             stop = run.stop
-            while stop - run.start < self._least_blocks and self._is_free(stop, taken):
+            while stop - run.start < least and self._is_free(stop, taken):
                 taken.add(stop)
                 stop += 1
             longer.append(range(run.start, stop))
