@@ -8,6 +8,8 @@ from wsi_sampath.shown import shortened, shown
 
 Reason = Literal[
     "unreadable",
+    # The server of a slide: nothing is wrong with the slide, and another try may do.
+    "unreachable",
     "no-mpp",
     "implausible-mpp",
     "no-tissue",

@@ -7,6 +7,7 @@ import socket
 
 import numpy as np
 import pytest
+import slide_server
 from command_line import ended, quick_help
 from starlette.testclient import TestClient
 
@@ -79,6 +80,28 @@ def test_a_slide_is_served_behind_the_printed_link(run, slides):
     assert (seen["once"], seen["again"]) == (204, 401)
     assert (seen["shelf"]["title"], seen["shelf"]["model"]) == ("a.svs", None)
     assert seen["slide"]["mpp"] == [0.5, 0.5]
+
+
+def test_a_slide_on_a_server_is_shown_by_its_url(run, slides, tmp_path):
+    seen = {}
+
+    def asks(client, token):
+        logged_in(client, token)
+        entry = client.get("/api/shelf").json()["entries"][0]
+        seen["shelf"] = client.get("/api/shelf").text
+        tile = client.get(f"/api/slides/{entry['id']}/tiles/0/0_0.jpg")
+        seen["tile"] = tile.headers["content-type"]
+
+    with slide_server.serving(slides) as server:
+        code, out, err = run(f"{server.url}/a.svs?c0ffee", "--session", tmp_path, asks=asks)
+        assert (code, err, seen["tile"]) == (0, "", "image/jpeg")
+        assert "a.svs" in seen["shelf"]
+        assert "c0ffee" not in out + seen["shelf"]
+        # Where there is no folder beside it, one has to be named for what is drawn.
+        assert "with --session" in run(f"{server.url}/a.svs?c0ffee")[2]
+        code, _, err = run(f"{server.url}/gone.svs?c0ffee")
+    assert code == 1
+    assert f"error: {server.url}/gone.svs: unreachable: the server answered 404" in err
 
 
 def test_a_slide_without_mpp_is_shown_and_nothing_else(run, slides):

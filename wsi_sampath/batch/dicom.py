@@ -17,6 +17,7 @@ from typing import Any
 
 from wsi_sampath.batch.found import DICOM_SUFFIXES, Found
 from wsi_sampath.shown import plural
+from wsi_sampath.slides.remote.place import RemotePath
 
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 # All that is needed lies below this group; pixels and the offsets of a million tiles lie above.
@@ -211,4 +212,4 @@ def one_per_series(found: Sequence[Found]) -> list[Found]:
 
 
 def _is_dicom(path: Path) -> bool:
-    return path.suffix.lower() in DICOM_SUFFIXES
+    return path.suffix.lower() in DICOM_SUFFIXES and not isinstance(path, RemotePath)

@@ -17,6 +17,7 @@ from wsi_sampath.batch.walk import search
 from wsi_sampath.errors import UsageError
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.mpp import lookup_mpp
+from wsi_sampath.slides.remote.place import RemotePath
 
 __all__ = ["Job", "Plan", "is_single", "is_slide", "plan_batch", "plan_jobs", "with_mpp"]
 
@@ -58,7 +59,8 @@ def plan_batch(inputs: Sequence[Path], out: Path, *, into_folder: bool = False) 
     Parameters
     ----------
     inputs
-        Slides, folders (searched recursively) and lists (see `read_list`).
+        Slides, also on servers (`RemotePath`), folders (searched recursively) and lists (see
+        `read_list`).
     out
         ``NAME.zarr`` for a single slide, or an existing folder, which gets ``NAME.zarr``; for
         several a folder that mirrors the inputs' relative paths.
@@ -108,7 +110,7 @@ def _single(slide: Path, out: Path, *, into_folder: bool) -> Job:
     found = Found(slide, Path(slide.name))
     if out.is_dir() or into_folder:
         return Job(slide, out / name_results([found], out)[0], fault=fault)
-    if not fault and not os.path.lexists(slide):
+    if not fault and not isinstance(slide, RemotePath) and not os.path.lexists(slide):
         raise UsageError("there is no such slide, folder or list", subject=str(slide))
     stem = slide.stem or "slide"
     raise UsageError(
@@ -151,6 +153,8 @@ def _once(gathered: _Gathered) -> list[Found]:
 
 
 def _place(slide: Path) -> str:
+    if isinstance(slide, RemotePath):
+        return slide.address.full
     if "\0" in str(slide):
         return str(slide)
     return os.path.join(os.path.realpath(slide.parent), slide.name)

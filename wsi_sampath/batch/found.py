@@ -124,12 +124,10 @@ def _kind_by_content(path: Path) -> str:
 
 
 def _is_tiled_tiff(path: Path) -> bool:
-    import tifffile
-
-    from wsi_sampath.slides.readers.open import BROKEN_TIFF
+    from wsi_sampath.slides.readers.base import BROKEN_TIFF, tiff_file
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tiff_file(path) as tiff:
             return bool(tiff.pages[0].is_tiled)
     except BROKEN_TIFF:
         return False

@@ -14,6 +14,8 @@ from wsi_sampath.batch.record.table import unquoted
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.csv_tables import parse_table
 from wsi_sampath.slides.mpp import parse_mpp
+from wsi_sampath.slides.remote.address import as_address, masked
+from wsi_sampath.slides.remote.place import RemotePath, located
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
 _PATH_COLUMNS = ("slide", "wsi", "path", "filename", "file")
@@ -23,7 +25,7 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def is_list(path: Path) -> bool:
     """Tell whether a path is a list of slides, by its name."""
-    return path.suffix.lower() in LIST_SUFFIXES
+    return path.suffix.lower() in LIST_SUFFIXES and not isinstance(path, RemotePath)
 
 
 def read_list(path: Path) -> list[Found]:
@@ -32,10 +34,10 @@ def read_list(path: Path) -> list[Found]:
     Parameters
     ----------
     path
-        One path a line (``#`` starts a comment line); a table with a column ``slide`` (or ``wsi``,
-        ``path``, ``filename``, ``file``) and, if wanted, ``mpp`` and ``output``, parted by commas
-        or semicolons; or a GDC manifest, whose files lie as ``ID/FILENAME`` beside it. UTF-8, or
-        UTF-16 with its mark; names in the bytes of an older system are tried as such.
+        One path or URL a line (``#`` starts a comment line); a table with a column ``slide`` (or
+        ``wsi``, ``path``, ``filename``, ``file``) and, if wanted, ``mpp`` and ``output``, parted by
+        commas or semicolons; or a GDC manifest, whose files lie as ``ID/FILENAME`` beside it.
+        UTF-8, or UTF-16 with its mark; names in the bytes of an older system are tried as such.
 
     Returns
     -------
@@ -81,6 +83,8 @@ def _named(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 def _found(path: Path, name: str) -> list[Found]:
     """Return what an entry of a list means: a slide, or the DICOM slides of a folder."""
+    if as_address(plain := name.strip("\"'")) is not None:
+        return [_on_server(path, plain)]
     slide = path.parent / _as_it_is_there(name, path.parent)
     fault = fault_of(slide)
     if fault and _is_folder(slide):
@@ -91,6 +95,14 @@ def _found(path: Path, name: str) -> list[Found]:
             return series
     # On Windows and elsewhere: the last part of either kind of path.
     return [Found(slide, Path(PureWindowsPath(slide.name).name or slide.name), fault=fault)]
+
+
+def _on_server(path: Path, name: str) -> Found:
+    try:
+        slide = located(name)
+    except UsageError as error:
+        raise UsageError(error.message, subject=f"{path}: {error.subject}") from None
+    return Found(slide, Path(slide.name))
 
 
 def _as_it_is_there(name: str, folder: Path) -> str:
@@ -155,7 +167,7 @@ def _read_table(lines: list[str], path: Path) -> list[Found]:
 
 
 def _row(cells: dict[str, str], name: str, path: Path, decimal_comma: bool) -> list[Found]:
-    subject = f"{path}: {name}"
+    subject = f"{path}: {masked(name)}"
     mpp = _mpp(cells["mpp"], subject, decimal_comma) if cells.get("mpp") else None
     output = _output(cells["output"], subject) if cells.get("output") else None
     found = _found(path, name)

@@ -19,6 +19,8 @@ from pathlib import Path
 from wsi_sampath.batch.found import Found
 from wsi_sampath.batch.record.journal import Journal, journal_folder
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.remote.address import as_address
+from wsi_sampath.slides.remote.place import RemotePath
 
 # Of the batch itself: report.html, slides.csv.
 RESERVED = frozenset({"report", "slides"})
@@ -212,6 +214,8 @@ def _may_be(owner: str, slide: Path) -> bool:
     """Return whether a slide of this name may be the owner: not where that one is another file."""
     if Path(owner).name != slide.name:
         return False
+    if isinstance(slide, RemotePath) and as_address(owner) is not None:
+        return owner == str(slide)
     if os.sep not in owner:
         return True
     try:

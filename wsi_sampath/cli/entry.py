@@ -31,7 +31,9 @@ _INTERRUPTED = 130
 """What Typer makes of an interruption inside a command, without a word."""
 
 WRONG_USE: frozenset[Reason] = frozenset({"bad-model", "bad-input"})
-MISHAPS: frozenset[Reason] = frozenset({"out-of-memory", "disk-full", "interrupted", "internal"})
+MISHAPS: frozenset[Reason] = frozenset(
+    {"unreachable", "out-of-memory", "disk-full", "interrupted", "internal"}
+)
 BEFORE_ANY_SLIDE = frozenset(REASONS) - MISHAPS
 """What is wrong usage where a failing slide has its own way out."""
 

@@ -17,6 +17,7 @@ from wsi_sampath.inference.prompting.settings import PromptSettings
 from wsi_sampath.inference.settings import Extent, Level0Px
 from wsi_sampath.settings import Flags, Frozen, Help, Panel
 from wsi_sampath.shown import plural
+from wsi_sampath.slides.remote.place import located
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.prompt_jobs import PromptJob
@@ -59,7 +60,11 @@ class RegionRequest(Frozen):
 def prompt(
     slides: Annotated[
         list[Path],
-        typer.Argument(metavar="SLIDE", help="A slide, or several: folders or .txt/.csv lists."),
+        typer.Argument(
+            metavar="SLIDE",
+            parser=located,
+            help="A slide or its URL, or several: folders or .txt/.csv lists.",
+        ),
     ],
     prompts: Annotated[
         Path,
@@ -182,7 +187,7 @@ def _tell(answered: Answered) -> bool:
 @precompute_app.command(cls=Command)
 @with_options(settings=PromptSettings, request=RegionRequest)
 def precompute(
-    slide: Annotated[Path, typer.Argument(metavar="SLIDE", help="A slide.")],
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE", parser=located)],
     settings: PromptSettings,
     request: RegionRequest,
 ) -> None:

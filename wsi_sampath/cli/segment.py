@@ -21,6 +21,7 @@ from wsi_sampath.inference.prompted.settings import GridSettings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.settings import Belongs, Flags, Help, Panel
 from wsi_sampath.shown import plural
+from wsi_sampath.slides.remote.place import located
 
 if TYPE_CHECKING:
     from wsi_sampath.batch.discover import Plan
@@ -103,7 +104,10 @@ class Request(RepeatingResult):
 )
 def segment(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT", help="Slides, folders, or .txt/.csv lists.")
+        list[Path],
+        typer.Argument(
+            metavar="INPUT", parser=located, help="Slides, URLs, folders, or .txt/.csv lists."
+        ),
     ],
     out: Annotated[
         str | None,

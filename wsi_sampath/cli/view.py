@@ -12,6 +12,7 @@ from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.slides.remote.place import located
 from wsi_sampath.viewer.settings import ViewSettings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def view(
         list[Path],
         typer.Argument(
             metavar="SLIDE|FOLDER|RESULT.zarr",
+            parser=located,
             help="A slide and results of it, a result alone, or a folder of slides or of a batch.",
         ),
     ],

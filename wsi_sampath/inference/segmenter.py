@@ -26,6 +26,7 @@ from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.outputs.belonging import picture_state, report_state
 from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.progress import Progress, Silent
+from wsi_sampath.slides.remote.place import located
 from wsi_sampath.slides.slide import Slide
 
 Finish = Callable[[], Finished]
@@ -48,7 +49,7 @@ def segment_slide(
     Parameters
     ----------
     slide
-        The slide file.
+        The slide file, or the URL of one; see `Slide.open`.
     out
         ``NAME.zarr``; the polygons go to ``NAME.geojson`` beside it unless the settings name
         another file.
@@ -73,6 +74,7 @@ def segment_slide(
         left behind.
     """
     settings = settings or SegmentSettings()
+    slide = located(slide)
     if model is None:
         with explained(str(slide)):
             model = load_from_settings(settings)
@@ -182,6 +184,7 @@ class Segmenter:
         """
         started = time.perf_counter()
         settings = self.settings
+        slide = located(slide)
         has_nuclei = self.model.spec.architecture == "patho_sam"
         files = plan_files(Path(out), settings, has_nuclei=has_nuclei)
         with explained(str(slide)), ExitStack() as on_error:

@@ -18,6 +18,7 @@ from wsi_sampath.progress import Start
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.mpp import format_mpp
+from wsi_sampath.slides.remote.address import masked
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
 
@@ -182,7 +183,8 @@ def circumstances() -> dict[str, Any]:
     command = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shown(shortened(shlex.join(command))),
+        # A link to a slide may be signed, and a result goes from hand to hand.
+        "command": shown(shortened(shlex.join(map(masked, command)))),
         "host": platform.node(),
         "versions": {"python": platform.python_version(), **_versions()},
     }

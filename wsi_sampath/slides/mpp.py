@@ -317,7 +317,8 @@ def row_mpp(row: Row, table: Table, path: Path) -> tuple[float, float]:
 
 def lookup_mpp(table: dict[str, tuple[float, float]], slide: Path) -> tuple[float, float] | None:
     """Find a slide in an mpp table: by its path, by the longest end of it, by name, by stem."""
-    for key in (str(slide), slide.as_posix()):
+    # pathlib, by which the table's names went, takes the two slashes of a URL for one.
+    for key in (str(slide), slide.as_posix(), str(PurePosixPath(str(slide)))):
         if key in table:
             return table[key]
     resolved = str(slide.resolve())

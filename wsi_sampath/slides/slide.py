@@ -18,6 +18,7 @@ from wsi_sampath.slides.readers.base import Reader
 from wsi_sampath.slides.readers.file_checks import missing_data
 from wsi_sampath.slides.readers.open import open_reader
 from wsi_sampath.slides.readers.stated_scale import StatedScale, stated_scale
+from wsi_sampath.slides.remote.place import located
 from wsi_sampath.slides.sampling import Level, Sampling, plan_sampling, snap_levels
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 
@@ -31,7 +32,7 @@ class Slide:
     Attributes
     ----------
     path
-        The file.
+        The file; a `RemotePath` where it lies on a server.
     levels
         Pyramid levels, level 0 (full resolution) first.
     mpp
@@ -71,7 +72,7 @@ class Slide:
         Parameters
         ----------
         path
-            The slide.
+            The slide: a local path, or the URL of a TIFF; see `wsi_sampath.slides.remote`.
         slide_mpp
             True microns per level-0 pixel (both axes, or x and y), overriding the file.
         csv_mpp
@@ -87,7 +88,7 @@ class Slide:
             ``unreadable``, ``no-mpp``, ``implausible-mpp``, or ``bad-input`` for an image that is
             not there.
         """
-        path = Path(path)
+        path = located(path)
         opened = open_reader(path, reader=reader, image=image)
         flag = (slide_mpp, slide_mpp) if isinstance(slide_mpp, (int, float)) else slide_mpp
         stated = stated_scale(path, opened.name, opened.metadata)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.fingerprint import file_state, sampled_digest
+from wsi_sampath.slides.remote.place import RemotePath
 
 _INDEX_BYTES = 1 << 20
 _DICOM_HEAD_BYTES = 1 << 16
@@ -53,7 +54,9 @@ def slide_files(path: Path) -> list[tuple[Path, str]]:
     """Return the files of a slide, each with a name within the slide that survives renaming."""
     if path.is_dir():
         return [(file, file.relative_to(path).as_posix()) for file in _below(path)]
-    companions = _COMPANIONS.get(path.suffix.lower())
+    # On a server a slide is one file.
+    own = not isinstance(path, RemotePath)
+    companions = _COMPANIONS.get(path.suffix.lower()) if own else None
     return [(path, ""), *(companions(path) if companions else ())]
 
 

@@ -10,6 +10,7 @@ from wsi_sampath.batch.record.journal import Journal, journal_folder
 from wsi_sampath.errors import UsageError
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.result import Result, open_result
+from wsi_sampath.slides.remote.place import recorded
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 from wsi_sampath.viewer.gallery import (
     BatchEntries,
@@ -165,4 +166,4 @@ def _candidates(zarr: Path, name: str) -> Iterator[Path]:
             latest = Journal(journal_folder(folder)).latest()
             record = latest.get(zarr.relative_to(folder).as_posix())
             if record is not None:
-                yield Path(record.slide)
+                yield recorded(record.slide)

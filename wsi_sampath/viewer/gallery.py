@@ -25,6 +25,7 @@ from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.attributes import read_attributes
 from wsi_sampath.outputs.result import open_result
 from wsi_sampath.shown import shown
+from wsi_sampath.slides.remote.place import recorded
 from wsi_sampath.version import __version__
 from wsi_sampath.viewer.answers import kept_for_ever
 from wsi_sampath.viewer.refusals import without_paths
@@ -89,7 +90,7 @@ class BatchEntries:
         ended = [self._of(one) for one in records if _is_usable(one.slide, one.zarr)]
         names = {one.zarr for one in records}
         waiting = [
-            ShelfEntry(self._id(slide, zarr), _name(zarr), Path(slide), "waiting")
+            ShelfEntry(self._id(slide, zarr), _name(zarr), recorded(slide), "waiting")
             for slide, zarr in read_waiting(self._folder / "slides.csv")
             if zarr not in names and _is_usable(slide, zarr)
         ]
@@ -105,7 +106,7 @@ class BatchEntries:
         entry = ShelfEntry(
             id=self._id(record.slide, record.zarr),
             name=_name(record.zarr),
-            path=Path(record.slide),
+            path=recorded(record.slide),
             status="done" if done else "failed",
             reason=record.reason,
             message=record.message,
@@ -123,7 +124,7 @@ class BatchEntries:
 
     def _id(self, slide: str, zarr: str) -> str:
         # A slide may be in a batch twice, in two lists.
-        return slide_id(Path(slide), self._settings, zarr)
+        return slide_id(recorded(slide), self._settings, zarr)
 
 
 def folder_entries(folder: Path, settings: ViewSettings) -> list[ShelfEntry]:

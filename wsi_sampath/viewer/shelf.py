@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from wsi_sampath.fingerprint import file_state
 from wsi_sampath.outputs.result import Result, open_result
 from wsi_sampath.shown import shown
 from wsi_sampath.slides.mpp import differs
+from wsi_sampath.slides.remote.place import RemotePath
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.slide_fingerprint import slide_fingerprint
 from wsi_sampath.viewer.recent import Recent
@@ -27,6 +29,7 @@ Status = Literal["done", "failed", "waiting", "slide"]
 MOST_OPEN = 6
 _MOST_RESULTS = 64
 _ID_LETTERS = 24
+_THIS_RUN = (time.time_ns(),)
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -314,7 +317,10 @@ def opaque_id(*parts: str | Path) -> str:
     digest = hashlib.sha256()
     for part in parts:
         state: tuple[int, ...] = ()
-        if isinstance(part, Path):
+        if isinstance(part, RemotePath):
+            # Its server is not asked for a list of slides; a browser keeps tiles for this run.
+            part, state = part.address.full, _THIS_RUN
+        elif isinstance(part, Path):
             try:
                 state = file_state(part)
             except OSError:

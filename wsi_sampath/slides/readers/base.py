@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.slides.readers.metadata import SlideMetadata
+from wsi_sampath.slides.remote.place import RemotePath
+
+if TYPE_CHECKING:
+    import tifffile
 
 # Faults of a file are reported once, by us, whichever process reads it; a program that has set its
 # own level keeps it.
@@ -63,6 +68,13 @@ class Reader(Protocol):
     def close(self) -> None:
         """Release the file."""
         ...
+
+
+def tiff_file(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF by tifffile, which knows no paths but local ones; its errors are passed on."""
+    import tifffile
+
+    return tifffile.TiffFile(path.open("rb") if isinstance(path, RemotePath) else path)
 
 
 def read_clipped(

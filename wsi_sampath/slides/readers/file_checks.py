@@ -38,6 +38,7 @@ from wsi_sampath.slides.readers.tiff_header import (
     Header,
     read_header,
 )
+from wsi_sampath.slides.remote.place import RemotePath
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -72,6 +73,7 @@ _STEP = 1 << 20
 # (Compression, PhotometricInterpretation) of plain grey and RGB: where zeros are black pixels.
 _ZERO_IS_BLACK = ((1, 1), (1, 2))
 _MOST_LOOKS, _LOOK_BYTES, _LEAST_EMPTY = 1000, 192, 0.005
+_REMOTE_LOOKS = 30
 _HEAD_BYTES = 1 << 16
 
 
@@ -191,7 +193,9 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
         stored = directory.value(COMPRESSION, 1), directory.value(PHOTOMETRIC, 0)
         if stored not in _ZERO_IS_BLACK or directory.value(SAMPLES, 1) not in (1, 3):
             continue
-        places = _places(directory, *_segments(directory, header))
+        # On a server each is a request.
+        most = _REMOTE_LOOKS if isinstance(header.path, RemotePath) else _MOST_LOOKS
+        places = _places(directory, *_segments(directory, header), most)
         empty = [not any(header.bytes_at(int(place), _LOOK_BYTES)) for place in places]
         share = float(np.mean(empty)) if empty else 0.0
         if share >= _LEAST_EMPTY:
@@ -202,17 +206,17 @@ def _zeros(header: Header, level_sizes: Sequence[tuple[int, int]]) -> Iterator[s
 
 
 def _places(
-    directory: Directory, offsets: NDArray[np.int64], counts: NDArray[np.int64]
+    directory: Directory, offsets: NDArray[np.int64], counts: NDArray[np.int64], most: int
 ) -> NDArray[np.int64]:
-    """Return offsets at which to sample a level, at most `_MOST_LOOKS`, spread over it."""
+    """Return offsets at which to sample a level, at most so many, spread over it."""
     offsets, counts = offsets[counts > 0], counts[counts > 0]
     if not len(offsets):
         return offsets
     # The start of a tile lies on the picture, its end may be padding; strips have none.
-    looks = 1 if directory.is_tiled else max(1, _MOST_LOOKS // len(offsets))
+    looks = 1 if directory.is_tiled else max(1, most // len(offsets))
     into = np.arange(looks)[:, None] * np.maximum(counts - _LOOK_BYTES, 0) // looks
     places: NDArray[np.int64] = (offsets + into).ravel()
-    chosen = np.linspace(0, len(places) - 1, min(_MOST_LOOKS, len(places))).astype(int)
+    chosen = np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)
     return np.take(places, chosen)
 
 

@@ -18,6 +18,7 @@ from wsi_sampath.slides.readers.openslide import OpenSlideReader
 from wsi_sampath.slides.readers.shared import SharedReader
 from wsi_sampath.slides.readers.tiff import TiffReader
 from wsi_sampath.slides.readers.tiffslide import TiffSlideReader
+from wsi_sampath.slides.remote.place import RemotePath
 
 __all__ = [
     "BROKEN_TIFF",
@@ -44,7 +45,7 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
     Parameters
     ----------
     path
-        The slide.
+        The slide; on a server the direct reader is the only one.
     reader
         ``"auto"``, or a key of `READERS`.
     image
@@ -56,6 +57,9 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
         ``unreadable`` where the file is missing, empty or refused by all, with each one's reason;
         ``bad-input`` for an unknown reader name, or a picture that does not exist.
     """
+    if isinstance(path, RemotePath) and reader not in ("auto", "tiff"):
+        message = f"{reader} reads local files alone; leave --reader out, or download the slide"
+        raise WsiError("bad-input", message, subject=str(path))
     if reader != "auto" and reader not in READERS:
         raise WsiError("bad-input", f"no reader {reader!r}; there are: auto, {', '.join(READERS)}")
     check_regular(path)
@@ -65,6 +69,8 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
     except RefusedError as error:
         raise WsiError("unreadable", str(error), subject=str(path)) from None
     except TileError as error:
+        if isinstance(path, RemotePath):
+            raise _not_from_a_server(path, error) from None
         advice = "is it a whole-slide image, fully copied?"
         reasons = f"no reader can open it ({error}); {advice}"
         raise WsiError("unreadable", reasons, subject=str(path)) from None
@@ -72,10 +78,20 @@ def open_reader(path: Path, *, reader: str = "auto", image: int | None = None) -
         raise error.about(str(path)) from None
 
 
+def _not_from_a_server(path: RemotePath, error: TileError) -> WsiError:
+    message = (
+        "from a server only plain TIFFs are read (SVS, OME-TIFF, generic TIFF), and this is none "
+        f"({error}); download it, and give the file"
+    )
+    return WsiError("unreadable", message, subject=str(path))
+
+
 def _open(path: Path, reader: str, image: int | None) -> Reader:
     own, refusals = _own_view(path, image)
     if own is not None and reader in ("auto", "tiff"):
         return own
+    if isinstance(path, RemotePath):
+        raise TileError(refusals["tiff"])
     try:
         for name in READERS if reader == "auto" else (reader,):
             if name == "tiff":

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from wsi_sampath.slides.readers.base import Box, Reader, Rgb, TileError, read_clipped
 from wsi_sampath.slides.readers.openslide import OpenSlideReader
 from wsi_sampath.slides.readers.same_picture import Place, chain
+from wsi_sampath.slides.readers.stand_in import Spans, as_local, spans_of
 from wsi_sampath.slides.readers.tiff_jpeg import holds_jpeg, shows, whole_jpeg
 from wsi_sampath.slides.readers.tiff_layout import named_others
 from wsi_sampath.slides.readers.tiff_pages import Layout, TiledPage, read_layout
 from wsi_sampath.slides.readers.tiff_pixels import Raw, settle
 from wsi_sampath.slides.readers.tile_cache import TileCache
+from wsi_sampath.slides.remote.place import RemoteStream, read_at
 
 _OPENSLIDE_VENDORS = frozenset({"aperio", "generic-tiff"})
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 256 << 20
@@ -54,7 +56,7 @@ class TiffReader:
     Parameters
     ----------
     path
-        A local file.
+        The file, local or on a server.
     image
         Number of the picture to read; None reads the largest scan.
 
@@ -85,6 +87,8 @@ class TiffReader:
             self.close()
             raise
         self._cache = TileCache(_capacity(self._pages[0]))
+        if isinstance(self._file, RemoteStream):
+            self._file.file.widen(int(np.median(self._pages[0].counts)))
 
     @property
     def decoded_px(self) -> int:
@@ -149,7 +153,11 @@ class TiffReader:
             self._cache.count(box[2] * box[3])
             return page.tile(whole, self._bytes)
         out = np.empty((box[3], box[2], 3), np.uint8)
-        for part in _parts(page, box):
+        parts = list(_parts(page, box))
+        if isinstance(self._file, RemoteStream):
+            wanted = [part.index for part in parts if not self._cache.holds((level, part.index))]
+            self._file.file.expect(spans_of(page, wanted), onward=True)
+        for part in parts:
             if counts[part.index] == 0:
                 out[part.target] = self.metadata.background
             else:
@@ -170,7 +178,7 @@ class TiffReader:
 
     def _bytes(self, offset: int, count: int) -> bytes:
         try:
-            data = os.pread(self._file.fileno(), count, offset)
+            data = read_at(self._file, count, offset)
         except (OSError, ValueError) as error:
             raise TileError(f"bytes at {offset}: {error}") from None
         if len(data) < count:
@@ -218,14 +226,22 @@ class TiffReader:
     def _agree(self, path: Path, layout: Layout) -> None:
         """Take the metadata from OpenSlide, and compare pixels with it."""
         self._check_that_it_decodes()
-        try:
-            reference: Reader = OpenSlideReader(path)
-        except TileError:
-            return
-        try:
-            self._agree_with(reference, layout)
-        finally:
-            reference.close()
+        with as_local(path, self._compared_spans) as local:
+            try:
+                reference: Reader = OpenSlideReader(local)
+            except TileError:
+                return
+            try:
+                self._agree_with(reference, layout)
+            finally:
+                reference.close()
+
+    def _compared_spans(self) -> Spans:
+        spans: Spans = []
+        for level, box in self.check_boxes():
+            page = self._pages[level]
+            spans += spans_of(page, (part.index for part in _parts(page, box)))
+        return spans
 
     def _check_that_it_decodes(self) -> None:
         """Raise `TileError` where neither the busiest tiles nor some others can be decoded."""

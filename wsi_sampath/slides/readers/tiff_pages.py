@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from wsi_sampath.slides.readers.base import BROKEN_TIFF, RefusedError, Rgb, TileError
+from wsi_sampath.slides.readers.base import BROKEN_TIFF, RefusedError, Rgb, TileError, tiff_file
 from wsi_sampath.slides.readers.metadata import SlideMetadata
 from wsi_sampath.slides.readers.ome_layout import ome_pictures
 from wsi_sampath.slides.readers.tiff_codec import COMPRESSIONS, contradicts_tag, tile_decoder
@@ -187,7 +187,7 @@ def read_layout(path: Path, image: int | None = None) -> Layout:
     Parameters
     ----------
     path
-        A local file.
+        The file, local or on a server.
     image
         Number of the picture to take; None takes the largest scan.
 
@@ -201,7 +201,7 @@ def read_layout(path: Path, image: int | None = None) -> Layout:
         ``bad-input`` where there is no picture of that number.
     """
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tiff_file(path) as tiff:
             strange = set(tiff.flags) - _PLAIN_FLAGS
             if strange and not tiff.is_svs:
                 raise TileError(f"{', '.join(sorted(strange))} files are not read directly")

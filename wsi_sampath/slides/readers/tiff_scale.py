@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from wsi_sampath.slides.lengths import read_number, um_per_unit
+from wsi_sampath.slides.readers.base import tiff_file
 
 OME, APERIO, TAGS = "OME-XML", "Aperio description", "TIFF resolution tags"
 _MOST_PAGES = 200
@@ -379,6 +380,6 @@ def _positive(value: object) -> float | None:
 def open_tiff(path: Path) -> tifffile.TiffFile | None:
     """Open a TIFF by tifffile, None for other formats."""
     try:
-        return tifffile.TiffFile(path)
+        return tiff_file(path)
     except (tifffile.TiffFileError, OSError, ValueError):
         return None

@@ -63,6 +63,11 @@ class TileCache:
         self._spend(key, wanted)
         return tile
 
+    def holds(self, key: Key) -> bool:
+        """Return whether a tile need not be decoded now."""
+        with self._lock:
+            return key in self._in_use or key in self._spent
+
     def count(self, pixels: int) -> None:
         """Add to `decoded_px` what was decoded past this store."""
         with self._lock:

@@ -1,0 +1,84 @@
+"""Addresses of slides: what is taken, what is shown of it, what the slide is called."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from wsi_sampath.errors import UsageError
+from wsi_sampath.slides.mpp import lookup_mpp
+from wsi_sampath.slides.remote.address import masked
+from wsi_sampath.slides.remote.place import RemotePath, located, recorded
+
+SIGNED = "https://me:hidden@host.org:8443/a%20b/one%2Ftwo.svs?X-Amz-Signature=hidden#hidden"
+SHOWN = "https://host.org:8443/a%20b/one%2Ftwo.svs"
+
+
+def test_what_is_secret_is_never_in_a_text_of_the_path():
+    path = located(SIGNED)
+    for text in (str(path), repr(path), path.as_posix(), f"{path!r}", repr(path.address)):
+        assert "hidden" not in text
+    assert str(path) == SHOWN
+    assert (path.name, path.stem, path.suffix) == ("one_two.svs", "one_two", ".svs")
+    assert path.address.full == SIGNED
+
+
+def test_a_path_travels_between_processes_with_all_that_it_needs():
+    path = located(SIGNED)
+    assert pickle.loads(pickle.dumps(path)).address == path.address
+    assert {path, located(SIGNED)} == {path}
+    assert located(SHOWN) != path
+    assert path != Path(SIGNED)
+
+
+def test_a_path_is_as_absolute_as_it_can_be_and_has_no_local_neighbours():
+    path = located(SHOWN)
+    assert path.absolute() is path.resolve() is path
+    assert (path.is_file(), path.is_dir(), path.is_symlink()) == (True, False, False)
+    assert type(path.parent) is type(path.with_suffix(".zarr")) is type(Path())
+
+
+def test_what_pathlib_made_of_an_address_is_mended():
+    assert str(located(Path("https://host/a.svs"))) == "https://host/a.svs"
+    assert located("https:/local/a.svs") == Path("https:/local/a.svs")
+    assert not isinstance(located("C://slides/a.svs"), RemotePath)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("ftp://me:hidden@host/a.svs", "not read from ftp"),
+        ("file:///a.svs", "not read from file"),
+        ("https://host/", "names no file"),
+        ("https://host/folder/", "names no file"),
+        ("https://host/?id=hidden", "names no file"),
+        ("https://host:port/a.svs?hidden", "not a valid URL"),
+        ("https://[host/a.svs?hidden", "not a valid URL"),
+        ("s3://bucket/a.svs?X-Amz-Signature=hidden", "bucket and a key"),
+        ("s3://me:hidden@bucket/a.svs", "bucket and a key"),
+    ],
+)
+def test_other_addresses_are_refused_in_one_line(address, why):
+    with pytest.raises(UsageError, match=why) as refused:
+        located(address)
+    assert "hidden" not in refused.value.line()
+
+
+def test_addresses_are_masked_wherever_they_stand():
+    text = f"wsi-segment {SIGNED} --out a.zarr s3://u:hidden@b/k --mpp 0.5"
+    assert masked(text) == f"wsi-segment {SHOWN} --out a.zarr s3://b/k --mpp 0.5"
+    assert masked("no address: a.svs?b") == "no address: a.svs?b"
+
+
+def test_a_record_that_is_no_slides_url_is_a_local_path():
+    assert recorded("ftp://host/a.svs") == Path("ftp://host/a.svs")
+    assert recorded(SHOWN) == located(SHOWN)
+
+
+def test_a_table_of_scales_may_name_the_url_or_the_file():
+    slide = located("https://host/x/a.svs?hidden")
+    collapsed = str(Path("https://host/x/a.svs"))
+    for name in (collapsed, "x/a.svs", "a.svs", "a"):
+        assert lookup_mpp({name: (0.5, 0.5)}, slide) == (0.5, 0.5)
