@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stub_network import make_stub
 
-from wsi_sampath.models.zoo import LoadedModel
-from wsi_sampath.synthetic.painted import PaintedTruth, paint_slide
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    # Each worker its share of the processors, before torch counts them: its threads wait for each
+    # other busily, and more of them than there are processors double the time of everything.
+    share = max(1, (os.cpu_count() or 1) // WORKERS)
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+from stub_network import make_stub  # noqa: E402
+
+from wsi_sampath.models.zoo import LoadedModel  # noqa: E402
+from wsi_sampath.synthetic.painted import PaintedTruth, paint_slide  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

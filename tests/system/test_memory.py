@@ -51,10 +51,12 @@ def run(tmp_path: Path, height: int) -> dict:
 
 @pytest.mark.slow
 def test_ten_times_the_height_takes_the_same_memory(tmp_path):
-    # Allocators waver by a few per cent from run to run, so the low slide runs twice.
-    low = max((run(tmp_path / n, 20_480) for n in "ab"), key=lambda one: one["peak_memory_mb"])
-    high = run(tmp_path / "c", 204_800)
+    low, high = run(tmp_path / "low", 20_480), run(tmp_path / "high", 204_800)
     assert high["tiles"]["analysed"] > 9 * low["tiles"]["analysed"]
     assert high["polygons"] > 9 * low["polygons"]
-    assert high["peak_memory_mb"] < 1.1 * low["peak_memory_mb"]
+    peak = low["peak_memory_mb"]
+    if high["peak_memory_mb"] >= 1.1 * peak:
+        # Allocators waver by a few per cent from run to run, so the low slide has another one.
+        peak = max(peak, run(tmp_path / "again", 20_480)["peak_memory_mb"])
+    assert high["peak_memory_mb"] < 1.1 * peak
     assert high["decoded_px"] <= 1.15 * WIDTH * 204_800
