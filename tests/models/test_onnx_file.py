@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from command_line import ended
+from PIL import Image, ImageColor
+from stub_network import make_stub
+from tiny_spec import SPEC
 
 from wsi_sampath.cli.models import main
 from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_checkpoint
 from wsi_sampath.models.network import LoadedModel
-from wsi_sampath.models.onnx_file import map_names, onnx_metadata, read_metadata
+from wsi_sampath.models.onnx_file import (
+    TileMaps,
+    input_shape,
+    map_names,
+    onnx_metadata,
+    read_metadata,
+    refuse_foreign_onnx,
+    write_onnx,
+)
 from wsi_sampath.models.parse import parse_spec
 from wsi_sampath.models.zoo import load_model
+from wsi_sampath.synthetic.painted import paint_slide
 
 CLOSE = 1e-5
 """Of maps in 0..1, for float32 in another order."""
 ASKED = "WSI_SAMPATH_ONNX"
-SMALLEST = {
-    "name": "smallest",
-    "classes": [{"name": "other", "color": "#9aa0a6"}, {"name": "gland", "color": "#c83264"}],
-    "mpp": 1.0,
-    "tile": 64,
-    "sam": {
-        "embed_dim": 16,
-        "depth": 1,
-        "num_heads": 2,
-        "global_attn_indexes": [],
-        "window_size": 3,
-    },
-    "decoder": {"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 24},
-}
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+
+
+class Patches(torch.nn.Module):
+    """Classes by one convolution: what torch translates in no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 3, 4, 4)
+
+    def preprocess(self, tiles):
+        return tiles.permute(0, 3, 1, 2).float() / 51
+
+    def maps(self, images, side):
+        return self.conv(images).softmax(1)
 
 
 @pytest.fixture
@@ -46,50 +63,93 @@ def call(monkeypatch, capsys):
 
 
 def loaded(spec) -> LoadedModel:
-    torch.manual_seed(0)
-    return LoadedModel(build_model(spec).eval(), spec, "0" * 64, "a.safetensors", ("a doubt",))
+    return LoadedModel(Patches(), spec, "0" * 64, "a.safetensors", ("a doubt",))
 
 
-@pytest.mark.skipif(ASKED not in os.environ, reason=f"torch translates for 20 s; set {ASKED}=1")
-def test_an_export_makes_the_maps_of_torch(call, tmp_path):
+def tiles_of(count: int, side: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def test_a_file_makes_the_maps_of_torch(tmp_path, monkeypatch, capsys):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    path, out = tmp_path / "a.safetensors", tmp_path / "a.onnx"
-    model = loaded(parse_spec(SMALLEST)).module
-    save_checkpoint(model, path)
+    monkeypatch.chdir(tmp_path)
+    model, path = make_stub(tile=64, network=Patches()), Path("gland-mini.onnx")
 
-    code, said, errors = call(path, "--onnx", out)
+    write_onnx(model, path)
 
-    assert (code, errors.count("\n")) == (0, 1), errors
-    assert said == f"{out}: smallest, uint8 tiles (n, 64, 64, 3) in, maps (n, 2, 16, 16) out\n"
-    model = load_checkpoint(path).eval()
-    session = runtime.InferenceSession(out)
+    session = runtime.InferenceSession(path)
     for count in (1, 3):
-        tiles = torch.randint(0, 256, (count, 64, 64, 3), dtype=torch.uint8)
+        tiles = tiles_of(count, 64)
         (maps,) = session.run(["maps"], {"tiles": tiles.numpy()})
         with torch.inference_mode():
-            expected = model.maps(model.preprocess(tiles), 16)
+            expected = model.module.maps(model.module.preprocess(tiles), 16)
         assert expected.std() > 100 * CLOSE
         torch.testing.assert_close(torch.from_numpy(maps), expected, atol=CLOSE, rtol=0)
     told = session.get_modelmeta().custom_metadata_map
-    assert told == onnx_metadata(load_model(path), "uint8") == read_metadata(out)
-    assert b"site-packages" not in out.read_bytes()
+    assert told == onnx_metadata(model, "uint8") == read_metadata(path)
+    refuse_foreign_onnx(path)
+    assert b"site-packages" not in path.read_bytes()
+
+    # The example of the page, with this file.
+    paint_slide("slide.svs", width=256, height=256)
+    exec(compile(EXAMPLE, PAGE.name, "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == "['class 1', 'class 2', 'class 3'] (1, 3, 16, 16)\n"
+    with Image.open("classes.png") as painted:
+        colours = {colour for _, colour in painted.convert("RGB").getcolors()}
+    assert colours <= {ImageColor.getrgb(one.color) for one in model.spec.classes}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_both_inputs_are_the_same_tiles(kind):
+    model, tiles = make_stub(tile=64, network=Patches()), tiles_of(2, 64)
+    given = tiles if kind == "uint8" else tiles.permute(0, 3, 1, 2).float()
+    assert tuple(given.shape) == input_shape(model.spec, kind, 2)
+    expected = model.module.maps(model.module.preprocess(tiles), 16)
+    torch.testing.assert_close(TileMaps(model, kind)(given), expected, atol=0, rtol=0)
+
+
+@pytest.mark.skipif(ASKED not in os.environ, reason=f"torch translates for 20 s; set {ASKED}=1")
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_an_exported_sam_path_makes_the_maps_of_torch(call, tmp_path, kind):
+    runtime = pytest.importorskip("onnxruntime")
+    path, out = tmp_path / "a.safetensors", tmp_path / "a.onnx"
+    save_checkpoint(build_model(parse_spec(SPEC)), path)
+
+    code, said, errors = call(path, "--onnx", out, "--input", kind)
+
+    assert (code, errors.count("\n")) == (0, 1), errors
+    shape = "(n, 128, 128, 3)" if kind == "uint8" else "(n, 3, 128, 128)"
+    assert said == f"{out}: tiny, {kind} tiles {shape} in, maps (n, 2, 32, 32) out\n"
+    model = load_checkpoint(path).eval()
+    session = runtime.InferenceSession(out)
+    for count in (1, 3):
+        tiles = tiles_of(count, 128)
+        given = tiles if kind == "uint8" else tiles.permute(0, 3, 1, 2).float()
+        (maps,) = session.run(["maps"], {"tiles": given.numpy()})
+        with torch.inference_mode():
+            expected = model.maps(model.preprocess(tiles), 32)
+        assert expected.std() > 100 * CLOSE
+        torch.testing.assert_close(torch.from_numpy(maps), expected, atol=CLOSE, rtol=0)
+    assert read_metadata(out) == onnx_metadata(load_model(path), kind)
 
 
 def test_the_metadata_say_how_to_use_the_file():
-    told = onnx_metadata(loaded(parse_spec(SMALLEST)), "float")
-    assert json.loads(told["classes"])[1] == {"name": "gland", "color": "#c83264"}
-    assert json.loads(told["maps"]) == ["other", "gland"]
+    told = onnx_metadata(loaded(parse_spec(SPEC)), "float")
+    assert json.loads(told["classes"])[1] == {"name": "b", "color": "#c83264"}
+    assert json.loads(told["maps"]) == ["a", "b"]
     assert json.loads(told["warnings"]) == ["a doubt"]
     words = ("architecture", "activation", "mpp", "tile", "stride", "weights_sha256")
-    assert [told[word] for word in words] == ["sam_path", "softmax", "1.0", "64", "4", "0" * 64]
+    assert [told[word] for word in words] == ["sam_path", "softmax", "1.0", "128", "4", "0" * 64]
     assert told["input"] == "float n,channel,height,width; RGB 0..255, not normalised"
 
 
 def test_the_maps_of_a_patho_sam_have_names():
-    values = SMALLEST | {"architecture": "patho_sam", "class_decoder": True}
-    spec = parse_spec({key: value for key, value in values.items() if key != "decoder"})
-    maps = ("foreground", "centre distance", "boundary distance", "no nucleus", "other", "gland")
+    values = SPEC | {"architecture": "patho_sam", "class_decoder": True}
+    others = ("decoder", "pathology")
+    spec = parse_spec({key: value for key, value in values.items() if key not in others})
+    maps = ("foreground", "centre distance", "boundary distance", "no nucleus", "a", "b")
     assert map_names(spec) == maps
     one = parse_spec(spec.model_dump() | {"class_decoder": False, "classes": spec.classes[:1]})
     assert map_names(one) == maps[:3]

@@ -21,7 +21,7 @@ class ExportRequest(Frozen):
         Literal["uint8", "float"],
         Help(
             "What the file takes, RGB 0..255: uint8 (n, tile, tile, 3), or float (n, 3, tile, "
-            "tile) as QuPath gives it."
+            "tile) for programs that put channels first."
         ),
     ] = "uint8"
 
@@ -55,10 +55,9 @@ def exported(request: ExportRequest, model: str) -> str:
     from wsi_sampath.models.zoo import load_model
 
     refuse_foreign_onnx(request.onnx)
-    say(f"{spec.name}: translating the network, half a minute or more")
+    say(f"{spec.name}: translating the network, a minute or more")
     with explained(str(request.onnx)):
         write_onnx(load_model(model), request.onnx, request.input)
-    # No (n, ...) of numbers: n is the user's choice.
     taken = ", ".join(map(str, input_shape(spec, request.input, 1)[1:]))
     side = spec.tile // spec.output_stride
     given = f"(n, {len(map_names(spec))}, {side}, {side})"

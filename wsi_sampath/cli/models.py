@@ -149,7 +149,7 @@ def export(
         ),
     ],
 ) -> None:
-    """Write a model that makes maps as ONNX, for ONNX Runtime and QuPath.
+    """Write a model that makes maps as ONNX, for ONNX Runtime.
 
     Tiles in, the maps of each tile out, normalisation inside. Class names, colours, um per pixel
     and what else is needed are in the file's metadata.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.files import replacing
-from wsi_sampath.models.network import LoadedModel, TileNetwork
+from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.patho_sam.network import NUCLEUS_MAPS
 from wsi_sampath.models.patho_sam.spec import PathoSamSpec
 from wsi_sampath.version import __version__
@@ -32,14 +32,16 @@ _EXAMPLES = 2
 """With a single example torch would take the batch for a constant."""
 
 
-class _Maps(nn.Module):
+class TileMaps(nn.Module):
     """From tiles to maps, with what `preprocess` does to them inside."""
 
-    def __init__(self, network: TileNetwork, side: int, kind: TileInput) -> None:
+    def __init__(self, model: LoadedModel, kind: TileInput) -> None:
         super().__init__()
-        self.network, self.side, self.kind = network, side, kind
+        self.network, self.kind = model.tile_network, kind
+        self.side = model.spec.tile // model.spec.output_stride
 
     def forward(self, tiles: Tensor) -> Tensor:
+        """Return the maps of tiles as `input_shape` has them."""
         if self.kind == "float":
             tiles = tiles.permute(0, 2, 3, 1)
         return self.network.maps(self.network.preprocess(tiles), self.side)
@@ -137,21 +139,20 @@ def write_onnx(model: LoadedModel, path: Path, kind: TileInput = "uint8") -> Non
     ImportError
         Without the packages onnx and onnxscript.
     """
-    network = model.tile_network
+    maps = TileMaps(model, kind).eval()
     refuse_foreign_onnx(path)
     if _weight_bytes(model.module) > _MAX_BYTES:
         message = "its weights take more than the 2 GiB that one ONNX file can hold"
         raise UsageError(message, subject=model.source)
-    side = model.spec.tile // model.spec.output_stride
     dtype = torch.uint8 if kind == "uint8" else torch.float32
     example = torch.zeros(input_shape(model.spec, kind, _EXAMPLES), dtype=dtype)
-    proto = _translated(_Maps(network, side, kind).eval(), example, model.source)
+    proto = _translated(maps, example, model.source)
     content = _tidied(proto, onnx_metadata(model, kind)).SerializeToString(deterministic=True)
     with replacing(path) as growing:
         growing.write_bytes(content)
 
 
-def _translated(maps: _Maps, example: Tensor, subject: str) -> Any:
+def _translated(maps: TileMaps, example: Tensor, subject: str) -> Any:
     try:
         with warnings.catch_warnings():
             # Of torch about itself.
