@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,8 +16,27 @@ from wsi_sampath.version import __version__
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "google": "protobuf",
+    "openslide": "openslide-python",
+    "pydantic_core": "pydantic",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
+"""Where a package comes from, if not from a project of the same name."""
 NAMED = re.compile(r"(?:wsi-sampath|'\.)\[([a-z,]+)\]'")
 REQUIREMENT = re.compile(r"([A-Za-z0-9-]+)(?:\[\w+\])?>=([\w.]+)")
+
+
+def imported_packages(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def test_citation_has_the_version_of_the_package():
@@ -67,3 +89,26 @@ def test_the_oldest_set_is_the_lower_bounds():
     assert set(pinned) == set(bounds)
     for name, version in pinned.items():
         assert f"{version}.".startswith(f"{bounds[name]}."), name
+
+
+def test_every_package_that_is_imported_is_declared():
+    wanted = [*PROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())]
+    declared = {re.split(r"[\[<>=~! ]", line)[0].lower() for line in wanted}
+    own = sys.stdlib_module_names | {"wsi_sampath"}
+    missing = {
+        f"{path.relative_to(ROOT)} imports {package}"
+        for path in (ROOT / "wsi_sampath").rglob("*.py")
+        for package in imported_packages(path) - own
+        if DISTRIBUTION.get(package, package.replace("_", "-")).lower() not in declared
+    }
+    assert missing == set()
+
+
+def test_containers_install_extras_that_exist_and_run_our_commands():
+    for name in ("Dockerfile", "apptainer.def"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", text)
+        assert set(extras.split(",")) <= set(EXTRAS)
+        assert set(re.findall(r"\bwsi-(?!sampath)[a-z]+", text)) <= set(
+            PROJECT["project"]["scripts"]
+        )
