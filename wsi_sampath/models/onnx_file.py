@@ -117,8 +117,7 @@ def write_onnx(model: LoadedModel, path: Path, kind: TileInput = "uint8") -> Non
     """Write a network that makes maps as one ONNX file, from tiles to maps ready to be averaged.
 
     Its input is ``tiles``, uint8 (n, tile, tile, 3) or float32 (n, 3, tile, tile), RGB in 0..255;
-    its output ``maps``, float32 (n, maps, tile / stride, tile / stride) in 0..1, for any n. Equal
-    models give equal bytes.
+    its output ``maps``, float32 (n, maps, tile / stride, tile / stride) in 0..1, for any n.
 
     Parameters
     ----------
