@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test lint format keys clean viewer viewer-check
+.PHONY: demo test oldest wheel lint format keys clean viewer viewer-check
 
 demo: $(VENV)/.installed
 	$(BIN)/python pipelines/demo.py --out $(DEMO)
@@ -22,6 +22,28 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Where the CPU builds of torch are, a tenth of the others; empty for the package index alone.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+OLDEST ?= .venv-oldest
+EMPTY ?= .venv-empty
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# The oldest releases that pyproject.toml admits, in an empty environment, on a painted slide.
+oldest:
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet $(INDEX) --constraint constraints-oldest.txt .
+	.ci/smoke $(OLDEST)/bin/python
+
+# Builds the source archive and of it the wheel, and tries the wheel in an empty environment.
+wheel: $(VENV)/bin/python
+	rm -rf dist $(EMPTY)
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
+	$(PYTHON) -m venv $(EMPTY)
+	$(EMPTY)/bin/python -m pip install --quiet $(INDEX) --constraint constraints.txt dist/*.whl
+	.ci/smoke $(EMPTY)/bin/python
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -31,7 +53,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.installed
 
 # The tables of keys in docs, from the fields of the settings.
@@ -56,4 +78,4 @@ viewer-check: $(PAGE)/source/node_modules/.installed
 	    diff -r "$$built" $(PAGE)/static && echo "the built page is what its source makes"
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(PAGE)/source/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(EMPTY) dist $(DEMO) $(PAGE)/source/node_modules .pytest_cache .mypy_cache .ruff_cache

@@ -93,10 +93,21 @@ def imported(request: ImportRequest, file: Path | None) -> tuple[AnyNetwork, str
 def _check(request: ImportRequest, file: Path | None) -> None:
     if (file is None) == (request.sam is None):
         raise UsageError("give either the file of a trained model, or --sam (see --help)")
-    if request.out.suffix != ".safetensors":
-        raise UsageError("--out must end in .safetensors", subject=str(request.out))
-    if not request.out.parent.is_dir():
-        raise UsageError("its folder does not exist", subject=str(request.out))
+    check_target("--out", request.out, ".safetensors")
+
+
+def check_target(option: str, path: Path, suffix: str) -> None:
+    """Refuse a file to be written that has another suffix, or no folder to lie in.
+
+    Raises
+    ------
+    UsageError
+        Naming the option.
+    """
+    if path.suffix != suffix:
+        raise UsageError(f"{option} must end in {suffix}", subject=str(path))
+    if not path.parent.is_dir():
+        raise UsageError("its folder does not exist", subject=str(path))
 
 
 def _refuse_others(request: ImportRequest, why: str, *meant: str) -> None:

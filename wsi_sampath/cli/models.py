@@ -1,4 +1,4 @@
-"""``wsi-models``: what there is, fetch published weights, turn them into models."""
+"""``wsi-models``: what there is, fetch published weights, turn them into models, export these."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsi_sampath.cli.entry import new_app, run
+from wsi_sampath.cli.exports import ExportRequest, exported
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.imports import ImportRequest
 from wsi_sampath.cli.options import suggesting, with_options
 from wsi_sampath.errors import UsageError
-from wsi_sampath.models.shipped import all_names
+from wsi_sampath.models.shipped import all_names, bundled_models
 from wsi_sampath.shown import plural, shown
 
 if TYPE_CHECKING:
@@ -30,14 +31,13 @@ _DOUBT = {
     _UNREADABLE: " (cannot be read)",
 }
 _LINE_EVERY_S = 10.0
-app = new_app("Models and published weights: list, info, keys, fetch, import.")
+app = new_app("Models and published weights: list, info, keys, fetch, import, export.")
 
 
 @app.command("list", cls=Command)
 def list_models() -> None:
     """List the bundled models and the published weights that can be fetched."""
     from wsi_sampath.models.published.catalogue import FILES
-    from wsi_sampath.models.shipped import bundled_models
 
     for name, path in bundled_models().items():
         _row(name, path.stat().st_size, "bundled", "ready to use as --model")
@@ -59,7 +59,6 @@ def info(
     from wsi_sampath.models.described import provenance_of
     from wsi_sampath.models.origin import warnings_of
     from wsi_sampath.models.published.catalogue import FILES, published_file
-    from wsi_sampath.models.shipped import bundled_models
     from wsi_sampath.models.zoo import describe_model
     from wsi_sampath.settings import nearest_name
 
@@ -137,6 +136,25 @@ def import_weights(
     spec = model.spec
     what = plural(len(spec.classes), "class", "classes") if spec.makes_maps else "answers prompts"
     print(f"{request.out}: {spec.name}, {what}")
+
+
+@app.command(cls=Command)
+@with_options(request=ExportRequest)
+def export(
+    request: ExportRequest,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A bundled model, or a .safetensors.", autocompletion=suggesting(bundled_models)
+        ),
+    ],
+) -> None:
+    """Write a model that makes maps as ONNX, for ONNX Runtime.
+
+    Tiles in, the maps of each tile out, normalisation inside. Class names, colours, um per pixel
+    and what else is needed are in the file's metadata.
+    """
+    print(exported(request, model))
 
 
 def _row(name: str, size: int | None, state: str, text: str) -> None:

@@ -167,7 +167,7 @@ class VitEncoder(nn.Module):
         """Return the class token and the patch tokens with positions, (batch, 1 + h w, dim)."""
         height, width = (side // self.patch for side in images.shape[-2:])
         patches = self.vit.patch_embed(images)
-        start = self.vit.cls_token.expand(len(images), -1, -1)
+        start = self.vit.cls_token.expand(images.shape[0], -1, -1)
         return torch.cat([start, patches], dim=1) + self.positions(height, width)
 
     def positions(self, height: int, width: int) -> Tensor:
