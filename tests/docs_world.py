@@ -22,7 +22,7 @@ from wsi_sampath.synthetic.svs_writer import write_svs
 
 ROOT = Path(__file__).parents[1]
 THOROUGH = bool(os.environ.get("WSI_SAMPATH_DOCS"))
-SIDE = 800
+SIDE = 960
 
 
 class QuickNuclei(nn.Module):
@@ -95,7 +95,9 @@ def make_world(folder: Path, painted: Path, run) -> Path:
         pixels = slide.read(x0=x, y0=y, width=SIDE, height=SIDE, mpp=slide.mpp.x)
     for name in ("slide.svs", "other.svs", "A.svs", "B.svs", "slides/a.svs", "slides/b.svs"):
         (folder / name).parent.mkdir(exist_ok=True)
-        write_svs(folder / name, [pixels], width=SIDE, height=SIDE, mpp=0.5, levels=(1,))
+        side = SIDE if name in ("A.svs", "B.svs") else SIDE // 2
+        rows = [pixels[:side, :side]]
+        write_svs(folder / name, rows, width=side, height=side, mpp=0.5, levels=(1,))
     (folder / "slides.txt").write_text("slides/a.svs\n")
     for name in ("A", "B", "slide-annotations", "annotations", "rough"):
         (folder / f"{name}.geojson").write_text(json.dumps(areas()))
