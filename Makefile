@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test oldest wheel lint format keys clean viewer viewer-check
+.PHONY: demo test oldest wheel lint format keys docs clean viewer viewer-check
 
 demo: $(VENV)/.installed
 	$(BIN)/python pipelines/demo.py --out $(DEMO)
@@ -56,9 +56,17 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.installed
 
-# The tables of keys in docs, from the fields of the settings.
+# The tables of options and keys in docs, from the fields of the settings.
 keys: $(VENV)/.installed-dev
 	$(BIN)/python -m wsi_sampath.cli.keys docs
+
+# The site, into site/: strictly, and without a network.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+$(VENV)/.installed-docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@ $(VENV)/.installed
 
 # The page of wsi-view, from pinned npm packages; the built files are committed.
 PAGE := wsi_sampath/viewer
@@ -78,4 +86,4 @@ viewer-check: $(PAGE)/source/node_modules/.installed
 	    diff -r "$$built" $(PAGE)/static && echo "the built page is what its source makes"
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(EMPTY) dist $(DEMO) $(PAGE)/source/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(EMPTY) dist $(DEMO) site $(PAGE)/source/node_modules .pytest_cache .mypy_cache .ruff_cache

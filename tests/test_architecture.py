@@ -19,7 +19,9 @@ from wsi_sampath.slides.readers import open as open_module
 from wsi_sampath.synthetic.painted import paint_slide
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
-EXAMPLES = dict(re.findall(r"^```python (\w+)\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S))
+EXAMPLES = dict(
+    re.findall(r"^```python title=\"(\w+)\"\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+)
 SETTINGS = SegmentSettings(tissue="none", report=False, polygons=False, tile=128, workers=1)
 
 

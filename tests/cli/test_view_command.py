@@ -12,6 +12,7 @@ from command_line import ended, quick_help
 from starlette.testclient import TestClient
 
 from wsi_sampath.cli import view as command
+from wsi_sampath.extras import install_hint
 from wsi_sampath.synthetic.svs_writer import write_svs
 from wsi_sampath.viewer import app, serving
 
@@ -168,7 +169,7 @@ def test_without_the_extra_it_says_what_to_install(run, slides, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "uvicorn" else True)
     code, _, err = run(slides / "a.svs")
     assert code == 2
-    assert "pip install 'wsi-sampath[viewer]'" in err
+    assert install_hint("viewer") in err
 
 
 def test_help_is_quick_and_names_every_option():

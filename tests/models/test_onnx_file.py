@@ -15,6 +15,7 @@ from stub_network import make_stub
 from tiny_spec import SPEC
 
 from wsi_sampath.cli.models import main
+from wsi_sampath.extras import install_hint
 from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_checkpoint
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.onnx_file import (
@@ -190,8 +191,7 @@ def test_what_is_missing_is_named(call, tmp_path, monkeypatch):
     code, _, errors = call("gland-mini", "--onnx", tmp_path / "a.onnx")
     assert (code, errors) == (
         2,
-        "error: bad-input: --onnx needs onnx and onnxscript: pip install -e '.[onnx]' in the "
-        "clone\n",
+        f"error: bad-input: --onnx needs onnx and onnxscript: {install_hint('onnx')}\n",
     )
 
 

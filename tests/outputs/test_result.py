@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import shutil
 
 import dask.array as da
@@ -14,6 +15,7 @@ from zarr.storage import LocalStore
 
 import wsi_sampath
 from wsi_sampath.errors import WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.outputs.omezarr.downsample import halve_mode
 from wsi_sampath.outputs.omezarr.images import ImageSpec, PyramidSpec
 from wsi_sampath.outputs.omezarr.ngff import PlaneScale
@@ -206,7 +208,7 @@ def test_geodataframe_says_what_is_missing(make_result, monkeypatch):
         return real(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="pip install geopandas"):
+    with pytest.raises(ImportError, match=re.escape(install_hint("geo"))):
         open_result(make_result()).geodataframe()
 
 

@@ -29,6 +29,7 @@ from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.batch.runner import ENDING, run_slides
 from wsi_sampath.batch.worker import Worker
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.inference.segmenter import load_from_settings
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.network import LoadedModel
@@ -138,7 +139,7 @@ def _distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError:
-        message = "--scheduler needs dask.distributed: pip install -e '.[cluster]' in the clone"
+        message = f"--scheduler needs dask.distributed: {install_hint('cluster')}"
         raise UsageError(message) from None
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from wsi_sampath.cli.imports import check_target
 from wsi_sampath.errors import UsageError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.settings import Flags, Frozen, Help
 
 _NEEDED = ("onnx", "onnxscript")
@@ -47,8 +48,7 @@ def exported(request: ExportRequest, model: str) -> str:
         message = "is a specification without weights; export the .safetensors of the model"
         raise UsageError(message, subject=model)
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        needed = "pip install -e '.[onnx]' in the clone"
-        raise UsageError(f"--onnx needs {' and '.join(missing)}: {needed}")
+        raise UsageError(f"--onnx needs {' and '.join(missing)}: {install_hint('onnx')}")
     from wsi_sampath.cli.progress import say
     from wsi_sampath.explained import explained
     from wsi_sampath.models.onnx_file import input_shape, map_names, refuse_foreign_onnx, write_onnx

@@ -78,6 +78,13 @@ def _in_words(parameter: Any, record: tuple[str, str]) -> tuple[str, str]:
 
 
 def _write_groups(parameters: Any, ctx: Any, formatter: Any) -> None:
+    for group, records in grouped_records(parameters, ctx).items():
+        with formatter.section(group):
+            formatter.write_dl(records)
+
+
+def grouped_records(parameters: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+    """Return flags and meanings of what a command takes, under the headings of its help."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in parameters:
         record = parameter.get_help_record(ctx)
@@ -86,9 +93,7 @@ def _write_groups(parameters: Any, ctx: Any, formatter: Any) -> None:
             group = getattr(parameter, "rich_help_panel", None) or usual
             groups.setdefault(group, []).append(_in_words(parameter, record))
     groups.setdefault(_OPTIONS, []).append(_VERSION)
-    for group in _in_order(groups):
-        with formatter.section(group):
-            formatter.write_dl(groups[group])
+    return {group: groups[group] for group in _in_order(groups)}
 
 
 def _in_order(groups: Collection[str]) -> list[str]:

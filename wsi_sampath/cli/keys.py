@@ -1,6 +1,7 @@
 """The keys of training configurations and of model specifications, on the screen and in docs.
 
-``python -m wsi_sampath.cli.keys docs`` writes ``training-keys.md`` and ``model-keys.md``.
+``python -m wsi_sampath.cli.keys docs`` writes ``training-keys.md``, ``model-keys.md`` and, of the
+options of all commands, ``options.md``.
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def print_model_keys() -> None:
 
 
 def write_docs(folder: Path) -> None:
-    """Write ``training-keys.md`` and ``model-keys.md``."""
+    """Write ``training-keys.md``, ``model-keys.md`` and ``options.md``."""
+    from wsi_sampath.cli.option_tables import options_page
+
     pages = {
         "training-keys.md": ("The keys of a training", _TRAINING, training_keys()),
         "model-keys.md": ("The keys of a model specification", _MODEL, model_keys()),
     }
-    for name, (title, intro, groups) in pages.items():
-        text = "\n".join(_markdown(title, intro, groups))
+    texts = {name: "\n".join(_markdown(*page)) for name, page in pages.items()}
+    texts["options.md"] = "\n".join([_MADE, *options_page()])
+    for name, text in texts.items():
         (folder / name).write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ import typer
 from wsi_sampath.cli.entry import new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.extras import install_hint
 
 app = new_app()
 _LABEL = re.compile(r"[a-z ]+: +")
@@ -77,7 +78,7 @@ def _check_installed() -> None:
     lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if lacking:
         raise UsageError(
-            f"training needs {', '.join(lacking)}: pip install -e '.[train]' in the clone",
+            f"training needs {', '.join(lacking)}: {install_hint('train')}",
             subject="wsi-train",
         )
 

@@ -12,6 +12,7 @@ from wsi_sampath.cli.entry import BEFORE_ANY_SLIDE, new_app, run
 from wsi_sampath.cli.help import Command
 from wsi_sampath.cli.options import with_options
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.slides.remote.place import located
 from wsi_sampath.viewer.settings import ViewSettings
 
@@ -41,7 +42,7 @@ def view(
     The link that is printed lets in whoever opens it on this machine. Ctrl-C ends the server.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        needed = "pip install 'wsi-sampath[viewer]'"
+        needed = install_hint("viewer")
         raise UsageError(f"wsi-view needs {' and '.join(missing)}: {needed}")
     from wsi_sampath.cli.progress import say
     from wsi_sampath.explained import explained

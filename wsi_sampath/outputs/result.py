@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.outputs.attributes import damage_of, read_attributes
 from wsi_sampath.outputs.belonging import report_state
 from wsi_sampath.outputs.beside import SlidePolygon, find_geojson, find_nuclei, read_polygons
@@ -223,7 +224,7 @@ class Result:
         try:
             import geopandas
         except ImportError as error:
-            message = "geodataframe() needs geopandas: pip install geopandas"
+            message = f"geodataframe() needs geopandas: {install_hint('geo')}"
             raise ImportError(message, name="geopandas") from error
         found = self.polygons()
         rows = [{"class": one.class_name, **one.measurements} for one in found]

@@ -1,5 +1,6 @@
 """Nuclei as SpatialData, where that is installed."""
 
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import shapely
 from random_nuclei import CLASSES, random_patches
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.outputs.nuclei.columns import TableInfo
 from wsi_sampath.outputs.nuclei.found import NucleusSpec, found_nuclei, none_found
 from wsi_sampath.outputs.nuclei.parquet import NucleusTableWriter
@@ -20,7 +22,7 @@ INFO = TableInfo("0123456789abcdef", "s.svs", (0.25, 0.5), CLASSES)
 
 def test_without_spatialdata_one_line_tells_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spatialdata", None)
-    with pytest.raises(ImportError, match="pip install 'wsi-sampath\\[spatial\\]'"):
+    with pytest.raises(ImportError, match=re.escape(install_hint("spatial"))):
         to_spatialdata(tmp_path / "a.nuclei.parquet")
 
 

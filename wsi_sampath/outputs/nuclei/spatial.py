@@ -10,6 +10,7 @@ import pyarrow as pa
 import shapely
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.outputs.nuclei.columns import MEASURED, TableInfo
 from wsi_sampath.outputs.nuclei.reading import open_nuclei
 
@@ -47,7 +48,7 @@ def to_spatialdata(path: Path, *, run: str | None = None) -> spatialdata.Spatial
     try:
         import spatialdata
     except ImportError as error:
-        message = "to_spatialdata() needs spatialdata: pip install 'wsi-sampath[spatial]'"
+        message = f"to_spatialdata() needs spatialdata: {install_hint('spatial')}"
         raise ImportError(message, name="spatialdata") from error
     opened = open_nuclei(path, run=run)
     if opened.rows == 0:

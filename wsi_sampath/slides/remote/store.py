@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.extras import install_hint
 from wsi_sampath.slides.remote.address import Address
 from wsi_sampath.slides.remote.wire import Broken, Stamp
 
 # Ranges come without a tag, so that the object is looked at again as often.
 _LOOK_S = 10.0
 _NEEDED = {"s3": "s3fs", "gs": "gcsfs"}
-_HOW = {"s3": "pip install 'wsi-sampath[remote]'", "gs": "pip install gcsfs"}
 _TAGS = ("ETag", "etag", "LastModified", "updated", "mtime", "created")
 
 
@@ -84,7 +84,8 @@ def open_store(address: Address) -> StoreWire:
     protocol = address.protocol
     missing = [name for name in ("fsspec", _NEEDED[protocol]) if find_spec(name) is None]
     if missing:
-        message = f"{protocol}:// needs {' and '.join(missing)}: {_HOW[protocol]}"
+        how = "pip install gcsfs" if protocol == "gs" else install_hint("remote")
+        message = f"{protocol}:// needs {' and '.join(missing)}: {how}"
         raise UsageError(message, subject=address.shown)
     import fsspec
 
