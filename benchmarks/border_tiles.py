@@ -6,7 +6,7 @@ from the macro photograph of CMU-1-Small-Region.svs, filled with annotated patch
 patients of EBHI-Seg at a quarter of its size, with tiles of a quarter of the model's, so that they
 lie on the outline as they do on the slide. Tiles alone are counted at its full size.
 
-Run: PYTHONPATH=. python benchmarks/border_tiles.py $WSI_SAMPATH_DATA [--pictures FOLDER]
+Run: python benchmarks/border_tiles.py $WSI_SAMPATH_DATA [--pictures FOLDER]
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ At twice the mpp a slide has a quarter of the tiles. This asks whether the answe
 same patches, annotated at their own pixels, seen by the same weights at 1, 1.5 and 2 times the mpp.
 gland-mini answers in squares of a fixed side, as its card does; the side may be its own tile.
 
-Run: PYTHONPATH=. python benchmarks/coarser.py $WSI_SAMPATH_DATA [--side 1024] [--out FILE]
+Run: python benchmarks/coarser.py $WSI_SAMPATH_DATA [--side 1024] [--out FILE]
 """
 
 from __future__ import annotations

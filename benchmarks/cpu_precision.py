@@ -3,7 +3,7 @@
 Held-out patches of EBHI-Seg are answered in fp32 and in bf16, in squares of 320 px. On a processor
 without AMX or AVX-512 BF16 the time says nothing of one that has them.
 
-Run: PYTHONPATH=. python benchmarks/cpu_precision.py $WSI_SAMPATH_DATA
+Run: python benchmarks/cpu_precision.py $WSI_SAMPATH_DATA
 """
 
 from __future__ import annotations

@@ -126,9 +126,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """Name the machine: processor, cores and threads this process may use, memory, system."""
+    """Name the day and the machine: processor, cores this process may use, memory, system."""
     processors = _fields("/proc/cpuinfo")
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "cpu": processors.get("model name", platform.machine()),
         "cpu_family_model_stepping": "/".join(
             processors.get(name, "?") for name in ("cpu family", "model", "stepping")
