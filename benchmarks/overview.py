@@ -17,16 +17,17 @@ RESULTS = HERE / "results"
 _COMMAND = r"^(?:Run:)?\s+(python benchmarks/.+?)\s*(?:\n\n|\Z)"
 # Results that a command of the package made, or a run of another file, with what they belong to.
 OF_ELSEWHERE = {
-    "gland_mini": "Scores of `gland-mini` on held-out patients: [its card](../docs/gland-mini.md)",
-    "nuclei_mini": "Scores of `nuclei-mini` on held-out patients: [its card](../docs/nuclei-mini.md)",
-    "refine": "Nuclei refined by prompts, beside those found: [nuclei](../docs/nuclei.md)",
+    "gland_mini": "scores on held-out patients: [its card](../docs/gland-mini.md)",
+    "nuclei_mini": "scores on held-out patients: [its card](../docs/nuclei-mini.md)",
+    "refine": "nuclei refined by prompts, beside those found: [nuclei](../docs/nuclei.md)",
 }
 HEAD = """# Benchmarks
 
-Each prints a table and stores JSON in `results`, with the machine and, since 2026-11-28, the day. This page is
-made by `python benchmarks/overview.py`. What the figures mean, and which goals are met and missed, stands in
-[What it costs](../docs/performance.md) and [Scale](../docs/scale.md); what needs a GPU is one script, `benchmarks/cuda.sh`, and has
-not run on one yet. Machines are shared and noisy: compare rows of one run, not runs.
+Each prints a table and stores JSON in `results`, with the machine and, since 2026-11-28, the day.
+What the figures mean, and which goals are met and missed, stands in
+[What it costs](../docs/performance.md) and [Scale](../docs/scale.md). What needs a GPU is one script,
+`benchmarks/cuda.sh`, which has not run on one yet. Machines are shared and noisy: compare rows of
+one run, not runs. This page is made by `python benchmarks/overview.py`.
 
 | benchmark | measures | run by | last on |
 |---|---|---|---|"""
@@ -80,9 +81,7 @@ def last_run(name: str) -> str:
 def page() -> str:
     """Return the page, Markdown."""
     rows = [one.row() for one in benchmarks()]
-    others = [
-        f"- [{name}.json](results/{name}.json): {text}." for name, text in OF_ELSEWHERE.items()
-    ]
+    others = [f"- [{one}.json](results/{one}.json): {text}." for one, text in OF_ELSEWHERE.items()]
     return "\n".join([HEAD, *rows, "", "## Other results", "", *others, ""])
 
 
