@@ -26,8 +26,8 @@ HEAD = """# Benchmarks
 Each prints a table and stores JSON in `results`, with the machine and, since 2026-11-28, the day.
 What the figures mean, and which goals are met and missed, stands in
 [What it costs](../docs/performance.md) and [Scale](../docs/scale.md). What needs a GPU is one
-script, `benchmarks/cuda.sh`, which has not run on one yet. Machines are shared and noisy: compare rows of
-one run, not runs. This page is made by `python benchmarks/overview.py`.
+script, `benchmarks/cuda.sh`, which has not run on one yet. Machines are shared and noisy: compare
+rows of one run, not runs. This page is made by `python benchmarks/overview.py`.
 
 | benchmark | measures | run by | last on |
 |---|---|---|---|"""
