@@ -48,7 +48,7 @@ s.tif
   mpp        1 um (TIFF resolution tags)
   model      gland-mini (sam_path), made for 1 um per pixel, sees 1 um; tiles of 256 px that overlap by 64 px
   tissue     0.106 of 0.49 mm2 (21.6 %), above an optical density of 0.035 (found on the slide)
-  tiles      9 of 16 tiles to analyse
+  tiles      6 of 16 tiles to analyse
   region     the whole slide
   s.preview.png
 """  # noqa: E501 - a line of the screen

@@ -188,5 +188,14 @@ def test_what_decides_is_marked_on_the_settings():
     assert set(deciding(SegmentSettings())) == {
         *("mpp", "slide_mpp", "tile", "overlap", "output_mpp", "precision", "region", "polygons"),
         *("probabilities", "min_area_um2", "simplify_um", "zarr_format", "reader"),
-        *("min_tissue_um2", "max_hole_um2", "image", "mode", "nuclei", "grid", "own_prompts"),
+        *(
+            "min_tissue_um2",
+            "max_hole_um2",
+            "min_tile_tissue",
+            "image",
+            "mode",
+            "nuclei",
+            "grid",
+            "own_prompts",
+        ),
     }

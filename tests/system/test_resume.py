@@ -132,7 +132,7 @@ def test_stopped_inside_any_step_of_a_strip(
     targets = {
         "append": (ClassLayer, "append", row),
         "vectorise": (GeoJSONWriter, "write", row),
-        "save": (Ledger, "save", row),
+        "save": (Ledger, "write", row),
         "finish": (GeoJSONWriter, "close", 0),
         "publish": (WorkFolder, "publish", 0),
     }

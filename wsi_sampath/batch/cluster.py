@@ -150,11 +150,15 @@ def _connected(scheduler: str) -> Iterator[Any]:
     if kind == "local":
         if not number.isdecimal() or int(number) < 1:
             raise UsageError(f"--scheduler {scheduler!r}: give local:N with N workers")
-        with _local_cluster(dask, int(number)) as cluster, dask.Client(cluster) as client:
+        with (
+            _local_cluster(dask, int(number)) as cluster,
+            dask.Client(cluster, set_as_default=False) as client,
+        ):
             yield client
         return
     try:
-        client = dask.Client(scheduler, timeout=_CONNECT_S)
+        # As the default it would stay that of all dask, where the scheduler does not answer.
+        client = dask.Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         message = f"--scheduler {scheduler!r} does not answer: {error}; give tcp://HOST:PORT"
         raise UsageError(message) from None

@@ -39,6 +39,7 @@ DECIDES = {
     "min_area_um2": [0.0, 5.0],
     "simplify_um": [0.0, 0.5],
     "zarr_format": [2, 3],
+    "min_tile_tissue": [0.1, 0.0],
     "image": [None, 0],
     "precision": ["fp32", "bf16"],
 }
