@@ -252,7 +252,7 @@ class _Tasks:
         self._arguments = (quiet.for_worker((), batch.settings), load, spread)
         self._jobs: dict[Any, Job] = {}
         self._room = _Room(0, {}, until=0.0)
-        self.ended = _distributed().as_completed()
+        self.ended = _distributed().as_completed(loop=client.loop)
 
     def submit(self, waiting: deque[Job]) -> None:
         """Hand over slides until enough are under way."""
