@@ -71,7 +71,11 @@ def measure(command: list[str], limits: Limits) -> dict[str, Any]:
     load, before, start = os.getloadavg()[0], os.times(), time.perf_counter()
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            env=as_installed(),
         )
         try:
             peak, stopped = _watch(process, limits)
@@ -123,6 +127,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except ProcessLookupError:
         return
     process.wait()
+
+
+def as_installed() -> dict[str, str]:
+    """Return the environment in which Python keeps compiled modules, as pip's installs do."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def hardware() -> dict[str, Any]:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measure import Limits, hardware, measure
+from measure import Limits, as_installed, hardware, measure
 
 HERE = Path(__file__).resolve().parents[1]
 COMMANDS = ("segment", "doctor", "models", "prepare", "evaluate", "train", "prompt", "view")
@@ -99,7 +99,9 @@ def stages_once(package: Path, slide: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as out:
         words = [sys.executable, __file__, "--stages", str(slide), out]
         command = ["env", f"PYTHONPATH={package}", *words]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=as_installed()
+        )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
