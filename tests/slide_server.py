@@ -17,12 +17,18 @@ class Manners:
     """How the server behaves, and what it was asked.
 
     ``fail`` holds answers to be given first, one each: a status, or "cut" for half a body.
+    ``headers`` come with every range, ``beyond`` is added to the size that it tells of, ``stays``
+    says that an answer has no length and no end, and ``sends_on`` where all requests are sent.
     """
 
     ranges: bool = True
     etag: bool = True
     total: bool = True
     needs: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    beyond: int = 0
+    stays: bool = False
+    sends_on: str = ""
     fail: list[int | str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     sent: int = 0
@@ -70,6 +76,12 @@ def answer(handler: BaseHTTPRequestHandler, folder: Path, manners: Manners) -> N
     fault = manners.fail.pop(0) if manners.fail else None
     if manners.needs and manners.needs not in (parts.query, handler.headers.get("Authorization")):
         fault = 403
+    if manners.sends_on:
+        handler.send_response(302)
+        handler.send_header("Location", manners.sends_on)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return
     if isinstance(fault, int) or not path.is_file():
         handler.send_response(fault if isinstance(fault, int) else 404)
         handler.send_header("Content-Length", "0")
@@ -87,7 +99,9 @@ def answer(handler: BaseHTTPRequestHandler, folder: Path, manners: Manners) -> N
         send(handler, manners, b"", path)
         return
     handler.send_response(206)
-    total = len(content) if manners.total else "*"
+    total = len(content) + manners.beyond if manners.total else "*"
+    for name, value in manners.headers.items():
+        handler.send_header(name, value)
     handler.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{total}")
     send(handler, manners, part, path, cut=fault == "cut")
 
@@ -97,10 +111,14 @@ def send(handler, manners: Manners, body: bytes, path: Path, *, cut: bool = Fals
         stat = path.stat()
         tag = hashlib.md5(f"{stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()
         handler.send_header("ETag", f'"{tag}"')
-    handler.send_header("Content-Length", str(len(body)))
+    if not manners.stays:
+        handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     body = body[: len(body) // 2] if cut else body
     manners.sent += len(body)
     handler.wfile.write(body)
+    if manners.stays:
+        handler.wfile.flush()
+        handler.rfile.read(1)
     if cut:
         handler.close_connection = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from wsi_sampath.masked import masked
 from wsi_sampath.shown import shortened, shown
 
 Reason = Literal[
@@ -45,12 +46,12 @@ class WsiError(Exception):
     def __init__(self, reason: Reason, message: str, *, subject: str = "") -> None:
         super().__init__(message)
         self.reason: Reason = reason
-        self.message = " ".join(message.split())
-        self.subject = subject
+        self.message = masked(" ".join(message.split()))
+        self.subject = masked(subject)
 
     def about(self, subject: str) -> WsiError:
         """Return this error with its subject set, unless it has one already."""
-        self.subject = self.subject or subject
+        self.subject = self.subject or masked(subject)
         return self
 
     def line(self) -> str:

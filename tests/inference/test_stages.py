@@ -82,3 +82,19 @@ def test_background_counts_what_it_held_its_feeder_back():
         threading.Timer(0.2, go_on.set).start()
         later.put(3)
     assert 0.05 < later.waited < 10
+
+
+def test_a_thread_that_cannot_be_prepared_is_told_of():
+    done: list[int] = []
+
+    def prepare():
+        raise RuntimeError("no stream")
+
+    def feed():
+        with Background(done.append, prepare=prepare) as later:
+            for number in range(9):
+                later.put(number)
+
+    with pytest.raises(RuntimeError, match="no stream"):
+        feed()
+    assert done == []

@@ -14,7 +14,7 @@ from wsi_sampath.batch.record.table import unquoted
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.slides.csv_tables import parse_table
 from wsi_sampath.slides.mpp import parse_mpp
-from wsi_sampath.slides.remote.address import as_address, masked
+from wsi_sampath.slides.remote.address import as_address
 from wsi_sampath.slides.remote.place import RemotePath, located
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
@@ -167,7 +167,7 @@ def _read_table(lines: list[str], path: Path) -> list[Found]:
 
 
 def _row(cells: dict[str, str], name: str, path: Path, decimal_comma: bool) -> list[Found]:
-    subject = f"{path}: {masked(name)}"
+    subject = f"{path}: {name}"
     mpp = _mpp(cells["mpp"], subject, decimal_comma) if cells.get("mpp") else None
     output = _output(cells["output"], subject) if cells.get("output") else None
     found = _found(path, name)

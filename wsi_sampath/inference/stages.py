@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -125,15 +126,17 @@ class Background(Generic[Item]):
         self.waited += time.perf_counter() - start
 
     def _run(self) -> None:
-        if self._prepare is not None:
-            self._prepare()
+        self._try(self._prepare or _nothing)
         while (item := self._queue.get()) is not None:
             if self._error is not None:
                 continue
-            try:
-                self._work(item)
-            except BaseException as error:  # noqa: BLE001 - handed to the feeding thread
-                self._error = error
+            self._try(partial(self._work, item))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - handed to the feeding thread
+            self._error = error
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -148,3 +151,7 @@ class Background(Generic[Item]):
         self._thread.join()
         if error is None:
             self._raise()
+
+
+def _nothing() -> None:
+    pass

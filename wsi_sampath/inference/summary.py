@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.inference.plan import Run, RunPlan
+from wsi_sampath.masked import masked
 from wsi_sampath.progress import Start
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.grid import TileGrid
 from wsi_sampath.slides.mpp import format_mpp
-from wsi_sampath.slides.remote.address import masked
 from wsi_sampath.slides.slide import Slide
 from wsi_sampath.slides.stream import Tile, TileStream
 

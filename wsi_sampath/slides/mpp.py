@@ -13,6 +13,8 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.plausible import PLAUSIBLE_MPP
 from wsi_sampath.slides.csv_tables import Row, Table, read_table
 from wsi_sampath.slides.lengths import read_number, um_per_unit
+from wsi_sampath.slides.remote.address import as_address
+from wsi_sampath.slides.remote.place import RemotePath
 
 MppSource = Literal["flag", "csv", "metadata"]
 CONFLICT = 0.01
@@ -299,7 +301,8 @@ def read_mpp_csv(path: Path) -> dict[str, tuple[float, float]]:
     for row in table.rows:
         if not row.cells[column] or not row.cells["mpp"]:
             continue
-        name, mpp = str(PurePosixPath(row.cells[column])), row_mpp(row, table, path)
+        cell = row.cells[column]
+        name, mpp = as_address(cell) or str(PurePosixPath(cell)), row_mpp(row, table, path)
         if found.get(name, mpp) != mpp:
             message = f"lines {lines[name]} and {row.line} give {name} different values"
             raise UsageError(message, subject=str(path))
@@ -317,8 +320,8 @@ def row_mpp(row: Row, table: Table, path: Path) -> tuple[float, float]:
 
 def lookup_mpp(table: dict[str, tuple[float, float]], slide: Path) -> tuple[float, float] | None:
     """Find a slide in an mpp table: by its path, by the longest end of it, by name, by stem."""
-    # pathlib, by which the table's names went, takes the two slashes of a URL for one.
-    for key in (str(slide), slide.as_posix(), str(PurePosixPath(str(slide)))):
+    full = (slide.address.full,) if isinstance(slide, RemotePath) else ()
+    for key in (*full, str(slide), slide.as_posix()):
         if key in table:
             return table[key]
     resolved = str(slide.resolve())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wsi_sampath.errors import UsageError
-from wsi_sampath.slides.mpp import lookup_mpp
-from wsi_sampath.slides.remote.address import masked
+from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.masked import masked
+from wsi_sampath.slides.mpp import lookup_mpp, read_mpp_csv
 from wsi_sampath.slides.remote.place import RemotePath, located, recorded
 
 SIGNED = "https://me:hidden@host.org:8443/a%20b/one%2Ftwo.svs?X-Amz-Signature=hidden#hidden"
@@ -70,6 +70,17 @@ def test_addresses_are_masked_wherever_they_stand():
     text = f"wsi-segment {SIGNED} --out a.zarr s3://u:hidden@b/k --mpp 0.5"
     assert masked(text) == f"wsi-segment {SHOWN} --out a.zarr s3://b/k --mpp 0.5"
     assert masked("no address: a.svs?b") == "no address: a.svs?b"
+    # As pathlib writes it, with words around it, and with a password that nobody escaped.
+    assert masked("m.csv: https:/me:hidden@h/a.svs?b, twice") == "m.csv: https://h/a.svs, twice"
+    assert masked("http://me:hid/den@h/a.svs is wrong") == "http://... is wrong"
+    assert masked("http://me:hid#den@h/a.svs") == "http://..."
+
+
+@pytest.mark.parametrize("kind", [UsageError, lambda *a, **k: WsiError("unreadable", *a, **k)])
+def test_no_error_tells_a_secret(kind):
+    error = kind(f"cannot read {SIGNED}", subject=str(Path(SIGNED)))
+    assert "hidden" not in f"{error} {error.line()} {error.message} {error.subject}"
+    assert "hidden" not in kind("no").about(SIGNED).line()
 
 
 def test_a_record_that_is_no_slides_url_is_a_local_path():
@@ -79,6 +90,17 @@ def test_a_record_that_is_no_slides_url_is_a_local_path():
 
 def test_a_table_of_scales_may_name_the_url_or_the_file():
     slide = located("https://host/x/a.svs?hidden")
-    collapsed = str(Path("https://host/x/a.svs"))
-    for name in (collapsed, "x/a.svs", "a.svs", "a"):
+    for name in (slide.address.full, str(slide), "x/a.svs", "a.svs", "a"):
         assert lookup_mpp({name: (0.5, 0.5)}, slide) == (0.5, 0.5)
+
+
+def test_a_table_of_scales_tells_urls_apart_by_their_queries(tmp_path):
+    rows = [f"https://me:hidden@h/get.svs?id={given}" for given in ("a,0.3", "b,0.4")]
+    (tmp_path / "mpp.csv").write_text("\n".join(["wsi,mpp", *rows]), encoding="utf-8")
+    table = read_mpp_csv(tmp_path / "mpp.csv")
+    found = [lookup_mpp(table, located(row.rpartition(",")[0])) for row in rows]
+    assert found == [(0.3, 0.3), (0.4, 0.4)]
+    (tmp_path / "mpp.csv").write_text("\n".join(["wsi,mpp", rows[0], f"{rows[0]}1"]))
+    with pytest.raises(UsageError, match="different values") as refused:
+        read_mpp_csv(tmp_path / "mpp.csv")
+    assert "hidden" not in refused.value.line()

@@ -158,3 +158,34 @@ def test_bytes_of_the_disk_are_given_back(server, tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     Slide.open(f"{server.url}/a.svs").close()
     assert os.listdir(tmp_path / "tmp") == []
+
+
+@pytest.mark.parametrize(
+    ("manners", "reason", "said"),
+    [
+        ({"headers": {"Content-Encoding": "gzip"}}, "unreadable", "compresses what it sends"),
+        ({"beyond": 1 << 40}, "unreadable", "another range"),
+        ({"beyond": 10**30}, "unreadable", "another range"),
+        ({"sends_on": "file:///etc/passwd"}, "unreachable", "no web address"),
+        ({"sends_on": "http://a..b/x?hidden"}, "unreachable", "cannot be made"),
+        ({"sends_on": "http://[::1/x?hidden"}, "unreachable", "cannot be made"),
+        ({"sends_on": "/a.svs"}, "unreachable", "in a circle"),
+    ],
+)
+def test_what_a_server_does_wrong_is_said_of_the_server(server, manners, reason, said):
+    for name, value in manners.items():
+        setattr(server.manners, name, value)
+    error = refused(f"{server.url}/a.svs?hidden")
+    assert error.reason == reason
+    assert said in error.message
+
+
+def test_a_user_that_no_header_can_hold_is_one_line(server):
+    error = refused(server.url.replace("://", "://us%E2%82%AC:hidden@") + "/a.svs")
+    assert (error.reason, "codec" in error.message) == ("unreachable", False)
+
+
+def test_an_answer_that_never_ends_is_read_as_far_as_it_was_asked_for(server, painted):
+    server.manners.stays = True
+    with Slide.open(f"{server.url}/a.svs") as there, Slide.open(painted.path) as here:
+        assert np.array_equal(there.read(**BOX), here.read(**BOX))

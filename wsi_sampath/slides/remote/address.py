@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from wsi_sampath.errors import UsageError
+from wsi_sampath.masked import shown_address
 
 PROTOCOLS = ("https", "http", "s3", "gs")
 _WEB = ("https", "http")
 # One letter is a drive of Windows.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://\S+")
 # What pathlib makes of an address: it takes two slashes for one.
 _COLLAPSED = re.compile(rf"({'|'.join(PROTOCOLS)}):/(?!/)", re.IGNORECASE)
 
@@ -25,21 +25,6 @@ def as_address(place: str | os.PathLike[str]) -> str | None:
         return text
     found = None if isinstance(place, str) else _COLLAPSED.match(text)
     return f"{found[1]}://{text[found.end() :]}" if found else None
-
-
-def masked(text: str) -> str:
-    """Return a text without what addresses in it must keep to themselves: user, password, query."""
-    if not _SCHEME.match(text):
-        return _WITHIN.sub(lambda found: masked(found[0]), text)
-    try:
-        return _shown(urlsplit(text))
-    except ValueError:
-        return f"{text.partition('://')[0]}://..."
-
-
-def _shown(parts: SplitResult) -> str:
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme.lower()}://{host}{parts.path}"
 
 
 @dataclass(frozen=True)
@@ -82,12 +67,13 @@ def parse_address(text: str) -> Address:
     UsageError
         Where its protocol is not read, or it names no file.
     """
-    shown = masked(text)
+    shown = shown_address(text)
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise UsageError("this is not a valid URL", subject=shown) from None
+        message = "this is not a valid URL; escape /, # and ? of a password as %2F, %23 and %3F"
+        raise UsageError(message, subject=shown) from None
     protocol = parts.scheme.lower()
     if protocol not in PROTOCOLS:
         there = ", ".join(f"{one}://" for one in PROTOCOLS)

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ProtocolError, TimeoutError
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.remote.wire import RESUME, Broken, Stamp
@@ -19,7 +20,7 @@ from wsi_sampath.slides.remote.wire import RESUME, Broken, Stamp
 _TIMEOUT_S = (15, 60)
 _CHUNK_BYTES = 1 << 18
 _CONNECTIONS = 16
-_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*")
+_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_LET_IN = frozenset({401, 403, 407})
 _GONE = frozenset({404, 410})
@@ -60,13 +61,16 @@ class HttpWire:
                 "its certificate is not trusted; set REQUESTS_CA_BUNDLE to that of your network"
             )
             raise WsiError("unreachable", message) from None
-        except requests.exceptions.ChunkedEncodingError:
+        except ProtocolError:
             raise Broken("the connection broke off") from None
-        except requests.exceptions.Timeout:
+        except (requests.exceptions.Timeout, TimeoutError):
             raise Broken("the server did not answer in time") from None
         except requests.exceptions.ConnectionError:
             raise Broken("the server cannot be reached") from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.TooManyRedirects, requests.exceptions.InvalidSchema):
+            message = "the server sends on in a circle, or to what is no web address"
+            raise WsiError("unreachable", message) from None
+        except (requests.exceptions.RequestException, HTTPError, ValueError) as error:
             message = f"the request cannot be made ({type(error).__name__}); is the URL complete?"
             raise WsiError("unreachable", message) from None
 
@@ -76,27 +80,29 @@ def _checked(answer: requests.Response, start: int, stop: int) -> tuple[Stamp, i
     if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
         raise _refusal(answer)
     found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if found is None or int(found[1]) != start:
-        message = f"the server sends another range than it is asked for; {_DOWNLOAD}"
-        raise WsiError("unreadable", message)
-    if found[3] == "*":
+    if found is not None and found[3] == "*":
         message = f"the server does not say how large the file is; {_DOWNLOAD}"
         raise WsiError("unreadable", message)
+    if answer.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+        raise WsiError("unreadable", f"the server compresses what it sends; {_DOWNLOAD}")
     tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    size = int(found[3])
-    return Stamp(size, tag.removeprefix("W/")), min(stop, size)
+    size = int(found[3]) if found else 0
+    stop = min(stop, size)
+    if found is None or (int(found[1]), int(found[2]) + 1) != (start, stop):
+        message = f"the server sends another range than it is asked for; {_DOWNLOAD}"
+        raise WsiError("unreadable", message)
+    return Stamp(size, tag.removeprefix("W/")), stop
 
 
 def _body(answer: requests.Response, count: int) -> bytes:
-    parts, length = [], 0
-    for part in answer.iter_content(_CHUNK_BYTES):
-        parts.append(part)
-        length += len(part)
-        if length >= count:
-            break
-    if length < count:
-        raise Broken("the connection broke off")
-    return b"".join(parts)[:count]
+    # No more is waited for than is asked for: some servers never end an answer.
+    body = bytearray()
+    while len(body) < count:
+        part = answer.raw.read(min(_CHUNK_BYTES, count - len(body)), decode_content=False)
+        if not part:
+            raise Broken("the connection broke off")
+        body += part
+    return bytes(body)
 
 
 def _refusal(answer: requests.Response) -> Exception:
