@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from wsi_sampath.slides.readers.base import Rgb, TileError, flatten, read_clipped
+from wsi_sampath.slides.readers.base import Rgb, TileError, read_clipped
 from wsi_sampath.slides.readers.metadata import openslide_metadata, stated_number
+from wsi_sampath.slides.readers.openslide_pixels import read_rgb
 
 _MOST_TILE_PX = 1 << 28
 _RESAMPLED = (
     "the largest DICOM instance is a resampled one; the original is not in this folder, and the "
     "slide is read at the lower resolution"
 )
+_Region = tuple[tuple[int, int], int, tuple[int, int], tuple[int, int, int]]
 
 
 class OpenSlideReader:
@@ -56,22 +56,20 @@ class OpenSlideReader:
         scale = self._downsamples[level]
         location = (round(x * scale), round(y * scale))
         handle = self._handle
+        region = (location, level, (width, height), self.metadata.background)
         try:
-            image = handle.read_region(location, level, (width, height))
+            return read_rgb(handle, *region)
         except self._error:
-            image = self._retry(handle, location, level, (width, height))
-        return flatten(np.asarray(image), self.metadata.background)
+            return self._retry(handle, region)
 
-    def _retry(
-        self, failed: Any, location: tuple[int, int], level: int, size: tuple[int, int]
-    ) -> Any:
+    def _retry(self, failed: Any, region: _Region) -> Rgb:
         # An OpenSlide handle that failed once refuses every later call, so one bad tile (or one
         # hiccup of a network disk) would cost the rest of the slide: reopen, try once more. The
         # second try has its own handle, which no other thread's bad tile can spoil.
         self._reopen(failed)
         with self._fresh() as handle:
             try:
-                return handle.read_region(location, level, size)
+                return read_rgb(handle, *region)
             except self._error as error:
                 raise TileError(str(error)) from None
 
