@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from openslide import lowlevel
 
+from wsi_sampath.slides.readers import openslide as reader
 from wsi_sampath.slides.readers import openslide_pixels
 from wsi_sampath.slides.readers.base import flatten
 from wsi_sampath.slides.readers.openslide_pixels import read_rgb, rgb_of_premultiplied
@@ -114,3 +115,31 @@ def test_what_was_read_is_not_written_again(slide):
     for n, part in enumerate(parts):
         for region, found in zip(regions[n::4], part, strict=True):
             np.testing.assert_array_equal(found, by_pillow(slide, region, WHITE))
+
+
+@pytest.mark.parametrize(
+    ("width", "tile", "megabytes"),
+    [(40_960, ("512", "512"), 160), (100_000, ("512", "512"), 256), (5000, ("256", "256"), 10)],
+)
+def test_the_cache_holds_two_rows_of_tiles_and_is_bounded(width, tile, megabytes):
+    names = (f"openslide.level[0].tile-{side}" for side in ("width", "height"))
+    stated = dict(zip(names, tile, strict=True))
+    assert reader._cache_bytes(stated, width) == megabytes << 20
+    assert reader._cache_bytes({}, width) == 0
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_cache_too_small_for_a_slide_is_enlarged_and_again_after_a_fault(
+    slide, monkeypatch, enough
+):
+    made = []
+    own = openslide.OpenSlideCache
+    monkeypatch.setattr(openslide, "OpenSlideCache", lambda n: made.append(n) or own(n))
+    monkeypatch.setattr(reader, "_OWN_CACHE", 1 << 30 if enough else 0)
+    opened = reader.OpenSlideReader(slide._filename)
+    opened._reopen(opened._handle)
+    rows_of_three = 2 * 4 * 3 * 256 * 256
+    assert made == ([] if enough else [rows_of_three] * 2)
+    expected = by_pillow(slide, REGIONS[0], WHITE)
+    np.testing.assert_array_equal(opened.read(0, 0, 0, 256, 256), expected)
+    opened.close()
