@@ -137,6 +137,13 @@ def _check_sound(directory: Directory) -> None:
                 f"its header has {entry.count} values of tag {tag}: it is damaged"
             )
     lists = [tag for tag in _LISTS if tag in directory.entries]
+    for tag in lists:
+        # Readers that convert such values believe the size, which nothing can be held against.
+        if not directory.entries[tag].is_whole:
+            raise FalseClaimError(
+                f"its header lists its parts (tag {tag}) by values of type "
+                f"{directory.entries[tag].kind}, not by whole numbers: it is damaged"
+            )
     width, height = directory.size
     is_image = bool(lists) or min(width, height) > 0
     if is_image and (len(lists) != 2 or 0 in (*directory.size, *directory.segment)):

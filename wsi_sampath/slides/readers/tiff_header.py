@@ -43,6 +43,11 @@ class Entry:
         """Bytes of all values, as claimed."""
         return _TYPE_SIZES.get(self.kind, 1) * self.count
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are unsigned integers, as offsets and counts of bytes are."""
+        return self.kind in _INTEGERS
+
 
 @dataclass(frozen=True)
 class Directory:
