@@ -43,8 +43,11 @@ def _requirement(extra: str) -> str:
     url = str(origin.get("url", ""))
     folder = origin.get("dir_info")
     if folder is not None:
-        editable = "-e " if folder.get("editable") else ""
-        return f"{editable}{shlex.quote(f'{_path(url)}[{extra}]')}"
+        clone = _path(url)
+        tested = Path(clone, "constraints.txt")
+        options = f"-c {shlex.quote(str(tested))} " if tested.is_file() else ""
+        options += "-e " if folder.get("editable") else ""
+        return f"{options}{shlex.quote(f'{clone}[{extra}]')}"
     if url:
         commit = origin.get("vcs_info", {})
         url = f"{commit['vcs']}+{url}@{commit['commit_id']}" if commit else url

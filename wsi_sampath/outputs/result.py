@@ -292,7 +292,8 @@ class Result:
 
     def _table(self) -> Path:
         if self.nuclei_table is None:
-            self._refuse("has no table of nuclei; a patho_sam model writes one beside it")
+            made = "--model nuclei-mini, or another PathoSAM, writes one beside it"
+            self._refuse(f"has no table of nuclei; {made}")
         return self.nuclei_table
 
     def _labels(self, level: int) -> StoredPlane:

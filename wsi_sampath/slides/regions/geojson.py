@@ -174,6 +174,8 @@ def read_drawn(path: str | Path) -> DrawnFile:
             if warning:
                 warnings.append(f"{name or path.name} {warning}")
             objects += _objects(_features(_parsed(text), len(objects)))
+    except FileNotFoundError as error:
+        raise _bad(path, "there is no such file") from error
     except RecursionError as error:
         raise _bad(path, "cannot be read as GeoJSON: it is nested too deeply") from error
     except (*UNREADABLE, ValueError) as error:
