@@ -19,6 +19,7 @@ RIVAL = "tiatoolbox"
 # A slide so small that start-up is nearly all of the time.
 START_SIDE = 1024
 Row = dict[str, Any]
+_APART = "pixels/s, start-up apart,"
 
 
 def ratios(rows: list[Row]) -> list[Row]:
@@ -48,6 +49,22 @@ def bars(rows: list[Row]) -> list[Row]:
             found.append(_bar(f"peak memory of {who}", side, one["memory"], 0.2))
         elif who == GRID and side > START_SIDE:
             found.append(_bar(f"pixels/s of {who}", side, one["speed"], 30, least=True))
+    for who, least in ((OURS, 10), (GRID, 30)):
+        for side, value in beyond_start(rows, who).items():
+            found.append(_bar(f"{_APART} of {who}", side, value, least, least=True))
+    return found
+
+
+def beyond_start(rows: list[Row], who: str) -> dict[int, float]:
+    """Compare what a slide takes beyond the smallest one: TIAToolbox's seconds for one of ours."""
+    seconds = {(row["who"], row["side"]): row["seconds"] for row in rows if _finished(row)}
+    starts = [seconds.get((name, START_SIDE)) for name in (RIVAL, who)]
+    found = {}
+    for side in sorted({side for _, side in seconds} - {START_SIDE}):
+        times = [seconds.get((name, side)) for name in (RIVAL, who)]
+        if None not in (*starts, *times):
+            theirs, ours = (time - start for time, start in zip(times, starts, strict=True))
+            found[side] = round(theirs / ours, 2)
     return found
 
 

@@ -96,6 +96,10 @@ def test_bars_are_met_and_missed_where_they_should_be():
     assert (f"pixels/s of {engine_report.OURS}", 12.0, True) in verdicts
     assert (f"peak memory of {engine_report.OURS}", 0.22, False) in verdicts
     assert (f"pixels/s of {engine_report.GRID}", 40.0, True) in verdicts
+    rows.append(row(engine_report.OURS, 1024, 1, 300))
+    verdicts = [(one["what"], one["value"], one["met"]) for one in engine_report.bars(rows)]
+    # 44 s beyond its start against 4 s.
+    assert (f"pixels/s, start-up apart, of {engine_report.OURS}", 11.0, True) in verdicts
 
 
 def test_a_slide_that_the_rival_did_not_finish_has_no_ratio():
