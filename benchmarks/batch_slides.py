@@ -109,7 +109,7 @@ def run_watched(command: list[str], out: Path, minutes: float) -> Watch:
         while process.poll() is None:
             watch.look(process.pid, out, started)
             if not is_stopped and time.perf_counter() - started > minutes * 60:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 is_stopped = True
             time.sleep(PERIOD_S)
         if process.returncode and not is_stopped:

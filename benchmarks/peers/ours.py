@@ -10,9 +10,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from stub_model import stub_model
 
+from wsi_sampath.garbage_collection import collect_rarely
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 
+# As all commands do.
+collect_rarely()
 parser = argparse.ArgumentParser()
 parser.add_argument("slide")
 parser.add_argument("out")

@@ -152,7 +152,7 @@ def test_wrong_usage_is_one_line(run, result, tmp_path):
     cases = {
         (result,): "--annotations FILE.geojson",
         (result, "--annotations", drawn): "is it of the same slide?",
-        (result, "--annotations", tmp_path / "no.geojson"): "cannot be read as GeoJSON",
+        (result, "--annotations", tmp_path / "no.geojson"): "there is no such file",
         (tmp_path, "--annotations", drawn): "is not a result of wsi-segment",
         (result, "--annotations", drawn, "--split", "test"): "--split is for labelled patches",
         (result, "--annotations", drawn, "-b", "2"): "--batch-size is for labelled patches",

@@ -118,7 +118,7 @@ def test_files_that_cannot_be_used(tmp_path, content, expected):
     with pytest.raises(WsiError, match=expected) as caught:
         read_annotations(path)
     assert caught.value.subject == str(path)
-    with pytest.raises(WsiError, match="cannot be read as GeoJSON"):
+    with pytest.raises(WsiError, match="there is no such file"):
         read_annotations(tmp_path / "none.geojson")
 
 
