@@ -25,7 +25,7 @@ def masked(text: str) -> str:
 
 def shown_address(address: str) -> str:
     """Return an address without user, password and query: what may be written anywhere."""
-    scheme, _, rest = _SLASHES.sub("://", address, count=1).partition("://")
+    scheme, rest = _SLASHES.split(address, maxsplit=1)
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         # A password with a slash in it passes for a host and a port that is no number.

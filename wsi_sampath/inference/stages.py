@@ -126,7 +126,8 @@ class Background(Generic[Item]):
         self.waited += time.perf_counter() - start
 
     def _run(self) -> None:
-        self._try(self._prepare or _nothing)
+        if self._prepare is not None:
+            self._try(self._prepare)
         while (item := self._queue.get()) is not None:
             if self._error is not None:
                 continue
@@ -151,7 +152,3 @@ class Background(Generic[Item]):
         self._thread.join()
         if error is None:
             self._raise()
-
-
-def _nothing() -> None:
-    pass

@@ -195,9 +195,9 @@ def _pack(strip: Strip, needed_from: int) -> Iterator[Bytes]:
     """Pack a strip: a line of notes, then for each array a line that describes it and its bytes."""
     yield json.dumps({**strip.notes, _NEEDED: needed_from}).encode() + b"\n"
     for name, array in strip.arrays.items():
-        flat = np.array(array, order="C", copy=True).reshape(-1)
+        flat = np.ascontiguousarray(array).reshape(-1)
         shrinks = _shrinks(flat)
-        body = _CODEC.encode(flat) if shrinks else flat.view(np.uint8).data
+        body = _CODEC.encode(flat) if shrinks else flat.copy().view(np.uint8).data
         head = [name, array.dtype.str, list(array.shape), len(body), shrinks]
         yield json.dumps(head).encode() + b"\n"
         yield body
