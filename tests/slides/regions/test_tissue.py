@@ -398,7 +398,7 @@ def test_polygons_beyond_the_slide_are_clipped(tmp_path):
     [
         ("none.png", None, "readable image"),
         ("text.png", b"hello", "readable image"),
-        ("none.geojson", None, "read as GeoJSON"),
+        ("none.geojson", None, "no such file"),
         ("broken.geojson", b"{", "read as GeoJSON"),
         ("binary.geojson", b"\xff\xfe\x00", "GeoJSON"),
         ("plain.geojson.gz", b"not gzip", "GeoJSON"),
