@@ -241,7 +241,9 @@ def test_published_training_with_kept_features(settings):
     start = build_with_seed(0)
     one, other = weights(plain.model), weights(cached.model)
     for name, tensor in one.items():
-        assert torch.allclose(tensor, other[name], atol=1e-5), name
+        # A bias of all keys moves no softmax: its gradient is rounding alone, which Adam scales up.
+        if not name.endswith("k_proj.bias"):
+            assert torch.allclose(tensor, other[name], atol=1e-5), name
         if name.startswith(("sam_encoder.", "pathology_encoder.", "prompt_encoder.")):
             assert torch.equal(tensor, start[name]), name
 
