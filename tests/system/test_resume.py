@@ -12,10 +12,13 @@ from forked import begin
 from stub_network import StubNetwork, make_stub
 
 from wsi_sampath.errors import WsiError
+from wsi_sampath.inference import strips
 from wsi_sampath.inference.durable.ledger import Ledger
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.semantic import ClassLayer
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.strips import StripSink
+from wsi_sampath.progress import Silent
 from wsi_sampath.synthetic.painted import paint_slide
 
 SETTINGS = {
@@ -41,10 +44,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def run(slide: Path, folder: Path, network=None, **values):
+def run(slide: Path, folder: Path, network=None, progress=None, **values):
     return segment_slide(
         slide,
         folder / "a.zarr",
+        progress=progress,
         settings=SegmentSettings.build({**SETTINGS, **values}),
         model=make_stub(network=network),
     )
@@ -63,6 +67,16 @@ def uninterrupted(narrow, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     run(narrow, folder)
     return contents(folder)
+
+
+class Told(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 class Stopping(StubNetwork):
@@ -105,6 +119,38 @@ def test_stopped_again_and_again(narrow, tmp_path, uninterrupted, seed):
     row_of_tiles, queued = 6, 5 * SETTINGS["batch_size"]
     assert stops > 0
     assert tiles <= computed <= tiles + stops * (row_of_tiles + queued)
+
+
+def stop_and_go_on(slide, folder, *, after):
+    """Stop a run after so many tiles, and end it; returns the attribute and the warnings."""
+    with pytest.raises(WsiError, match="interrupted"):
+        run(slide, folder, Stopping(after))
+    heard = Told()
+    return run(slide, folder, progress=heard).attributes, heard.warnings
+
+
+@pytest.mark.parametrize("after", [15, 27, 33])
+def test_a_run_resumes_after_the_last_strip_that_kept_its_sums(
+    narrow, tmp_path, uninterrupted, monkeypatch, after
+):
+    """Where sums are heavy not every strip keeps them; the rows of the others are not lost."""
+    monkeypatch.setattr(StripSink, "_may_carry", lambda sink: sink._row % 3 == 1)
+    attributes, warnings = stop_and_go_on(narrow, tmp_path, after=after)
+    assert attributes["resumed_after_strip"] in (1, 4)
+    assert contents(tmp_path) == uninterrupted
+    assert not any("damaged" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(("every_s", "resumed"), [(1e9, False), (0.0, True)])
+def test_heavy_sums_are_kept_after_seconds_alone(
+    narrow, tmp_path, uninterrupted, monkeypatch, every_s, resumed
+):
+    monkeypatch.setattr(strips, "_HEAVY_BYTES", 0)
+    monkeypatch.setattr(strips, "_HEAVY_EVERY_S", every_s)
+    attributes, warnings = stop_and_go_on(narrow, tmp_path, after=27)
+    assert (attributes["resumed_after_strip"] is not None) == resumed
+    assert contents(tmp_path) == uninterrupted
+    assert not any("damaged" in warning for warning in warnings)
 
 
 STEPS = [(stage, row) for row in (2, 0, 5) for stage in ("append", "vectorise", "save")]

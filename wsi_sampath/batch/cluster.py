@@ -1,7 +1,7 @@
 """One batch on a dask cluster: a slide is a task, and one that loses its worker resumes elsewhere.
 
 Tasks write to the shared output folder through the same claims and ledgers as any other process,
-so a slide that starts again on another worker resumes after its last finished strip.
+so a slide that starts again on another worker resumes after a finished strip.
 """
 
 from __future__ import annotations

@@ -177,6 +177,12 @@ class StripBlender:
         self._top = (self._top + height) % self._grid.tile
         return Rows(first, planes)
 
+    @property
+    def carried_bytes(self) -> int:
+        """Return the size of what `carry` returns, at most."""
+        overlap, width = self._grid.tile - self._grid.step, self._sums.shape[-1]
+        return (len(self._sums) + 1) * overlap * width * self._sums.itemsize
+
     def carry(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the sums and weights that reach into the next row, after `finish_row`."""
         count = int((self._weights.amax(dim=1) > 0).sum())

@@ -43,8 +43,9 @@ def segment_slide(
 ) -> Result:
     """Segment a slide into an OME-Zarr and a GeoJSON.
 
-    A run that was stopped, killed or that failed resumes after its last finished strip when it is
-    started again with the same settings, and ends with the same files.
+    A run that was stopped, killed or that failed resumes after a finished strip when it is started
+    again with the same settings, and ends with the same files. That strip is the last one, or one
+    of the last seconds where keeping every strip would cost more than it saves.
 
     Parameters
     ----------

@@ -19,6 +19,10 @@ from wsi_sampath.inference.summary import Tally
 from wsi_sampath.slides.grid import mask_rows
 from wsi_sampath.slides.stream import Tile
 
+# To save more than this after every strip would cost a fast network a fifth of its time: then a
+# run that is stopped does the last seconds again.
+_HEAVY_BYTES, _HEAVY_EVERY_S = 16_000_000, 5.0
+
 
 class Layer(Protocol):
     """What becomes of finished rows, on the CPU; it owns its writers.
@@ -127,6 +131,7 @@ class StripSink:
     save: Callable[[PackedStrip], None]
     seconds: dict[str, float] = field(default_factory=lambda: {"blend": 0.0, "save": 0.0})
     _row: int = 0
+    _carried: float = field(default_factory=time.monotonic)
 
     def restore(self, last: Strip) -> None:
         """Resume after a strip of the ledger."""
@@ -179,12 +184,19 @@ class StripSink:
         return mask_rows(self.plan.tissue, grid.strip_rows(self._row), columns, plane)
 
     def _save(self, y: int) -> None:
-        sums, weights = self.blender.carry()
         notes, arrays = self.layer.state()
         notes = {"y": y, **notes, "failed": self.tally.notes(self._row)}
-        arrays = {**arrays, "sums": sums, "weights": weights}
-        strip = Strip(self._row, notes, arrays)
-        self.save(pack(strip, keep_from=self._first_row_not_on_disk()))
+        keep_from = None
+        if self._may_carry():
+            sums, weights = self.blender.carry()
+            arrays = {**arrays, "sums": sums, "weights": weights}
+            keep_from = self._first_row_not_on_disk()
+            self._carried = time.monotonic()
+        self.save(pack(Strip(self._row, notes, arrays), keep_from=keep_from))
+
+    def _may_carry(self) -> bool:
+        is_heavy = self.blender.carried_bytes > _HEAVY_BYTES
+        return not is_heavy or time.monotonic() - self._carried >= _HEAVY_EVERY_S
 
     def _first_row_not_on_disk(self) -> int:
         grid, flushed = self.plan.grid, self.layer.flushed

@@ -29,10 +29,10 @@ NOTES = st.fixed_dictionaries({"tiles": st.integers(0, 9), "geojson": st.none() 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a strip was when it was saved; `needed` are the rows that it goes on from."""
+    """What a strip was when it was saved; `needed` are the rows that it goes on from, if it may."""
 
     strip: Strip
-    needed: range
+    needed: range | None
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -75,6 +75,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.torn &= set(self.saved)
         self.next_row += 1
 
+    @rule(notes=NOTES, arrays=ARRAYS)
+    def save_rows_alone(self, notes, arrays) -> None:
+        strip = Strip(self.next_row, notes, arrays)
+        self.ledger.write(pack(strip, keep_from=None))
+        self.saved[strip.row] = Saved(strip, None)
+        self.next_row += 1
+
     @precondition(lambda self: set(self.saved) - self.torn)
     @rule(data=st.data())
     def lose_power(self, data) -> None:
@@ -108,7 +115,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if last is None:
             self.start(0)
             return
-        assert self.ledger.is_newest(last) == (last.row == max(self.saved))
+        later = [row for row in self.saved if row > last.row]
+        assert self.ledger.is_newest(last) == all(map(self.holds_rows_alone, later))
         self.ledger.forget_after(last.row)
         self.saved = {row: kept for row, kept in self.saved.items() if row <= last.row}
         self.torn &= set(self.saved)
@@ -118,13 +126,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def is_whole(self, row: int) -> bool:
         return row in self.saved and row not in self.torn
 
+    def holds_rows_alone(self, row: int) -> bool:
+        return self.is_whole(row) and self.saved[row].needed is None
+
     @invariant()
     def goes_on_after_the_strips_that_are_whole_with_all_they_need(self) -> None:
         found = list(self.ledger.candidates())
         assert [strip.row for strip in found] == [
             row
             for row in sorted(self.saved, reverse=True)
-            if self.is_whole(row) and all(map(self.is_whole, self.saved[row].needed))
+            if self.is_whole(row)
+            and self.saved[row].needed is not None
+            and all(map(self.is_whole, self.saved[row].needed))
         ]
         for strip in found:
             same(strip, self.saved[strip.row].strip)
@@ -138,7 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {path.name for path in self.path.glob("*.strip")} == {
             self.file(row).name for row in self.saved
         }
-        assert self.ledger.is_empty() == (not self.saved)
+        assert self.ledger.is_empty() == all(map(self.holds_rows_alone, self.saved))
         assert all(map(Ledger.is_own, self.path.iterdir()))
         if self.identity:
             assert self.ledger.identity() == self.identity

@@ -2,9 +2,9 @@
 
 The ledger lies in the working folder beside the growing zarr. Each finished strip leaves one file,
 complete or absent (written under another name, then renamed): the rows that the zarr does not hold
-in full chunks yet, the blender's carry, the tracer's open regions, and counts. The newest file
-says where to go on; older ones are kept only while their rows are not on disk as chunks. Each
-begins with its length and digest: one that a power loss tore is passed over.
+in full chunks yet, the blender's carry, the tracer's open regions, and counts. The newest file with
+a carry says where to go on; older ones are kept only while their rows are not on disk as chunks.
+Each begins with its length and digest: one that a power loss tore is passed over.
 """
 
 from __future__ import annotations
@@ -62,19 +62,22 @@ class PackedStrip:
     row
         Its tile row.
     needed_from
-        Row of the oldest strip that a run which resumes after it reads.
+        Row of the oldest strip that a run which resumes after it reads; None where none does.
     parts
         The bytes, to be written one after another.
     """
 
     row: int
-    needed_from: int
+    needed_from: int | None
     parts: tuple[Bytes, ...]
 
 
-def pack(strip: Strip, *, keep_from: int) -> PackedStrip:
-    """Pack a strip for `Ledger.write`, after which those before row `keep_from` are not needed."""
-    needed_from = min(keep_from, strip.row)
+def pack(strip: Strip, *, keep_from: int | None) -> PackedStrip:
+    """Pack a strip for `Ledger.write`, after which those before row `keep_from` are not needed.
+
+    With None its rows are kept for a later strip, and no run resumes after it.
+    """
+    needed_from = None if keep_from is None else min(keep_from, strip.row)
     return PackedStrip(strip.row, needed_from, _sealed(tuple(_pack(strip, needed_from))))
 
 
@@ -124,7 +127,7 @@ class Ledger:
         with replacing(self._file(packed.row), durable=True) as growing, growing.open("wb") as file:
             file.writelines(packed.parts)
         for row in self._rows():
-            if row < packed.needed_from:
+            if packed.needed_from is not None and row < packed.needed_from:
                 self._file(row).unlink()
 
     def candidates(self) -> Iterator[Strip]:
@@ -135,16 +138,18 @@ class Ledger:
         """
         for row in reversed(self._rows()):
             strip = self._load(row)
-            if strip is not None and all(map(self._load, range(strip.notes[_NEEDED], row))):
+            if strip is None or _holds_rows_alone(strip):
+                continue
+            if all(map(self._load, range(strip.notes[_NEEDED], row))):
                 yield strip
 
     def is_empty(self) -> bool:
-        """Return whether no strip was finished."""
-        return not self._rows()
+        """Return whether a run could have resumed after no strip, nor after a torn one."""
+        return self._hold_rows_alone(self._rows())
 
     def is_newest(self, strip: Strip) -> bool:
-        """Return whether no later strip was finished, whole or torn."""
-        return strip.row == self._rows()[-1]
+        """Return whether a run could have resumed after no later strip, nor after a torn one."""
+        return self._hold_rows_alone([row for row in self._rows() if row > strip.row])
 
     def forget_after(self, row: int) -> None:
         """Remove the strips after `row`, which are to be made again."""
@@ -157,6 +162,10 @@ class Ledger:
         for row in range(strip.notes[_NEEDED], strip.row + 1):
             if (kept := self._load(row)) is not None:
                 yield kept
+
+    def _hold_rows_alone(self, rows: Iterable[int]) -> bool:
+        found = map(self._load, rows)
+        return all(strip is not None and _holds_rows_alone(strip) for strip in found)
 
     def _rows(self) -> list[int]:
         files = self._folder.glob("*.strip")
@@ -171,6 +180,10 @@ class Ledger:
             return None if body is None else _unpack(row, io.BytesIO(body))
         except (FileNotFoundError, *_TORN):
             return None
+
+
+def _holds_rows_alone(strip: Strip) -> bool:
+    return strip.notes[_NEEDED] is None
 
 
 def _sealed(parts: tuple[Bytes, ...]) -> tuple[Bytes, ...]:
@@ -191,7 +204,7 @@ def _seal(parts: Iterable[Bytes]) -> bytes:
     return f"{digest.hexdigest()} {length}".encode()
 
 
-def _pack(strip: Strip, needed_from: int) -> Iterator[Bytes]:
+def _pack(strip: Strip, needed_from: int | None) -> Iterator[Bytes]:
     """Pack a strip: a line of notes, then for each array a line that describes it and its bytes."""
     yield json.dumps({**strip.notes, _NEEDED: needed_from}).encode() + b"\n"
     for name, array in strip.arrays.items():
