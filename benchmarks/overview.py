@@ -19,7 +19,7 @@ _COMMAND = r"^(?:Run:)?\s+(python benchmarks/.+?)\s*(?:\n\n|\Z)"
 OF_ELSEWHERE = {
     "gland_mini": "scores on held-out patients: [its card](../docs/gland-mini.md)",
     "nuclei_mini": "scores on held-out patients: [its card](../docs/nuclei-mini.md)",
-    "refine": "nuclei refined by prompts, beside those found: [nuclei](../docs/nuclei.md)",
+    "refine": "rough outlines refined by nuclei-mini: [prompts](../docs/prompts.md)",
 }
 HEAD = """# Benchmarks
 

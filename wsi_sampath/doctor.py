@@ -34,6 +34,9 @@ _OPTIONAL = {
     "distributed": "--scheduler",
     "geopandas": "geodataframe()",
     "spatialdata": "to_spatialdata()",
+    "starlette": "wsi-view",
+    "onnx": "wsi-models export",
+    "s3fs": "slides at s3://",
 }
 _CODECS = ("jpeg", "jpeg2000", "webp", "lzw", "adobe_deflate")
 _READERS = ("tiff", "openslide", "tiffslide")

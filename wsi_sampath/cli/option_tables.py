@@ -16,13 +16,14 @@ _WITHIN = {
     "prompt": {"precompute": ("wsi_sampath.cli.prompt", "precompute_app")},
 }
 """Commands with a second word that are apps of their own."""
+_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 def options_page() -> Iterator[str]:
     """Yield the lines of the page: a table for each command, as its ``--help`` groups them."""
     yield from ("# Options", "", "What `-h` of each command says.")
     for title, command in _commands():
-        context = command.make_context(title, [], resilient_parsing=True)
+        context = command.make_context(title, [], resilient_parsing=True, **_HELP)
         yield from ("", f"## {title}", "", _escaped(command.help.partition("\n\n")[0]))
         for panel, records in grouped_records(command.get_params(context), context).items():
             yield from ("", f"| {panel} | |", "| --- | --- |")

@@ -55,7 +55,7 @@ class Request(RepeatingResult):
         bool,
         Panel.BATCH,
         Belongs.CALL,
-        Help("Plan, estimate time and disk space, and write nothing."),
+        Help("Plan, estimate time and disk space, and write no result."),
     ] = False
     preview: Annotated[
         bool,
