@@ -133,3 +133,13 @@ def test_memory_is_one_tile_high():
 
     sums, weights, profile = 2 * 16 * 100 * 4, 16 * 100 * 4, 16 * 16 * 4
     assert held_bytes(10**6, 50) == held_bytes(10**3, 1) <= sums + weights + profile
+
+
+def test_the_size_of_a_carry_is_known_before_it_is_made():
+    ys = tile_starts(0, 100, 16, 12)
+    grid = TileGrid(20, 100, Box(0, 0, 20, 100), 16, 12, 1, (0,), ys, np.ones((len(ys), 1), bool))
+    blender = StripBlender(grid, ClassReading(2))
+    for row in range(len(ys) - 2):
+        blender.add(row, 0, torch.full((2, 16, 16), 0.5))
+        blender.finish_row(row, np.ones((12, 20), bool))
+        assert sum(part.nbytes for part in blender.carry()) == blender.carried_bytes

@@ -14,6 +14,7 @@ from wsi_sampath.inference.instances.settings import NucleusSettings
 from wsi_sampath.inference.plan import plan_tiling
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.strips import StripSink
 from wsi_sampath.outputs.result import open_result
 
 HEIGHT, WIDTH, N = 1200, 400, 420
@@ -150,8 +151,13 @@ class Stopping(MapNetwork):
         return super().maps(images, side)
 
 
+@pytest.mark.parametrize("carrying", [1, 2])
 @pytest.mark.parametrize("values", [{}, {"probabilities": False, "tile": 96}])
-def test_stopped_again_and_again_the_files_are_the_same(slide, tmp_path, values):
+def test_stopped_again_and_again_the_files_are_the_same(
+    slide, tmp_path, monkeypatch, values, carrying
+):
+    """Also where not every strip keeps enough to resume after it."""
+    monkeypatch.setattr(StripSink, "_may_carry", lambda sink: sink._row % carrying == 0)
     values = {"overlap": 32, "batch_size": 2, **values}
     segment(slide, tmp_path / "whole" / "a.zarr", **values)
     stops = 0
@@ -246,7 +252,9 @@ def test_nuclei_that_are_there_already_are_measured_and_classified(result, slide
     assert len(set(again.nuclei()["class"].to_pylist())) > 1
 
 
-def test_stop_among_nuclei_that_are_there_already(result, slide, tmp_path):
+@pytest.mark.parametrize("carrying", [1, 2])
+def test_stop_among_nuclei_that_are_there_already(result, slide, tmp_path, monkeypatch, carrying):
+    monkeypatch.setattr(StripSink, "_may_carry", lambda sink: sink._row % carrying == 0)
     values = {"existing": str(result.geojson), "overlap": 32, "batch_size": 2}
     segment(slide, tmp_path / "whole" / "a.zarr", **values)
     with pytest.raises(WsiError, match="interrupted|stopped"):

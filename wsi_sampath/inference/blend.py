@@ -179,7 +179,7 @@ class StripBlender:
 
     @property
     def carried_bytes(self) -> int:
-        """Return the size of what `carry` returns, at most."""
+        """Return the size of what `carry` returns; before a slide's last rows it may be more."""
         overlap, width = self._grid.tile - self._grid.step, self._sums.shape[-1]
         return (len(self._sums) + 1) * overlap * width * self._sums.itemsize
 

@@ -130,7 +130,7 @@ class NucleusLayer:
 
     def __post_init__(self) -> None:
         self._analysed_px = 0.0
-        self._kept: Arrays = {}
+        self.kept: Arrays = {}
         self._pending = PendingNuclei(self.plan.grid.window.width)
         self._painted = 0
 
@@ -149,7 +149,7 @@ class NucleusLayer:
         start = time.perf_counter()
         maps, analysed = rows.planes["maps"], rows.planes["analysed"]
         self._analysed_px += float(count_labels(analysed, rows.y, self.plan, 1)[1])
-        self._kept = {"maps": maps} if maps.any() else {}
+        self.kept = {"maps": maps} if maps.any() else {}
         self._store(rows.y, maps, 0)
         start = self._spend("write", start)
         shares, values = _of_source(maps, rows.planes["values"], analysed)
@@ -183,7 +183,7 @@ class NucleusLayer:
             "painted": self._painted,
             **self.objects.state(),
         }
-        arrays = self._kept | {_SOURCE + name: one for name, one in source.items()}
+        arrays = {_SOURCE + name: one for name, one in source.items()}
         return notes, arrays | {_PENDING + name: one for name, one in self._pending.state().items()}
 
     def restore(self, last: Strip, kept: Iterator[Strip]) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ import torch
 from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.blend import StripBlender
 from wsi_sampath.inference.cuda import Handover, Stopwatch, blending_thread, wait_for_all
-from wsi_sampath.inference.durable.ledger import Strip
+from wsi_sampath.inference.durable.claim import Claim
+from wsi_sampath.inference.durable.ledger import Ledger, PackedStrip, Strip
 from wsi_sampath.inference.plan import Run, RunPlan
 from wsi_sampath.inference.predictor import Predictor
 from wsi_sampath.inference.reporting import overlay_slide, report_slide
@@ -73,17 +75,21 @@ class Analysed:
     resumed_after: int | None
 
 
-def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: float) -> Analysed:
+def analyse(
+    run: Run, predictor: Predictor, progress: Progress, claim: Claim, *, started: float
+) -> Analysed:
     """Put all tiles of a slide through the network; finished rows are written beside it.
 
     Parameters
     ----------
     run
-        The run; its output is claimed.
+        The run.
     predictor
         Runs the network.
     progress
         Told about its course.
+    claim
+        Of its output; nothing is saved once another run has taken over.
     started
         When the run began, by `time.perf_counter`.
 
@@ -105,7 +111,8 @@ def analyse(run: Run, predictor: Predictor, progress: Progress, *, started: floa
         for warning in (*begun.notes, *run.warnings):
             progress.warn(warning)
         # Waiting for the disk is not waiting for the processor: strips are saved beside the rest.
-        saving = writing.enter_context(Background(work.ledger.write, depth=1))
+        save = partial(_save, work.ledger, claim)
+        saving = writing.enter_context(Background(save, depth=1))
         layer = writing.enter_context(open_layer(run, last))
         blender = StripBlender(run.plan.grid, layer.reading, device=predictor.device)
         sink = StripSink(run.plan, blender, layer, work.ledger, tally, saving.put)
@@ -168,6 +175,11 @@ def finish(analysed: Analysed, progress: Progress) -> dict[str, Any]:
         overlay_slide(run.slide, files.work.maps, files.overlay)
     files.work.publish(files.zarr)
     return attributes
+
+
+def _save(ledger: Ledger, claim: Claim, strip: PackedStrip) -> None:
+    claim.check()
+    ledger.write(strip)
 
 
 def _resumed(plan: RunPlan, last: Strip | None) -> Tally:

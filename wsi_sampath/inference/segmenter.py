@@ -44,8 +44,8 @@ def segment_slide(
     """Segment a slide into an OME-Zarr and a GeoJSON.
 
     A run that was stopped, killed or that failed resumes after a finished strip when it is started
-    again with the same settings, and ends with the same files. That strip is the last one, or one
-    of the last seconds where keeping every strip would cost more than it saves.
+    again with the same settings, and ends with the same files. That strip is the last one, or,
+    where maps are so wide that keeping every strip would cost too much, one of the last seconds.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class Segmenter:
             plan = prepared.plan or plan_run(slide, self.model.spec, settings)
             started = time.perf_counter() - prepared.seconds
             run = Run(slide, self.model, settings, files, prepared.identity, plan)
-            analysed = analyse(run, self.predictor, progress, started=started)
+            analysed = analyse(run, self.predictor, progress, claim, started=started)
             return partial(_finish, analysed, progress, claim, held.pop_all())
 
 

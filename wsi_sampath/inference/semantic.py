@@ -110,7 +110,7 @@ class ClassLayer:
 
     def __post_init__(self) -> None:
         self._pixels = np.zeros(len(self.class_names) + 1, np.float64)
-        self._kept: Arrays = {}
+        self.kept: Arrays = {}
 
     @property
     def reading(self) -> ClassReading:
@@ -131,9 +131,9 @@ class ClassLayer:
         start = time.perf_counter()
         labels = rows.planes["labels"]
         self._pixels += count_labels(labels, rows.y, self.plan, len(self.class_names))
-        self._kept = {name: rows.planes[name] for name in _STORED} if labels.any() else {}
-        if self._kept:
-            self._store(rows.y, self._kept, 0)
+        self.kept = {name: rows.planes[name] for name in _STORED} if labels.any() else {}
+        if self.kept:
+            self._store(rows.y, self.kept, 0)
         start = self._spend("write", start)
         if self.tracer is not None and self.geojson is not None:
             self.geojson.write(map(_as_object, self.tracer.append(labels, rows.planes["score"])))
@@ -154,7 +154,7 @@ class ClassLayer:
             "pixels": self._pixels.tolist(),
             "geojson": self.geojson.state() if self.geojson is not None else None,
         }
-        arrays = dict(self._kept)
+        arrays: Arrays = {}
         if self.tracer is not None:
             arrays |= {_TRACER + name: array for name, array in self.tracer.state().items()}
         return notes, arrays

@@ -19,9 +19,9 @@ from wsi_sampath.inference.summary import Tally
 from wsi_sampath.slides.grid import mask_rows
 from wsi_sampath.slides.stream import Tile
 
-# To save more than this after every strip would cost a fast network a fifth of its time: then a
-# run that is stopped does the last seconds again.
-_HEAVY_BYTES, _HEAVY_EVERY_S = 16_000_000, 5.0
+# To save more than this after every strip would cost a fast network a fifth of its time. So many
+# bytes a second are saved at most, and a run that is stopped does what came later again.
+_HEAVY_BYTES, _BYTES_PER_S = 16_000_000, 10_000_000
 
 
 class Layer(Protocol):
@@ -45,6 +45,11 @@ class Layer(Protocol):
         """Rows of the plane that are safe on the disk, from the top."""
         ...
 
+    @property
+    def kept(self) -> Arrays:
+        """What the files may lack of the rows that were appended last."""
+        ...
+
     def append(self, rows: Rows) -> None:
         """Take the next rows; they come in order."""
         ...
@@ -54,7 +59,7 @@ class Layer(Protocol):
         ...
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Return JSON notes and arrays: enough to resume after the rows appended last."""
+        """Return JSON notes and arrays: with `kept`, enough to resume after the last rows."""
         ...
 
     def restore(self, last: Strip, kept: Iterator[Strip]) -> None:
@@ -184,19 +189,21 @@ class StripSink:
         return mask_rows(self.plan.tissue, grid.strip_rows(self._row), columns, plane)
 
     def _save(self, y: int) -> None:
+        if not self._may_carry():
+            self.save(pack(Strip(self._row, {"y": y}, self.layer.kept), keep_from=None))
+            return
         notes, arrays = self.layer.state()
         notes = {"y": y, **notes, "failed": self.tally.notes(self._row)}
-        keep_from = None
-        if self._may_carry():
-            sums, weights = self.blender.carry()
-            arrays = {**arrays, "sums": sums, "weights": weights}
-            keep_from = self._first_row_not_on_disk()
-            self._carried = time.monotonic()
-        self.save(pack(Strip(self._row, notes, arrays), keep_from=keep_from))
+        sums, weights = self.blender.carry()
+        arrays = {**self.layer.kept, **arrays, "sums": sums, "weights": weights}
+        strip = Strip(self._row, notes, arrays)
+        self.save(pack(strip, keep_from=self._first_row_not_on_disk()))
+        self._carried = time.monotonic()
 
     def _may_carry(self) -> bool:
-        is_heavy = self.blender.carried_bytes > _HEAVY_BYTES
-        return not is_heavy or time.monotonic() - self._carried >= _HEAVY_EVERY_S
+        n_bytes = self.blender.carried_bytes
+        waited = time.monotonic() - self._carried
+        return n_bytes <= _HEAVY_BYTES or waited >= n_bytes / _BYTES_PER_S
 
     def _first_row_not_on_disk(self) -> int:
         grid, flushed = self.plan.grid, self.layer.flushed

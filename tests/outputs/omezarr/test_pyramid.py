@@ -200,6 +200,23 @@ def test_going_on_after_a_stop_gives_the_same(tmp_path_factory, stop, seed):
     assert contents[0] == contents[1]
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_of_rows_after_the_stop_nothing_stays(tmp_path, zarr_format):
+    """Tiles that were answered before it may fail after it: their place is to be empty then."""
+    spec = replace(make_spec(4700, 21), zarr_format=zarr_format)
+    labels, planes = make_maps(4700, 21)
+    first = PyramidWriter(tmp_path / "a.zarr", spec)
+    append_both(first, 0, labels, planes)
+    second = PyramidWriter(tmp_path / "a.zarr", spec, resume_at=2048)
+    second.finish({})
+    root = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    for level in range(len(spec.shapes)):
+        for image in ("labels/classes", "0"):
+            plane = root[f"{image}/{level}" if image != "0" else str(level)][..., :, :]
+            assert plane[..., : 2048 >> level, :].any()
+            assert not plane[..., 2048 >> level :, :].any()
+
+
 def halved_by_hand(labels: np.ndarray) -> np.ndarray:
     """Take the commonest of every 2 x 2 pixels, read row by row; the first of equals."""
     height, width = ((side + 1) // 2 for side in labels.shape)

@@ -1,4 +1,4 @@
-"""The record that survives a kill: after every strip, enough to resume from.
+"""The record that survives a kill: enough to resume from, after a strip that was finished.
 
 The ledger lies in the working folder beside the growing zarr. Each finished strip leaves one file,
 complete or absent (written under another name, then renamed): the rows that the zarr does not hold

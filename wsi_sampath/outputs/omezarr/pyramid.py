@@ -23,7 +23,7 @@ from wsi_sampath.outputs.omezarr.ngff import (
     omero,
 )
 from wsi_sampath.outputs.omezarr.stored_chunks import count_chunks
-from wsi_sampath.outputs.omezarr.stored_rows import StoredRows
+from wsi_sampath.outputs.omezarr.stored_rows import StoredRows, forget_rows
 
 _HALVE = {"mean": halve_mean, "mode": halve_mode}
 
@@ -39,13 +39,14 @@ class PyramidWriter:
         What is written.
     resume_at
         None for a new zarr. Else an earlier writer of the same `spec` left this one when `flushed`
-        said so many rows; all of them are kept, and what came after is to be appended again.
+        said so many rows; all of them are kept, and what came after is to be appended again: it is
+        removed.
     """
 
     def __init__(self, path: Path, spec: PyramidSpec, *, resume_at: int | None = None) -> None:
         self.path, self.spec = path, spec
         self._stored = StoredRows().upto(resume_at or 0, path, spec)
-        self._root = _create(path, spec) if resume_at is None else _reopen(path)
+        self._root = _create(path, spec) if resume_at is None else _reopen(path, spec, resume_at)
         self._bands = {image.path: self._open_bands(image) for image in spec.images}
         if resume_at is not None:
             for bands in self._bands.values():
@@ -110,10 +111,12 @@ def _create(path: Path, spec: PyramidSpec) -> Any:
     return root
 
 
-def _reopen(path: Path) -> Any:
+def _reopen(path: Path, spec: PyramidSpec, resume_at: int) -> Any:
     # A killed process may leave a chunk under its temporary name.
     for stray in path.rglob("*.partial"):
         stray.unlink()
+    # Where a tile fails this time, its chunk is not written again.
+    forget_rows(path, spec, resume_at)
     return zarr.open_group(str(path), mode="r+")
 
 

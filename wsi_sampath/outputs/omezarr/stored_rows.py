@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,23 @@ class StoredRows:
                         for folder in _folders(path, image, level, row, spec.zarr_format):
                             digest = _extended(digest, folder)
         return StoredRows(done, digest)
+
+
+def forget_rows(path: Path, spec: PyramidSpec, first: int) -> None:
+    """Remove the chunks of all rows from `first` on, of every level that shows any of them.
+
+    Parameters
+    ----------
+    path, spec
+        The zarr, and what it holds.
+    first
+        Of level 0; a whole number of chunks.
+    """
+    for level, (height, _) in enumerate(spec.shapes):
+        for row in range((first >> level) // CHUNK, -(-height // CHUNK)):
+            for image in spec.images:
+                for folder in _folders(path, image, level, row, spec.zarr_format):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folders(
