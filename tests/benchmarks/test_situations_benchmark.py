@@ -23,7 +23,7 @@ kept = out / "kept"
 if not kept.exists():
     out.mkdir(exist_ok=True)
     kept.touch()
-    time.sleep(1.5)
+    time.sleep(3)
 """
 REFUSES = """
 import sys
@@ -37,12 +37,30 @@ def driver(folder, text):
     return [sys.executable, str(path)]
 
 
-def test_a_second_run_is_held_against_a_whole_one(tmp_path):
+FAILS_AGAIN = (
+    RESUMES
+    + """
+else:
+    sys.exit("error: the output exists")
+"""
+)
+
+
+def test_a_second_run_is_held_against_a_whole_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(situations, "agreement", lambda one, other: 1.0)
     slide = tmp_path / "none.svs"
     found = situations.killed_and_repeated(slide, driver(tmp_path, RESUMES), tmp_path)
-    assert found["after_the_kill_it_left_files_under_the_name_of_the_result"]
-    assert found["whole"]["seconds"] > 1.5 > found["again"]["seconds"]
+    assert found["left_under_its_name"]
+    assert found["killed"]["fate"] == "stopped"
     assert found["again_of_whole"] < 1
+    assert found["agreement"] == 1
+
+
+def test_a_second_run_that_fails_is_no_resumed_one(tmp_path):
+    slide = tmp_path / "none.svs"
+    found = situations.killed_and_repeated(slide, driver(tmp_path, FAILS_AGAIN), tmp_path)
+    assert found["again"]["fate"] == "failed"
+    assert "again_of_whole" not in found
 
 
 def test_the_last_words_of_a_failure_are_kept(tmp_path):

@@ -21,7 +21,7 @@ from wsi_sampath.slides.stream import Tile
 
 # To save more than this after every strip would cost a fast network a fifth of its time. So many
 # bytes a second are saved at most, and a run that is stopped does what came later again.
-_HEAVY_BYTES, _BYTES_PER_S = 16_000_000, 10_000_000
+_HEAVY_BYTES, _BYTES_PER_S = 16_000_000, 20_000_000
 
 
 class Layer(Protocol):
