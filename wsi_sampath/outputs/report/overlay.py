@@ -176,11 +176,17 @@ def _blend(
     rgb: UInt8Array, labels: npt.NDArray[Any], colours: Sequence[tuple[int, int, int]]
 ) -> UInt8Array:
     """Tint the classes and draw their outlines."""
+    if not labels.any():
+        return rgb.copy()
     table = np.array([(0, 0, 0), *colours], np.float32)
-    blended = rgb.copy()
-    inside = labels > 0
-    tint = table[labels[inside]]
-    blended[inside] = (rgb[inside] * (1 - _FILL) + tint * _FILL).round().astype(np.uint8)
+    # Looked up byte by byte: to blend millions of pixels as floats takes ten times as long.
+    values = np.arange(256, dtype=np.uint8)
+    tinted = (values * (1 - _FILL) + table[..., None] * _FILL).round().astype(np.uint8)
+    tinted[0] = values
+    blended = np.empty_like(rgb)
+    places = labels.astype(np.intp) * 256
+    for channel in range(3):
+        blended[..., channel] = tinted[:, channel].ravel()[places + rgb[..., channel]]
     outline = outline_of(labels, max(1, round(rgb.shape[1] / 900)))
     # Darker than the tint, or a pale class would have no visible edge.
     blended[outline] = (table[labels[outline]] * 0.8).round().astype(np.uint8)
