@@ -182,14 +182,16 @@ def test_a_run_that_was_taken_over_saves_no_more(narrow, tmp_path):
     assert sum(network.calls) < 36
 
 
-STEPS = [(stage, row) for row in (2, 0, 5) for stage in ("append", "vectorise", "save")]
-ENDS = [("finish", 0), ("publish", 0)]
+STEPS = [(stage, row, 1) for row in (2, 0, 5) for stage in ("append", "vectorise", "save")]
+ENDS = [(stage, 0, carrying) for carrying in (1, 4) for stage in ("finish", "publish")]
 
 
-@pytest.mark.parametrize(("stage", "row"), quick_and_slow([*ENDS, *STEPS], n_quick=5))
+@pytest.mark.parametrize(("stage", "row", "carrying"), quick_and_slow([*ENDS, *STEPS], n_quick=7))
 def test_stopped_inside_any_step_of_a_strip(
-    narrow, tmp_path, uninterrupted, monkeypatch, stage, row
+    narrow, tmp_path, uninterrupted, monkeypatch, stage, row, carrying
 ):
+    """Every strip, or one in four, keeps enough to resume after it."""
+    monkeypatch.setattr(StripSink, "_may_carry", lambda sink: sink._row % carrying == 0)
     calls = {"n": 0}
 
     def dying(function, at):
