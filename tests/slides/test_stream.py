@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,58 @@ def test_leaving_early_stops_the_readers(painted):
             break
         assert readers() == []
         assert 0 < stream.counts.read_px < stream.counts.needed_px
+
+
+class Damaged:
+    """A reader that cannot decode a place, and counts its calls."""
+
+    def __init__(self, reader, place):
+        self._reader, self._place = reader, place
+        self.calls = 0
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+    def read(self, level, x, y, width, height):
+        self.calls += 1
+        bad_x, bad_y = self._place
+        if x <= bad_x < x + width and y <= bad_y < y + height:
+            raise TileError("damaged here")
+        return self._reader.read(level, x, y, width, height)
+
+
+def answers(stream):
+    found = {}
+    for batch in stream:
+        found |= dict(zip(batch.tiles, batch.images, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0, 0.8])
+def test_blocks_read_together_are_those_read_alone(painted, mpp):
+    with Slide.open(painted.path, reader="openslide") as slide:
+        together, _ = run(slide, mpp=mpp, tile=512, workers=3)
+        alone = TileStream(slide, together.sampling, together.grid, workers=3)
+        alone._is_wide = False
+        assert together._is_wide == (mpp != 0.8)
+        together = TileStream(slide, together.sampling, together.grid, workers=3)
+        one, other = answers(together), answers(alone)
+    assert list(one) == list(other)
+    assert all(np.array_equal(one[tile], other[tile]) for tile in one)
+
+
+def test_one_bad_place_costs_its_own_block_alone(painted):
+    failed, calls = [], []
+    for is_wide in (True, False):
+        with Slide.open(painted.path, reader="openslide") as slide:
+            reader = Damaged(slide.reader, place=(1000, 900))
+            slide = replace(slide, reader=reader)
+            stream, _ = run(slide, tile=1024, overlap=512)
+            stream = TileStream(slide, stream.sampling, stream.grid)
+            stream._is_wide = is_wide
+            reader.calls = 0
+            failed.append([tile for batch in stream for tile, _ in batch.failed])
+            calls.append(reader.calls)
+    assert failed[0] == failed[1]
+    assert 1 <= len(failed[0]) <= 4
+    assert calls[0] < calls[1]

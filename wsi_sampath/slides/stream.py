@@ -19,12 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_sampath.slides.grid import TileGrid
+from wsi_sampath.slides.readers.base import Rgb
 from wsi_sampath.slides.readers.open import TileError
 from wsi_sampath.slides.sampling import Sampling
 from wsi_sampath.slides.slide import Slide
 
 _BLOCK_PX = 256
 _Block = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Coming:
+    """A block that is read, perhaps with others beside it."""
+
+    read: Future[list[Rgb | TileError]]
+    at: int
+
+    def pixels(self) -> Rgb:
+        """Wait for it; raises what its reading raised."""
+        found = self.read.result()[self.at]
+        if isinstance(found, TileError):
+            raise found
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +122,10 @@ class TileStream:
             for column in self.grid.strip_columns(row)
         ]
         self._uses = Counter(block for tile in self._tiles for block in self._blocks(tile))
-        self._pending: dict[_Block, Future[NDArray[np.uint8]]] = {}
+        self._pending: dict[_Block, _Coming] = {}
+        # Resized, a pixel may differ by a rounding when more of its row is read with it.
+        level = self.sampling.level
+        self._is_wide = self.sampling.is_integer and self.slide.reader.reads_wide(level)
         self.counts.needed_px = sum(map(self._source_px, self._uses))
 
     def __iter__(self) -> Generator[TileBatch]:
@@ -157,17 +176,34 @@ class TileStream:
 
     def _submit(self, pool: ThreadPoolExecutor, tiles: list[Tile]) -> None:
         for tile in tiles:
-            for block in self._blocks(tile):
-                if block not in self._pending:
-                    self._pending[block] = pool.submit(self._read, block)
+            new = [block for block in self._blocks(tile) if block not in self._pending]
+            for blocks in self._read_together(new):
+                read = pool.submit(self._read, blocks)
+                self._pending |= {block: _Coming(read, at) for at, block in enumerate(blocks)}
 
-    def _read(self, block: _Block) -> NDArray[np.uint8]:
+    def _read_together(self, new: list[_Block]) -> list[list[_Block]]:
+        """Put blocks side by side together where the reader reads them faster so."""
+        together: list[list[_Block]] = []
+        for column, row in new:
+            if self._is_wide and together and together[-1][-1] == (column - 1, row):
+                together[-1].append((column, row))
+            else:
+                together.append([(column, row)])
+        return together
+
+    def _read(self, blocks: list[_Block]) -> list[Rgb | TileError]:
         start = time.perf_counter()
-        x, y = block[0] * _BLOCK_PX, block[1] * _BLOCK_PX
-        pixels = self.slide.read_sampled(self.sampling, x, y, _BLOCK_PX, _BLOCK_PX)
-        self.counts.read_px += self._source_px(block)
+        (column, row), count = blocks[0], len(blocks)
+        box = (column * _BLOCK_PX, row * _BLOCK_PX, count * _BLOCK_PX, _BLOCK_PX)
+        try:
+            pixels = self.slide.read_sampled(self.sampling, *box)
+        except TileError as error:
+            # One bad place costs its own block alone.
+            alone = [self._read([block]) for block in blocks] if count > 1 else [[error]]
+            return [one for (one,) in alone]
+        self.counts.read_px += sum(map(self._source_px, blocks))
         self.counts.seconds += time.perf_counter() - start
-        return pixels
+        return [pixels[:, at * _BLOCK_PX : (at + 1) * _BLOCK_PX] for at in range(count)]
 
     def _batch(self, tiles: list[Tile]) -> TileBatch:
         side = self.tile_px
@@ -189,7 +225,7 @@ class TileStream:
         if x + side > self.sampling.width or y + side > self.sampling.height:
             image[:] = self.slide.background
         for block in self._blocks(tile):
-            pixels = self._pending[block].result()
+            pixels = self._pending[block].pixels()
             dx, dy = block[0] * _BLOCK_PX - x, block[1] * _BLOCK_PX - y
             left, top = max(dx, 0), max(dy, 0)
             right, bottom = min(dx + _BLOCK_PX, side), min(dy + _BLOCK_PX, side)

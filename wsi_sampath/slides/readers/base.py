@@ -65,6 +65,10 @@ class Reader(Protocol):
         """Read a box of a level, in that level's pixels, as uint8 (height, width, 3)."""
         ...
 
+    def reads_wide(self, level: int) -> bool:
+        """Return whether a wide box of a level costs less to read than its parts one by one."""
+        ...
+
     def close(self) -> None:
         """Release the file."""
         ...

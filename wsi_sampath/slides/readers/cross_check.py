@@ -54,6 +54,10 @@ class ChosenLevels:
         """Read a box of a level; see `Reader.read`."""
         return self._reader.read(self._levels[level], x, y, width, height)
 
+    def reads_wide(self, level: int) -> bool:
+        """Ask the reader."""
+        return self._reader.reads_wide(self._levels[level])
+
     def close(self) -> None:
         """Close the file."""
         self._reader.close()

@@ -55,6 +55,10 @@ class OpenSlideReader:
             size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
         )
 
+    def reads_wide(self, level: int) -> bool:
+        """Return whether boxes of a level begin at whole pixels of level 0: each call costs."""
+        return self._downsamples[level].is_integer()
+
     def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
         x, y, width, height = box
         scale = self._downsamples[level]

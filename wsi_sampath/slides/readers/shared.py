@@ -43,6 +43,10 @@ class SharedReader:
         """Not counted: the processes decode on their own."""
         return None
 
+    def reads_wide(self, level: int) -> bool:
+        """Ask the reader."""
+        return self._own.reads_wide(level)
+
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Read a box of a level; see `Reader.read`."""
         box = (level, x, y, width, height)

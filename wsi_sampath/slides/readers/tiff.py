@@ -105,6 +105,10 @@ class TiffReader:
             lambda box: self._raw(level, box),
         )
 
+    def reads_wide(self, level: int) -> bool:
+        """Return whether the level is in strips, which are as wide as the slide."""
+        return not self._pages[level].source.is_tiled
+
     def jpeg_grid(self, level: int) -> tuple[int, int] | None:
         """Return width and height of the tiles that `jpeg_tile` has of a level.
 

@@ -40,6 +40,10 @@ class TiffSlideReader:
             size, self.metadata.background, (x, y, width, height), lambda b: self._raw(level, b)
         )
 
+    def reads_wide(self, level: int) -> bool:
+        """Return False: it decodes tile by tile."""
+        return False
+
     def _raw(self, level: int, box: tuple[int, int, int, int]) -> Rgb:
         x, y, width, height = box
         if level in self._lost and self._lost[level].touch(box):
