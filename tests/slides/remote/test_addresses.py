@@ -102,6 +102,9 @@ def test_addresses_are_masked_wherever_they_stand():
     assert masked("m.csv: https:/me:hidden@h/a.svs?b, twice") == "m.csv: https://h/a.svs, twice"
     assert masked("http://me:hid/den@h/a.svs is wrong") == "http://... is wrong"
     assert masked("http://me:hid#den@h/a.svs") == "http://..."
+    assert masked("git+ssh://me:hidden@h/r.git@abc#hidden") == "git+ssh://h/r.git@abc"
+    assert masked("git+https://me:12/hidden@h/r.git@abc") == "git+https://..."
+    assert masked("https://hidden@h/r.git@abc") == "https://h/r.git@abc"
     assert masked("s3:/me:12/hidden@b/a.svs is wrong") == "s3://... is wrong"
 
 
