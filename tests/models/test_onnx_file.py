@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from tiny_spec import SPEC
 
 from wsi_sampath.cli.models import main
 from wsi_sampath.extras import install_hint
+from wsi_sampath.models import checkpoints
 from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_checkpoint
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.onnx_file import (
@@ -206,3 +209,49 @@ def test_a_network_that_torch_cannot_write_is_one_line(call, tmp_path, monkeypat
     assert code == 2
     assert errors.endswith("torch cannot write its network as ONNX: no such operator\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            MemoryError(),
+            1,
+            "{out}: out-of-memory: the machine ran out of memory; close other programs, or take a "
+            "machine with more",
+        ),
+        (KeyboardInterrupt(), 1, "{out}: interrupted: stopped by the user; run the command again"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            2,
+            "{out}: bad-input: the output cannot be written: Input/output error",
+        ),
+    ],
+)
+def test_what_ends_an_export_is_one_line_with_advice_for_it(
+    call, tmp_path, monkeypatch, error, code, said
+):
+    pytest.importorskip("onnxscript")
+
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("wsi_sampath.models.onnx_file.write_onnx", fail)
+    out = tmp_path / "a.onnx"
+    ended_with, _, errors = call("gland-mini", "--onnx", out)
+    assert (ended_with, errors.splitlines()[-1]) == (code, f"error: {said.format(out=out)}")
+
+
+def test_weights_that_cannot_be_read_are_no_fault_of_the_output(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(build_model(parse_spec(SPEC)), path)
+
+    class Digest:
+        def update(self, _block):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoints, "hashlib", SimpleNamespace(sha256=Digest))
+    code, _, errors = call(path, "--onnx", tmp_path / "a.onnx")
+    last = errors.splitlines()[-1]
+    assert (code, last) == (2, f"error: {path}: bad-model: cannot be read: Input/output error")
