@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.remote.wire import Wire, patiently
+from wsi_sampath.slides.remote.wire import FIRST_TRIES, Wire, patiently
 
 BLOCK_BYTES = 1 << 16
 HELD_BLOCKS = 1024
@@ -18,8 +18,6 @@ _MOST_TOGETHER = 64
 _AT_ONCE = 8
 _TILES_AHEAD = 8
 _MOST_AHEAD = 16
-# A name that is mistyped is said soon; a server that has answered once is waited for.
-_FIRST_TRIES = 4
 _REPLACED = "it was replaced on the server while it was read; run the command again"
 
 
@@ -55,7 +53,7 @@ class RemoteFile:
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
         self._least_blocks = 1
         self._failure: WsiError | None = None
-        self.stamp, head = patiently(partial(wire.begin, BLOCK_BYTES), tries=_FIRST_TRIES)
+        self.stamp, head = patiently(partial(wire.begin, BLOCK_BYTES), tries=FIRST_TRIES)
         self._seen = time.monotonic()
         self.n_requests, self.n_bytes = 1, len(head)
         if head:
