@@ -26,8 +26,8 @@ from wsi_sampath.models.onnx_file import (
     input_shape,
     map_names,
     onnx_metadata,
+    onnx_target,
     read_metadata,
-    refuse_foreign_onnx,
     write_onnx,
 )
 from wsi_sampath.models.parse import parse_spec
@@ -81,7 +81,7 @@ def test_a_file_makes_the_maps_of_torch(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model, path = make_stub(tile=64, network=Patches()), Path("gland-mini.onnx")
 
-    write_onnx(model, path)
+    write_onnx(model, onnx_target(path))
 
     session = runtime.InferenceSession(path)
     for count in (1, 3):
@@ -93,7 +93,7 @@ def test_a_file_makes_the_maps_of_torch(tmp_path, monkeypatch, capsys):
         torch.testing.assert_close(torch.from_numpy(maps), expected, atol=CLOSE, rtol=0)
     told = session.get_modelmeta().custom_metadata_map
     assert told == onnx_metadata(model, "uint8") == read_metadata(path)
-    refuse_foreign_onnx(path)
+    assert onnx_target(path) == path
     assert b"site-packages" not in path.read_bytes()
 
     # The example of the page, with this file.
@@ -169,6 +169,36 @@ def test_a_file_that_is_not_ours_stays(call, tmp_path):
         assert (code, errors.count("\n")) == (2, 1)
         assert "would replace a file that is not ours" in errors
         assert (tmp_path / "a.onnx").read_bytes() == content
+
+
+def test_an_earlier_export_is_read_once(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    import onnx
+
+    out, read = tmp_path / "a.onnx", []
+    ours = onnx.ModelProto()
+    ours.metadata_props.add(key="wsi_sampath", value="1")
+    out.write_bytes(ours.SerializeToString())
+    load = onnx.load
+    monkeypatch.setattr(onnx, "load", lambda *a, **k: read.append(a) or load(*a, **k))
+    monkeypatch.setattr("wsi_sampath.models.onnx_file._translated", lambda *_: onnx.ModelProto())
+    code, said, errors = call("gland-mini", "--onnx", out)
+    assert (code, said.startswith(f"{out}: gland-mini"), len(read)) == (0, True, 1), errors
+    assert read_metadata(out)["model"] == "gland-mini"
+
+
+def test_an_earlier_export_that_cannot_be_read_is_not_called_foreign(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    (tmp_path / "a.onnx").write_bytes(b"ours, perhaps")
+
+    def fail(*_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("onnx.load", fail)
+    code, _, errors = call("gland-mini", "--onnx", tmp_path / "a.onnx")
+    said = "bad-input: the file that is there cannot be read: Permission denied; move it away, or"
+    assert (code, said in errors, errors.count("\n")) == (2, True, 1)
+    assert (tmp_path / "a.onnx").read_bytes() == b"ours, perhaps"
 
 
 @pytest.mark.parametrize(

@@ -53,16 +53,16 @@ def exported(request: ExportRequest, model: str) -> str:
         raise UsageError(f"--onnx needs {' and '.join(missing)}: {install_hint('onnx')}")
     from wsi_sampath.cli.progress import say
     from wsi_sampath.explained import explained
-    from wsi_sampath.models.onnx_file import input_shape, map_names, refuse_foreign_onnx, write_onnx
+    from wsi_sampath.models.onnx_file import input_shape, map_names, onnx_target, write_onnx
     from wsi_sampath.models.zoo import load_model
 
-    refuse_foreign_onnx(request.onnx)
+    target = onnx_target(request.onnx)
     say(f"{spec.name}: translating the network, a minute or more")
     told = partial(explained, smaller=_SMALLER, again="run the command again")
     with told(model):
         loaded = load_model(model)
     with told(str(request.onnx)):
-        write_onnx(loaded, request.onnx, request.input)
+        write_onnx(loaded, target, request.input)
     taken = ", ".join(map(str, input_shape(spec, request.input, 1)[1:]))
     side = spec.tile // spec.output_stride
     given = f"(n, {len(map_names(spec))}, {side}, {side})"
