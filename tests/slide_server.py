@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 class Manners:
     """How the server behaves, and what it was asked.
 
-    ``fail`` holds answers to be given first, one each: a status, or "cut" for half a body.
+    ``fail`` holds answers to be given first, one each: a status, or "cut" for half a body,
+    "garbled" for half a body and then bytes that are no TLS.
     ``headers`` come with every range, ``beyond`` is added to the size that it tells of, ``stays``
     says that an answer has no length and no end, and ``sends_on`` where all requests are sent.
     """
@@ -41,7 +44,8 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, certificate: Path | None = None) -> Iterator[Server]:
+    """Serve a folder; with a certificate and its key in one file, by HTTPS."""
     manners = Manners()
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,10 +63,17 @@ def serving(folder: Path) -> Iterator[Server]:
     server.daemon_threads = True
     # Who hangs up while the server speaks is no news.
     server.handle_error = lambda *_: None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        # The handshake is left to the thread of the connection: some of them fail.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield Server(f"http://127.0.0.1:{server.server_port}", manners)
+        yield Server(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}", manners)
     finally:
         server.shutdown()
         server.server_close()
@@ -103,10 +114,10 @@ def answer(handler: BaseHTTPRequestHandler, folder: Path, manners: Manners) -> N
     for name, value in manners.headers.items():
         handler.send_header(name, value)
     handler.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{total}")
-    send(handler, manners, part, path, cut=fault == "cut")
+    send(handler, manners, part, path, fault)
 
 
-def send(handler, manners: Manners, body: bytes, path: Path, *, cut: bool = False) -> None:
+def send(handler, manners: Manners, body: bytes, path: Path, fault=None) -> None:
     if manners.etag:
         stat = path.stat()
         tag = hashlib.md5(f"{stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()
@@ -114,11 +125,14 @@ def send(handler, manners: Manners, body: bytes, path: Path, *, cut: bool = Fals
     if not manners.stays:
         handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
-    body = body[: len(body) // 2] if cut else body
+    body = body[: len(body) // 2] if fault else body
     manners.sent += len(body)
     handler.wfile.write(body)
     if manners.stays:
         handler.wfile.flush()
         handler.rfile.read(1)
-    if cut:
+    if fault == "garbled":
+        handler.wfile.flush()
+        os.write(handler.connection.fileno(), b"no record of TLS" * 9)
+    if fault:
         handler.close_connection = True

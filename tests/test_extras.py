@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from wsi_sampath import extras
+from wsi_sampath.errors import UsageError
 from wsi_sampath.extras import install_hint
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,30 @@ def test_every_extra_that_is_named_exists():
             {"url": "https://h/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
             "'wsi-sampath[train] @ git+https://h/r.git@abc'",
         ),
+        (
+            {"url": "https://h:8443/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "'wsi-sampath[train] @ git+https://h:8443/r.git@abc'",
+        ),
+        (
+            {
+                "url": "ssh://git@h:22/o/r.git",
+                "vcs_info": {"vcs": "git", "commit_id": "abc"},
+                "subdirectory": "a b/c",
+            },
+            "'wsi-sampath[train] @ git+ssh://git@h:22/o/r.git@abc#subdirectory=a%20b/c'",
+        ),
+        (
+            {"url": "https://h/r.zip", "archive_info": {}, "subdirectory": "sub"},
+            "'wsi-sampath[train] @ https://h/r.zip#subdirectory=sub'",
+        ),
     ],
 )
 def test_the_hint_goes_back_to_where_the_package_came_from(installed, origin, told):
     installed(origin)
     assert install_hint("train") == f"pip install {told}"
+    # What is masked in an error line is no part of it.
+    line = UsageError(f"this needs more: {install_hint('train')}; then again").line()
+    assert f"pip install {told}; then" in line
 
 
 def test_a_clone_that_nobody_installed(installed, monkeypatch):

@@ -12,19 +12,34 @@ from wsi_sampath.files import GROWING
 
 
 @contextmanager
-def explained(subject: str) -> Iterator[None]:
-    """Raise any error of the block as a `WsiError` about `subject`."""
+def explained(
+    subject: str,
+    *,
+    smaller: str = "use a smaller --batch-size or fewer --workers",
+    again: str = "run the command again to resume",
+) -> Iterator[None]:
+    """Raise any error of the block as a `WsiError` about `subject`.
+
+    Parameters
+    ----------
+    subject
+        The slide or file concerned.
+    smaller
+        What to do where memory runs out.
+    again
+        What to do after an interruption.
+    """
     try:
         yield
     except WsiError as error:
         raise error.about(subject) from None
     except KeyboardInterrupt:
-        message = "stopped by the user; run the command again to resume"
+        message = f"stopped by the user; {again}"
         raise WsiError("interrupted", message, subject=subject) from None
     except MemoryError:
         raise WsiError(
             "out-of-memory",
-            "the machine ran out of memory; use a smaller --batch-size or fewer --workers",
+            f"the machine ran out of memory; {smaller}",
             subject=subject,
         ) from None
     except OSError as error:

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 NAME = "wsi-sampath"
@@ -51,7 +51,8 @@ def _requirement(extra: str) -> str:
     if url:
         commit = origin.get("vcs_info", {})
         url = f"{commit['vcs']}+{url}@{commit['commit_id']}" if commit else url
-        return shlex.quote(f"{NAME}[{extra}] @ {url}")
+        part = quote(str(origin.get("subdirectory", "")))
+        return shlex.quote(f"{NAME}[{extra}] @ {url}{part and f'#subdirectory={part}'}")
     return shlex.quote(f"{NAME}[{extra}]")
 
 

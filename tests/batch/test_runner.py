@@ -198,6 +198,15 @@ def test_a_defect_of_the_program_costs_one_slide_and_is_logged(cohort, tmp_path)
     assert rows(tmp_path)["uuid-0/slide.zarr"]["reason"] == "internal"
 
 
+def test_no_log_tells_a_secret(cohort, tmp_path):
+    error = ValueError("no answer of https://me:hidden@h/a.svs?sig=hidden, at all")
+    with pytest.raises(ValueError, match="no answer"):
+        batch(cohort, tmp_path, make_stub(network=FailingNetwork(error)))
+    log = (tmp_path / "uuid-0" / "slide.log").read_text()
+    assert "ValueError: no answer of https://h/a.svs, at all" in log
+    assert "hidden" not in log
+
+
 def test_a_defect_in_every_slide_ends_the_batch(cohort, tmp_path):
     with pytest.raises(ValueError, match="always"):
         batch(cohort, tmp_path, make_stub(network=FailingNetwork(ValueError("always"))))

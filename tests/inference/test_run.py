@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import platform
+import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.inference import segmenter as run_module
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
+from wsi_sampath.inference.summary import circumstances
 from wsi_sampath.outputs.omezarr.pyramid import PyramidWriter
 from wsi_sampath.outputs.qupath.rules import check_geojson
 from wsi_sampath.slides.readers.open import TileError
@@ -135,6 +137,13 @@ def test_attributes_tell_everything(result, painted):
     assert made["command"]
     stored = zarr.open_group(result.zarr, mode="r").attrs["wsi_sampath"]
     assert stored == run
+
+
+def test_the_command_of_a_result_holds_no_signature(monkeypatch):
+    words = ["/bin/wsi-segment", "https://h/my slide.svs?sig=hidden", "--out", "my a.zarr"]
+    monkeypatch.setattr(sys, "argv", words)
+    told = "wsi-segment 'https://h/my slide.svs' --out 'my a.zarr'"
+    assert circumstances()["command"] == told
 
 
 def test_places_fall_together(painted, tmp_path):

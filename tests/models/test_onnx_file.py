@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from tiny_spec import SPEC
 
 from wsi_sampath.cli.models import main
 from wsi_sampath.extras import install_hint
+from wsi_sampath.models import checkpoints
 from wsi_sampath.models.checkpoints import build_model, load_checkpoint, save_checkpoint
 from wsi_sampath.models.network import LoadedModel
 from wsi_sampath.models.onnx_file import (
@@ -23,8 +26,8 @@ from wsi_sampath.models.onnx_file import (
     input_shape,
     map_names,
     onnx_metadata,
+    onnx_target,
     read_metadata,
-    refuse_foreign_onnx,
     write_onnx,
 )
 from wsi_sampath.models.parse import parse_spec
@@ -78,7 +81,7 @@ def test_a_file_makes_the_maps_of_torch(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model, path = make_stub(tile=64, network=Patches()), Path("gland-mini.onnx")
 
-    write_onnx(model, path)
+    write_onnx(model, onnx_target(path))
 
     session = runtime.InferenceSession(path)
     for count in (1, 3):
@@ -90,7 +93,7 @@ def test_a_file_makes_the_maps_of_torch(tmp_path, monkeypatch, capsys):
         torch.testing.assert_close(torch.from_numpy(maps), expected, atol=CLOSE, rtol=0)
     told = session.get_modelmeta().custom_metadata_map
     assert told == onnx_metadata(model, "uint8") == read_metadata(path)
-    refuse_foreign_onnx(path)
+    assert onnx_target(path) == path
     assert b"site-packages" not in path.read_bytes()
 
     # The example of the page, with this file.
@@ -168,6 +171,36 @@ def test_a_file_that_is_not_ours_stays(call, tmp_path):
         assert (tmp_path / "a.onnx").read_bytes() == content
 
 
+def test_an_earlier_export_is_read_once(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    import onnx
+
+    out, read = tmp_path / "a.onnx", []
+    ours = onnx.ModelProto()
+    ours.metadata_props.add(key="wsi_sampath", value="1")
+    out.write_bytes(ours.SerializeToString())
+    load = onnx.load
+    monkeypatch.setattr(onnx, "load", lambda *a, **k: read.append(a) or load(*a, **k))
+    monkeypatch.setattr("wsi_sampath.models.onnx_file._translated", lambda *_: onnx.ModelProto())
+    code, said, errors = call("gland-mini", "--onnx", out)
+    assert (code, said.startswith(f"{out}: gland-mini"), len(read)) == (0, True, 1), errors
+    assert read_metadata(out)["model"] == "gland-mini"
+
+
+def test_an_earlier_export_that_cannot_be_read_is_not_called_foreign(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    (tmp_path / "a.onnx").write_bytes(b"ours, perhaps")
+
+    def fail(*_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("onnx.load", fail)
+    code, _, errors = call("gland-mini", "--onnx", tmp_path / "a.onnx")
+    said = "bad-input: the file that is there cannot be read: Permission denied; move it away, or"
+    assert (code, said in errors, errors.count("\n")) == (2, True, 1)
+    assert (tmp_path / "a.onnx").read_bytes() == b"ours, perhaps"
+
+
 @pytest.mark.parametrize(
     ("model", "target", "said"),
     [
@@ -206,3 +239,49 @@ def test_a_network_that_torch_cannot_write_is_one_line(call, tmp_path, monkeypat
     assert code == 2
     assert errors.endswith("torch cannot write its network as ONNX: no such operator\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            MemoryError(),
+            1,
+            "{out}: out-of-memory: the machine ran out of memory; close other programs, or take a "
+            "machine with more",
+        ),
+        (KeyboardInterrupt(), 1, "{out}: interrupted: stopped by the user; run the command again"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            2,
+            "{out}: bad-input: the output cannot be written: Input/output error",
+        ),
+    ],
+)
+def test_what_ends_an_export_is_one_line_with_advice_for_it(
+    call, tmp_path, monkeypatch, error, code, said
+):
+    pytest.importorskip("onnxscript")
+
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("wsi_sampath.models.onnx_file.write_onnx", fail)
+    out = tmp_path / "a.onnx"
+    ended_with, _, errors = call("gland-mini", "--onnx", out)
+    assert (ended_with, errors.splitlines()[-1]) == (code, f"error: {said.format(out=out)}")
+
+
+def test_weights_that_cannot_be_read_are_no_fault_of_the_output(call, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(build_model(parse_spec(SPEC)), path)
+
+    class Digest:
+        def update(self, _block):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoints, "hashlib", SimpleNamespace(sha256=Digest))
+    code, _, errors = call(path, "--onnx", tmp_path / "a.onnx")
+    last = errors.splitlines()[-1]
+    assert (code, last) == (2, f"error: {path}: bad-model: cannot be read: Input/output error")

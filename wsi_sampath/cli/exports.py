@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from wsi_sampath.extras import install_hint
 from wsi_sampath.settings import Flags, Frozen, Help
 
 _NEEDED = ("onnx", "onnxscript")
+_SMALLER = "close other programs, or take a machine with more"
 
 
 class ExportRequest(Frozen):
@@ -51,13 +53,16 @@ def exported(request: ExportRequest, model: str) -> str:
         raise UsageError(f"--onnx needs {' and '.join(missing)}: {install_hint('onnx')}")
     from wsi_sampath.cli.progress import say
     from wsi_sampath.explained import explained
-    from wsi_sampath.models.onnx_file import input_shape, map_names, refuse_foreign_onnx, write_onnx
+    from wsi_sampath.models.onnx_file import input_shape, map_names, onnx_target, write_onnx
     from wsi_sampath.models.zoo import load_model
 
-    refuse_foreign_onnx(request.onnx)
+    target = onnx_target(request.onnx)
     say(f"{spec.name}: translating the network, a minute or more")
-    with explained(str(request.onnx)):
-        write_onnx(load_model(model), request.onnx, request.input)
+    told = partial(explained, smaller=_SMALLER, again="run the command again")
+    with told(model):
+        loaded = load_model(model)
+    with told(str(request.onnx)):
+        write_onnx(loaded, target, request.input)
     taken = ", ".join(map(str, input_shape(spec, request.input, 1)[1:]))
     side = spec.tile // spec.output_stride
     given = f"(n, {len(map_names(spec))}, {side}, {side})"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.inference.plan import Run, RunPlan
-from wsi_sampath.masked import masked
+from wsi_sampath.masked import masked_argument
 from wsi_sampath.progress import Start
 from wsi_sampath.shown import plural, shortened, shown
 from wsi_sampath.slides.grid import TileGrid
@@ -184,7 +184,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # A link to a slide may be signed, and a result goes from hand to hand.
-        "command": shown(shortened(shlex.join(map(masked, command)))),
+        "command": shown(shortened(shlex.join(map(masked_argument, command)))),
         "host": platform.node(),
         "versions": {"python": platform.python_version(), **_versions()},
     }

@@ -241,11 +241,21 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
+    """Return the sha256 of a file of weights, in hexadecimal.
+
+    Raises
+    ------
+    WsiError
+        ``bad-model`` if it cannot be read.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+        raise WsiError("bad-model", message, subject=str(path)) from error
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NewType
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wsi_sampath.models.spec import ModelSpec
 
 TileInput = Literal["uint8", "float"]
+OnnxTarget = NewType("OnnxTarget", Path)
+"""Where an export may be written: nothing lies there that is not ours."""
 OURS = "wsi_sampath"
 """Key in the metadata of every file that is written here; its value is our version."""
 
@@ -88,32 +90,46 @@ def onnx_metadata(model: LoadedModel, kind: TileInput) -> dict[str, str]:
     return {key: _text(value) for key, value in values.items()}
 
 
-def refuse_foreign_onnx(path: Path) -> None:
+def onnx_target(path: Path) -> OnnxTarget:
     """Make sure that nothing lies at `path` but, perhaps, an earlier export.
+
+    That export is read as a whole, up to 2 GiB: asked once, and before anything that takes long.
 
     Raises
     ------
     UsageError
-        Where something else lies there.
+        Where something else lies there, or what cannot be read.
     """
-    if path.is_symlink() or (path.exists() and OURS not in read_metadata(path)):
+    try:
+        is_ours = not path.is_symlink() and (not path.exists() or OURS in read_metadata(path))
+    except OSError as error:
+        message = f"the file that is there cannot be read: {error.strerror or error}; move it away"
+        raise UsageError(f"{message}, or name another with --onnx", subject=str(path)) from None
+    if not is_ours:
         message = "the model would replace a file that is not ours; move it away, or name another"
         raise UsageError(f"{message} with --onnx", subject=str(path))
+    return OnnxTarget(path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of an ONNX file; {} for anything else."""
+    """Return the metadata of an ONNX file; {} for any other file.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
         read = onnx.load(path, load_external_data=False)
-    except (DecodeError, OSError):
+    except DecodeError:
         return {}
     return {one.key: one.value for one in read.metadata_props}
 
 
-def write_onnx(model: LoadedModel, path: Path, kind: TileInput = "uint8") -> None:
+def write_onnx(model: LoadedModel, path: OnnxTarget, kind: TileInput = "uint8") -> None:
     """Write a network that makes maps as one ONNX file, from tiles to maps ready to be averaged.
 
     Its input is ``tiles``, uint8 (n, tile, tile, 3) or float32 (n, 3, tile, tile), RGB in 0..255;
@@ -124,22 +140,20 @@ def write_onnx(model: LoadedModel, path: Path, kind: TileInput = "uint8") -> Non
     model
         On the CPU.
     path
-        Where to; an earlier export is replaced.
+        Where to, from `onnx_target`; an earlier export is replaced.
     kind
         Which input the file takes.
 
     Raises
     ------
     UsageError
-        For a network that answers prompts only, one that one file cannot hold, or where something
-        that is not ours lies at `path`.
+        For a network that answers prompts only, or one that one file cannot hold.
     WsiError
         ``bad-model`` for a network that torch cannot translate.
     ImportError
         Without the packages onnx and onnxscript.
     """
     maps = TileMaps(model, kind).eval()
-    refuse_foreign_onnx(path)
     if _weight_bytes(model.module) > _MAX_BYTES:
         message = "its weights take more than the 2 GiB that one ONNX file can hold"
         raise UsageError(message, subject=model.source)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsi_sampath.errors import UsageError, WsiError
-from wsi_sampath.masked import masked
+from wsi_sampath.masked import masked, masked_argument
 from wsi_sampath.slides.mpp import lookup_mpp, read_mpp_csv
 from wsi_sampath.slides.remote.place import RemotePath, located, recorded
 
@@ -56,6 +56,14 @@ def test_what_pathlib_made_of_an_address_is_mended():
         ("https://host/?id=hidden", "names no file"),
         ("https://host:port/a.svs?hidden", "not a valid URL"),
         ("https://[host/a.svs?hidden", "not a valid URL"),
+        ("https://h/my slide.svs?sig=hidden", "a space; write it as %20"),
+        ("https://h/my\tslide.svs?sig=hidden", "a space; write it as %20"),
+        ("https://me:12/hidden@host/a.svs", "not a valid URL"),
+        ("https://me:12?hidden@host/a.svs", "not a valid URL"),
+        ("https://me:12#hidden@host/a.svs", "not a valid URL"),
+        ("https://me:/hidden@host/a.svs", "not a valid URL"),
+        ("https://me@home.org:12/hidden@host/a.svs", "not a valid URL"),
+        ("s3://me:12/hidden@bucket/a.svs", "not a valid URL"),
         ("s3://bucket/a.svs?X-Amz-Signature=hidden", "bucket and a key"),
         ("s3://me:hidden@bucket/a.svs", "bucket and a key"),
     ],
@@ -66,6 +74,26 @@ def test_other_addresses_are_refused_in_one_line(address, why):
     assert "hidden" not in refused.value.line()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://host/me@home/a@b.svs",
+        "https://[::1]/a@b.svs",
+        "https://host:8443/a%40b.svs",
+        "s3://bucket/me@home/my slide.svs",
+    ],
+)
+def test_what_no_password_can_be_is_taken_as_it_is(address):
+    assert str(located(address)) == masked_argument(address) == address
+
+
+def test_an_argument_is_masked_as_a_whole():
+    assert masked_argument("https://h/my slide.svs?sig=hidden") == "https://h/my slide.svs"
+    assert masked_argument("--mask=https://u:hid den@h/a.png?b c") == "--mask=https://h/a.png"
+    assert masked_argument("a b: https://h/a.svs?hidden") == "a b: https://h/a.svs"
+    assert masked_argument("C:\\my slide.svs") == "C:\\my slide.svs"
+
+
 def test_addresses_are_masked_wherever_they_stand():
     text = f"wsi-segment {SIGNED} --out a.zarr s3://u:hidden@b/k --mpp 0.5"
     assert masked(text) == f"wsi-segment {SHOWN} --out a.zarr s3://b/k --mpp 0.5"
@@ -74,6 +102,10 @@ def test_addresses_are_masked_wherever_they_stand():
     assert masked("m.csv: https:/me:hidden@h/a.svs?b, twice") == "m.csv: https://h/a.svs, twice"
     assert masked("http://me:hid/den@h/a.svs is wrong") == "http://... is wrong"
     assert masked("http://me:hid#den@h/a.svs") == "http://..."
+    assert masked("git+ssh://me:hidden@h/r.git@abc#hidden") == "git+ssh://h/r.git@abc"
+    assert masked("git+https://me:12/hidden@h/r.git@abc") == "git+https://..."
+    assert masked("https://hidden@h/r.git@abc") == "https://h/r.git@abc"
+    assert masked("s3:/me:12/hidden@b/a.svs is wrong") == "s3://... is wrong"
 
 
 @pytest.mark.parametrize("kind", [UsageError, lambda *a, **k: WsiError("unreadable", *a, **k)])

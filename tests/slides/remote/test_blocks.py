@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -137,3 +139,56 @@ def test_waits_grow_and_heed_the_server(monkeypatch):
     wire.faults = [Broken("busy", 1e6), Broken("busy"), Broken("busy", 3.0)]
     file.pread(1, 2 * BLOCK_BYTES)
     assert slept == [3.0, 1.0, 30.0]
+
+
+def test_who_waits_for_what_nobody_will_fetch_is_told(monkeypatch):
+    wire = Kept(b"", 1 << 30)
+    file = RemoteFile(wire)
+    held_up, goes_on = threading.Event(), threading.Event()
+    submit, submitted = file._pool.submit, []
+
+    def submit_one(*call):
+        submitted.append(call)
+        if len(submitted) == 1:
+            return submit(*call)
+        held_up.set()
+        goes_on.wait(10)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(file._pool, "submit", submit_one)
+    spans = [(n * BLOCK_BYTES, 9) for n in (10, 20, 30, 40)]
+    first = begun(lambda: file.expect(spans))
+    assert held_up.wait(10)
+    # All of these blocks are claimed by now, and the first thread has asked for one of them.
+    others = [begun(lambda offset=offset: file.pread(9, offset)) for offset, _ in spans]
+    time.sleep(0.2)
+    monkeypatch.undo()
+    goes_on.set()
+    ends = [end.get(timeout=10) for end in (first, *others)]
+    assert [type(end) for end in ends] == [RuntimeError, RuntimeError, bytes, *[RuntimeError] * 2]
+    # Nothing is wrong with the file: the next one fetches it.
+    assert [file.pread(9, offset) for offset, _ in spans] == [bytes(9)] * 4
+
+
+def begun(call) -> queue.Queue:
+    """Begin a call in a thread that nobody waits for; how it ends is put into the queue."""
+    end: queue.Queue = queue.Queue()
+
+    def run() -> None:
+        try:
+            end.put(call())
+        except RuntimeError as error:
+            end.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return end
+
+
+def test_a_run_that_was_given_up_may_still_be_fetched():
+    """Where no thread can be started, the pool keeps what it was given for one that it has."""
+    file = RemoteFile(Kept())
+    (run,) = file._claim([2], 1)
+    file._give_up([run], RuntimeError("can't start new thread"))
+    file._fetch(run)
+    assert file.pread(9, 2 * BLOCK_BYTES) == CONTENT[2 * BLOCK_BYTES :][:9]
+    assert file.n_requests == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -79,3 +80,46 @@ def test_what_is_missing_for_a_store_is_said_with_how_to_get_it(monkeypatch, pro
     monkeypatch.setattr(store, "find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=f"{protocol}:// needs .*: {re.escape(how)}"):
         Slide.open(f"{protocol}://bucket/a.svs")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "how"), [("s3", install_hint("remote")), ("gs", "pip install gcsfs")]
+)
+def test_a_package_that_does_not_fit_is_said_with_how_to_get_another(monkeypatch, protocol, how):
+    def fail(_protocol):
+        raise ImportError("cannot import name 'hidden'")
+
+    monkeypatch.setattr(store, "find_spec", lambda _name: True)
+    monkeypatch.setattr(fsspec, "filesystem", fail)
+    with pytest.raises(UsageError, match=re.escape(how)) as refused:
+        Slide.open(f"{protocol}://bucket/a.svs")
+    assert "cannot be loaded" in refused.value.message
+    assert refused.value.subject == f"{protocol}://bucket/a.svs"
+    assert "hidden" not in refused.value.line()
+
+
+def test_a_fsspec_that_is_broken_is_one_line(monkeypatch):
+    monkeypatch.setattr(store, "find_spec", lambda _name: True)
+    # What `import` takes for a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        Slide.open("s3://bucket/a.svs")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (type("NoCredentialsError", (Exception,), {})("hidden"), "does not let you in"),
+        (OSError("hidden"), r"the store failed \(OSError\), at 3 tries"),
+    ],
+)
+def test_a_store_that_cannot_be_entered_is_one_line(files, monkeypatch, error, said):
+    def fail(_protocol):
+        raise error
+
+    monkeypatch.setattr(store, "find_spec", lambda _name: True)
+    monkeypatch.setattr(fsspec, "filesystem", fail)
+    with pytest.raises(WsiError, match=said) as failed:
+        Slide.open("s3://bucket/a.svs")
+    assert (failed.value.reason, failed.value.subject) == ("unreachable", "s3://bucket/a.svs")
+    assert "hidden" not in failed.value.line()

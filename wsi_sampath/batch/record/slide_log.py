@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wsi_sampath.batch.record.outcome import Outcome
+from wsi_sampath.masked import masked
 from wsi_sampath.progress import Progress, Start
 from wsi_sampath.shown import plural, shown
 
@@ -61,9 +62,9 @@ class SlideLog:
             self.write(f"done: {tiles}; {areas}; seconds: {stages}")
 
     def write(self, text: str) -> None:
-        """Append a line, or several, with the time (UTC)."""
+        """Append a line, or several, with the time (UTC), and without secrets of addresses."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        lines = "\n".join(shown(line) for line in text.rstrip().split("\n"))
+        lines = "\n".join(shown(line) for line in masked(text).rstrip().split("\n"))
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(f"{now} {lines}\n")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from wsi_sampath.errors import UsageError
-from wsi_sampath.masked import shown_address
+from wsi_sampath.masked import shown_address, split_address
 
 PROTOCOLS = ("https", "http", "s3", "gs")
 _WEB = ("https", "http")
@@ -69,10 +69,12 @@ def parse_address(text: str) -> Address:
     """
     shown = shown_address(text)
     try:
-        parts = urlsplit(text)
-        _ = parts.port
+        parts = split_address(text)
     except ValueError:
-        message = "this is not a valid URL; escape /, # and ? of a password as %2F, %23 and %3F"
+        message = (
+            "this is not a valid URL; escape /, # and ? of a password as %2F, %23 and %3F, and @ "
+            "after the host as %40"
+        )
         raise UsageError(message, subject=shown) from None
     protocol = parts.scheme.lower()
     if protocol not in PROTOCOLS:
@@ -85,6 +87,9 @@ def parse_address(text: str) -> Address:
             "is given as it is, with https://"
         )
         raise UsageError(message, subject=shown)
+    if protocol in _WEB and re.search(r"\s", text):
+        # Where a text is searched for addresses, they end with a space, and a secret may follow.
+        raise UsageError("this URL holds a space; write it as %20", subject=shown)
     last = parts.path.rpartition("/")[2]
     name = re.sub(r"[/\0]", "_", unquote(last) if protocol in _WEB else last)
     if not parts.netloc.rpartition("@")[2] or name in ("", ".", ".."):

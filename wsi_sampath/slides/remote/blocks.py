@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from wsi_sampath.errors import WsiError
-from wsi_sampath.slides.remote.wire import Wire, patiently
+from wsi_sampath.slides.remote.wire import FIRST_TRIES, Wire, patiently
 
 BLOCK_BYTES = 1 << 16
 HELD_BLOCKS = 1024
@@ -18,8 +18,6 @@ _MOST_TOGETHER = 64
 _AT_ONCE = 8
 _TILES_AHEAD = 8
 _MOST_AHEAD = 16
-# A name that is mistyped is said soon; a server that has answered once is waited for.
-_FIRST_TRIES = 4
 _REPLACED = "it was replaced on the server while it was read; run the command again"
 
 
@@ -55,7 +53,7 @@ class RemoteFile:
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
         self._least_blocks = 1
         self._failure: WsiError | None = None
-        self.stamp, head = patiently(partial(wire.begin, BLOCK_BYTES), tries=_FIRST_TRIES)
+        self.stamp, head = patiently(partial(wire.begin, BLOCK_BYTES), tries=FIRST_TRIES)
         self._seen = time.monotonic()
         self.n_requests, self.n_bytes = 1, len(head)
         if head:
@@ -139,10 +137,7 @@ class RemoteFile:
             missing = [n for n in numbers if n not in here and n not in self._coming]
             runs = self._claim(missing, least)
             coming = {number: self._coming[number] for number in numbers if number not in here}
-        for run in runs[1:]:
-            self._pool.submit(self._fetch, run)
-        for run in runs[:1]:
-            self._fetch(run)
+        self._start(runs)
         for number, future in coming.items():
             here[number] = future.result()
         return [here[number] for number in numbers]
@@ -169,6 +164,27 @@ class RemoteFile:
     def _is_free(self, number: int, taken: set[int]) -> bool:
         return number * BLOCK_BYTES < self.size and number not in taken
 
+    def _start(self, runs: list[range]) -> None:
+        """Fetch claimed runs: the first here, the others in threads."""
+        left = list(runs)
+        try:
+            while len(left) > 1:
+                self._pool.submit(self._fetch, left[1])
+                del left[1]
+        except BaseException as error:
+            # No thread can be started: those who wait for these blocks would wait for ever.
+            self._give_up(left, error)
+            raise
+        for run in left:
+            self._fetch(run)
+
+    def _give_up(self, runs: Sequence[range], error: BaseException) -> None:
+        with self._lock:
+            futures = [self._coming.pop(number, None) for run in runs for number in run]
+        for future in futures:
+            if future is not None:
+                future.set_exception(_again(error) if isinstance(error, WsiError) else error)
+
     def _fetch(self, run: range) -> None:
         """Fetch a claimed run; those who wait for it are told of its failure."""
         start, stop = run.start * BLOCK_BYTES, min(run.stop * BLOCK_BYTES, self.size)
@@ -178,9 +194,7 @@ class RemoteFile:
             with self._lock:
                 if isinstance(error, WsiError):
                     self._failure = self._failure or error
-                futures = [self._coming.pop(number) for number in run]
-            for future in futures:
-                future.set_exception(_again(error) if isinstance(error, WsiError) else error)
+            self._give_up([run], error)
             if not isinstance(error, Exception):
                 raise
             return
@@ -188,7 +202,9 @@ class RemoteFile:
             for at, number in enumerate(run):
                 block = data[at * BLOCK_BYTES : (at + 1) * BLOCK_BYTES]
                 self._held[number] = block
-                self._coming.pop(number).set_result(block)
+                # Missing where the run was given up, and a thread took it on nevertheless.
+                if future := self._coming.pop(number, None):
+                    future.set_result(block)
             while len(self._held) > HELD_BLOCKS:
                 self._held.popitem(last=False)
 

@@ -8,11 +8,12 @@ is, for its text holds the whole address.
 from __future__ import annotations
 
 import re
+import ssl
 from http import HTTPStatus
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, ProtocolError, TimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, SSLError, TimeoutError
 
 from wsi_sampath.errors import WsiError
 from wsi_sampath.slides.remote.wire import RESUME, Broken, Stamp
@@ -56,11 +57,8 @@ class HttpWire:
             ) as answer:
                 stamp, stop = _checked(answer, start, stop)
                 return stamp, _body(answer, stop - start)
-        except requests.exceptions.SSLError:
-            message = (
-                "its certificate is not trusted; set REQUESTS_CA_BUNDLE to that of your network"
-            )
-            raise WsiError("unreachable", message) from None
+        except (requests.exceptions.SSLError, SSLError) as error:
+            raise _insecure(error) from None
         except ProtocolError:
             raise Broken("the connection broke off") from None
         except (requests.exceptions.Timeout, TimeoutError):
@@ -73,6 +71,23 @@ class HttpWire:
         except (requests.exceptions.RequestException, HTTPError, ValueError) as error:
             message = f"the request cannot be made ({type(error).__name__}); is the URL complete?"
             raise WsiError("unreachable", message) from None
+        except OSError:
+            # What happens to a connection has an error of its own.
+            message = "the certificates that REQUESTS_CA_BUNDLE names cannot be read"
+            raise WsiError("unreachable", message) from None
+
+
+def _insecure(error: BaseException) -> Exception:
+    """Return what a failure of TLS is: a certificate stays as it is, a connection may not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            message = (
+                "its certificate is not trusted; set REQUESTS_CA_BUNDLE to that of your network"
+            )
+            return WsiError("unreachable", message)
+        cause = cause.__cause__ or cause.__context__
+    return Broken("the secure connection (TLS) failed")
 
 
 def _checked(answer: requests.Response, start: int, stop: int) -> tuple[Stamp, int]:

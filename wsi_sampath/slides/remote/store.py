@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.extras import install_hint
 from wsi_sampath.slides.remote.address import Address
-from wsi_sampath.slides.remote.wire import Broken, Stamp
+from wsi_sampath.slides.remote.wire import FIRST_TRIES, Broken, Stamp, patiently
 
 # Ranges come without a tag, so that the object is looked at again as often.
 _LOOK_S = 10.0
@@ -79,17 +80,34 @@ def open_store(address: Address) -> StoreWire:
     Raises
     ------
     UsageError
-        Where the package for such stores is not installed.
+        Where the package for such stores is not installed, or cannot be loaded.
+    WsiError
+        ``unreachable`` where the store cannot be entered.
     """
     protocol = address.protocol
+    how = "pip install gcsfs" if protocol == "gs" else install_hint("remote")
     missing = [name for name in ("fsspec", _NEEDED[protocol]) if find_spec(name) is None]
     if missing:
-        how = "pip install gcsfs" if protocol == "gs" else install_hint("remote")
         message = f"{protocol}:// needs {' and '.join(missing)}: {how}"
         raise UsageError(message, subject=address.shown)
-    import fsspec
+    try:
+        files = patiently(partial(_entered, protocol), tries=FIRST_TRIES)
+    except ImportError:
+        message = f"fsspec and {_NEEDED[protocol]} cannot be loaded, or do not fit together: {how}"
+        raise UsageError(message, subject=address.shown) from None
+    return StoreWire(files, address.full.partition("://")[2])
 
-    return StoreWire(fsspec.filesystem(protocol), address.full.partition("://")[2])
+
+def _entered(protocol: str) -> Any:
+    """Return the file system of a store; some look for their login, or at the store, at once."""
+    try:
+        import fsspec
+
+        return fsspec.filesystem(protocol)
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each store has errors of its own
+        raise _explained(error) from None
 
 
 def _explained(error: Exception) -> Exception:

@@ -11,6 +11,8 @@ from wsi_sampath.errors import WsiError
 
 # Half a minute in all: as long as a server takes to start again.
 WAITS_S: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15)
+# A name that is mistyped is said soon; a server that has answered once is waited for.
+FIRST_TRIES = 4
 _LONGEST_WAIT_S = 30.0
 RESUME = "run the command again to resume"
 
