@@ -263,7 +263,7 @@ def test_faults_of_the_data_are_named(run, data, tiny, tmp_path):
     assert "i1.png: bad-input: holds label 3" in told
     code, _, told = run(tmp_path / "none", *tiny)
     assert code == 2
-    assert "classes.yaml" in told
+    assert "no such folder of patches; wsi-prepare makes one" in told
 
 
 def test_help_is_quick():

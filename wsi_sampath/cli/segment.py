@@ -338,9 +338,10 @@ def _tell_beginning(
 
     if folder is not None:
         slides = plural(len(jobs), "slide")
-        say(f"{slides} to {folder}, {Path(model.source).name} at {mpp:g} um/px")
+        say(f"{slides} to {folder}, {model.title} at {mpp:g} um/px")
     if model.source in bundled_models():
-        say(f"note: {model.source} is a demonstration, not for diagnosis (see wsi-models list)")
+        name = model.source
+        say(f"note: {name} is a demonstration, not for diagnosis (wsi-models info {name})")
 
 
 def main() -> None:

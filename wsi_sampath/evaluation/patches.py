@@ -145,7 +145,8 @@ def chosen_patches(opened: PatchSet, split: str) -> tuple[Patch, ...]:
     chosen = opened.split(known[split])
     if not chosen:
         sizes = ", ".join(f"{len(opened.split(name))} {name}" for name in SPLITS)
-        raise UsageError(f"the {split} split is empty ({sizes})", subject=str(opened.root))
+        message = f"the {split} split is empty ({sizes}); --split takes another"
+        raise UsageError(message, subject=str(opened.root))
     return chosen
 
 

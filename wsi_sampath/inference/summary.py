@@ -111,7 +111,7 @@ def opening(run: Run, tally: Tally, *, device: torch.device, precision: str) -> 
     )
     tiles += f", {skipped} without tissue of their own" if skipped else ""
     tiles += f"; resuming: {done} of {plural(n_tiles, 'tile')} are done" if done else ""
-    model = Path(run.model.source).name
+    model = run.model.title
     return Start(
         name,
         n_tiles,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, Self, cast, runtime_checkable
 
 import torch
@@ -172,6 +173,13 @@ class LoadedModel:
     weights_sha256: str
     source: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What it is called to people: its name, and its file where it was loaded from one."""
+        file, name = Path(self.source).name, self.spec.name
+        is_named_by_file = not Path(file).suffix or Path(file).stem == name
+        return file if is_named_by_file else f"{name} ({file})"
 
     @property
     def tile_network(self) -> TileNetwork:

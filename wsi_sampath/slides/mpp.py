@@ -108,9 +108,10 @@ def resolve_mpp(
         raise WsiError(
             "no-mpp",
             f"the file does not state its microns per pixel{f' ({hint})' if hint else ''}; give "
-            "them with --slide-mpp, or for several slides in a table with the columns wsi,mpp: a "
-            "20x scan has about 0.5, a 40x scan about 0.25; to measure them, draw a line over "
-            "something of known length in QuPath or ImageJ, and divide its um by its pixels",
+            "them with --slide-mpp, or for several slides with --mpp-csv, a table with the columns "
+            "wsi,mpp: a 20x scan has about 0.5, a 40x scan about 0.25; to measure them, draw a "
+            "line over something of known length in QuPath or ImageJ, and divide its um by its "
+            "pixels",
         )
     _check_plausible(chosen)
     return chosen, _conflicts(chosen, metadata, stated_by)

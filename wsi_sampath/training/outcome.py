@@ -56,10 +56,22 @@ def closing_lines(trained: Trained, settings: AnySettings) -> Iterator[str]:
     yield _line("kept", _kept(trained, settings))
     if trained.new:
         yield _line("model", model)
-        beside = "result.json, curve.csv, pictures/, tensorboard/"
-        yield _line("beside", f"{beside} (and best.ckpt, last.ckpt, which may be deleted)")
+        yield _line("beside", _beside(trained.model.parent))
     yield _line("try it", _on_a_slide(settings, model))
     yield from _on_patches(trained, settings)
+
+
+def _beside(folder: Path) -> str:
+    """Name what a training left beside the model."""
+    kept, checkpoints = (
+        [name for name in names if (folder / name).exists()]
+        for names in (
+            ("result.json", "curve.csv", "pictures/", "tensorboard/"),
+            ("best.ckpt", "last.ckpt"),
+        )
+    )
+    spare = f" (and {', '.join(checkpoints)}, which may be deleted)" if checkpoints else ""
+    return ", ".join(kept) + spare
 
 
 def _kept(trained: Trained, settings: AnySettings) -> str:

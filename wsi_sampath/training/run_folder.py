@@ -22,6 +22,7 @@ from wsi_sampath.data.patches import PatchSet, write_atomically
 from wsi_sampath.errors import Reason, UsageError, WsiError
 from wsi_sampath.files import replacing
 from wsi_sampath.models.origin import CLAIMS
+from wsi_sampath.shown import shortened
 from wsi_sampath.training.initial_weights import AnyStart
 from wsi_sampath.training.settings import RunSettings, deciding
 
@@ -117,8 +118,8 @@ def begin(folder: RunFolder, identity: Mapping[str, Any]) -> None:
     differing = sorted(_differing(begun, ours))
     if differing:
         raise UsageError(
-            f"holds a training with another {', '.join(differing[:3])}; take another out=, or "
-            "delete the folder",
+            f"holds another training ({'; '.join(differing[:3])}); take another out=, or delete "
+            "the folder",
             subject=str(folder.root),
         )
 
@@ -214,4 +215,10 @@ def _differing(begun: Mapping[str, Any], ours: Mapping[str, Any], under: str = "
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _differing(old, new, f"{under}{name}.")
         elif old != new:
-            yield f"{under}{name}"
+            key = f"{under}{name}".removeprefix("settings.")
+            what, is_digest = key.removesuffix("_sha256"), key.endswith("_sha256")
+            yield f"other {what}" if is_digest else f"{key} was {_short(old)}, now {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    return shortened(json.dumps(value, ensure_ascii=False))
