@@ -23,6 +23,7 @@ from wsi_sampath.outputs.report.nuclei import (
     size_bins,
 )
 from wsi_sampath.outputs.report.overlay import draw_overlay
+from wsi_sampath.outputs.report.region import REGION, region_shown
 from wsi_sampath.outputs.result import Result
 from wsi_sampath.pages import Filters, link, render_template
 
@@ -83,6 +84,7 @@ def render_report(
         "overlay": overlay,
         "picture": picture if backdrop is not None else None,
         "classes": result.areas(),
+        "region_color": "#{:02x}{:02x}{:02x}".format(*REGION),
         "area_chart": _area_chart(result),
         "time_chart": _time_chart(run["seconds"]),
         "extent": _extent(run),
@@ -141,10 +143,17 @@ def plain(value: Any) -> str:
 def _pictures(result: Result, backdrop: Backdrop) -> tuple[str, str]:
     colors = [one.color for one in result.classes]
     labels = sample_labels(result, backdrop)
-    return tuple(  # type: ignore[return-value]
-        _jpeg(draw_overlay(backdrop.rgb, shown, class_colors=colors, um_per_px=backdrop.um_x))
+    overlay, picture = (
+        draw_overlay(
+            backdrop.rgb,
+            shown,
+            class_colors=colors,
+            um_per_px=backdrop.um_x,
+            region=region_shown(result.attributes),
+        )
         for shown in (labels, np.zeros_like(labels))
     )
+    return _jpeg(overlay), _jpeg(picture)
 
 
 def _extent(run: dict[str, Any]) -> list[tuple[str, float, str]]:
