@@ -16,11 +16,11 @@ from PIL import Image
 from wsi_sampath.files import replacing
 from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.outputs.report.nuclei import (
-    FIELD_UM,
     Field,
     draw_field,
     rows_of_classes,
     size_bins,
+    width_um,
 )
 from wsi_sampath.outputs.report.overlay import draw_overlay
 from wsi_sampath.outputs.report.region import REGION, region_shown
@@ -181,7 +181,7 @@ def _nuclei(result: Result, fields: Sequence[Field]) -> dict[str, Any]:
         "classes": rows_of_classes(result),
         "sizes": _bars([f"{name} µm²" for name in names], counts, texts),
         "fields": [_jpeg(draw_field(result, field)) for field in fields],
-        "field_um": FIELD_UM,
+        "field_um": width_um(result, fields),
     }
 
 
