@@ -126,6 +126,12 @@ def test_without_a_region_none_is_shown(make_result):
     assert "region" not in page(make_result(), backdrop=backdrop()).text.lower()
 
 
+def test_the_table_of_nuclei_is_among_the_files(make_result):
+    made = page(make_result(nuclei_table="a b.nuclei.parquet"))
+    assert "a%20b.nuclei.parquet" in [a["href"] for tag, a in made.tags if tag == "a"]
+    assert "a b.nuclei.parquet (table of nuclei)." in made.text
+
+
 def test_bars_are_as_long_as_their_numbers(make_result):
     made = page(make_result(), backdrop=backdrop())
     styles = [a["style"] for tag, a in made.tags if tag == "span" and "width" in a.get("style", "")]
