@@ -12,6 +12,7 @@ from wsi_sampath.errors import WsiError
 from wsi_sampath.inference.segmenter import segment_slide
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.outputs.belonging import picture_run, picture_state
+from wsi_sampath.outputs.report.region import REGION
 
 
 @pytest.fixture
@@ -52,6 +53,27 @@ def test_the_picture_is_made_on_request_also_of_a_complete_result(run, tmp_path)
     assert not run(overlay=True, force=True).reused
     assert target.read_bytes() == drawn
     assert picture_state(target, {"run_id": "0" * 32}) == "other"
+
+
+def test_the_region_is_in_pictures_of_a_run_and_in_those_made_later(run, tmp_path):
+    target = tmp_path / "s.png"
+    run(overlay=True)
+    assert not box_in(target).any()
+    run(overlay=True, force=True, region=(140.0, 100.0, 280.0, 250.0))
+    drawn, found = target.read_bytes(), box_in(target)
+    rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
+    assert (columns[-1] - columns[0]) / (rows[-1] - rows[0]) == pytest.approx(280 / 250, rel=0.05)
+    target.unlink()
+    assert run(overlay=True, region=(140.0, 100.0, 280.0, 250.0)).reused
+    assert target.read_bytes() == drawn
+
+
+def box_in(target):
+    """Return where the box of a region is in a picture, bool (h, w), without the legend."""
+    with Image.open(target) as picture:
+        found = (np.asarray(picture.convert("RGB")) == REGION).all(2)
+    found[-60:] = False
+    return found
 
 
 def test_a_picture_that_is_not_ours_is_never_replaced(run, tmp_path):

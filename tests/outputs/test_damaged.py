@@ -195,6 +195,8 @@ def test_numbers_that_are_none_are_damage(make_result):
         wrong = copy.deepcopy(attributes)
         wrong["mpp"][key] = value
         assert damage_of(wrong).startswith(f"mpp.{key}")
+    for region in ([1.0, 2.0, 3.0], [0.0, 0.0, float("inf"), 1.0], "0 0 1 1"):
+        assert damage_of({**attributes, "region": region}).startswith("region")
     assert "device" not in (damage_of(attributes) or "")
     assert damage_of(attributes, of_run=True) is not None
     assert np.isfinite(attributes["mpp"]["x"])

@@ -25,6 +25,7 @@ from wsi_sampath.models.spec import ModelSpec
 from wsi_sampath.outputs.belonging import PREVIEW
 from wsi_sampath.outputs.report.backdrop import Backdrop
 from wsi_sampath.outputs.report.preview import PlannedArea, draw_preview
+from wsi_sampath.outputs.report.region import shares_of
 from wsi_sampath.outputs.report.sheet import save_sheet
 from wsi_sampath.shown import plural
 from wsi_sampath.slides.mpp import Mpp, differs, format_mpp
@@ -240,16 +241,11 @@ def _paper(slide: Slide) -> Backdrop:
 
 def _area(slide: Slide, plan: RunPlan, facts: Facts) -> PlannedArea:
     width, height = slide.size
-    region = None
-    if facts["region"] is not None:
-        x, y, w, h = facts["region"]
-        corners = np.array([x / width, y / height, (x + w) / width, (y + h) / height])
-        region = corners.clip(0, 1)
     return PlannedArea(
         plan.tissue,
         plan.unknown,
         tile_boxes(plan) / (width, height, width, height),
-        region,
+        shares_of(facts["region"], slide.size),
         facts["tissue"]["mm2"],
         facts["tiles"]["all"],
     )

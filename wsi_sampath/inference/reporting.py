@@ -60,6 +60,7 @@ def overlay_slide(slide: Slide, maps: Path, target: Path) -> None:
         The PNG to write.
     """
     from wsi_sampath.outputs.report.overlay import render_overlay
+    from wsi_sampath.outputs.report.region import region_shown
     from wsi_sampath.outputs.report.report import blank_backdrop, number, sample_labels
     from wsi_sampath.outputs.result import open_maps
 
@@ -80,6 +81,7 @@ def overlay_slide(slide: Slide, maps: Path, target: Path) -> None:
         path=target,
         title=f"{slide.path.name}\n{analysed} mm² analysed by {run['model']['name']}",
         figures=figures,
+        region=region_shown(run),
         run_id=run["run_id"],
     )
 

@@ -132,6 +132,7 @@ class _Attributes(_Part):
     slide_size: Annotated[list[_Size], Field(min_length=2, max_length=2)]
     bounds_offset: Annotated[list[_Finite], Field(min_length=2, max_length=2)]
     mpp: _Mpp
+    region: Annotated[list[_Finite], Field(min_length=4, max_length=4)] | None = None
     tiles: _Tiles
     area_mm2: dict[str, _NotNegative]
     coverage: _Coverage

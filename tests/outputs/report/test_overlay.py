@@ -8,6 +8,7 @@ from PIL import Image
 
 from wsi_sampath.outputs.report import overlay
 from wsi_sampath.outputs.report.overlay import draw_overlay, render_overlay
+from wsi_sampath.outputs.report.region import REGION, shares_of
 from wsi_sampath.outputs.report.sheet import round_length_um
 
 NAMES, COLOURS = ("other", "gland"), ("#e8a23a", (36, 86, 200))
@@ -78,6 +79,36 @@ def test_the_legend_shows_the_pure_colours(tmp_path, scene):
     legend = sheet[400:].reshape(-1, 3)
     for colour in ((0xE8, 0xA2, 0x3A), (36, 86, 200)):
         assert (legend == colour).all(1).sum() > 50
+
+
+def test_the_region_is_a_box_around_what_was_analysed(tmp_path, scene):
+    rgb, labels = scene
+    region = np.array([100 / 600, 50 / 400, 500 / 600, 250 / 400])
+    sheet = render(tmp_path / "r.png", rgb, labels, region=region)
+    plain = render(tmp_path / "p.png", rgb, labels)
+    is_line = (sheet == REGION).all(2)
+    assert is_line[46:50, 98:502].all()
+    assert is_line[250:254, 98:502].all()
+    assert is_line[46:254, [97, 98, 99, 500, 501, 502]].all()
+    np.testing.assert_array_equal(sheet[50:250, 100:500], plain[50:250, 100:500])
+    assert is_line[400:].sum() > 50, "in the legend"
+    assert not (plain == REGION).all(2).any()
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 1, 1), (0.5, 0.5, 0.5, 0.5), (1, 1, 1, 1), (0, 0, 1e-9, 1)]
+)
+def test_a_region_at_the_edge_or_of_no_pixel_is_seen(scene, region):
+    rgb, labels = scene
+    options = {"class_colors": COLOURS, "um_per_px": 2.0, "region": np.array(region, float)}
+    picture = np.asarray(draw_overlay(rgb, labels, **options))
+    assert picture.shape == rgb.shape
+    assert (picture == REGION).all(2).sum() >= 9
+
+
+def test_a_region_is_cut_at_the_edges_of_the_slide():
+    assert shares_of(None, (600, 400)) is None
+    assert shares_of([-30, 100, 60, 900], (600, 400)).tolist() == [0, 0.25, 0.05, 1]
 
 
 def test_a_title_makes_room_above(tmp_path, scene):

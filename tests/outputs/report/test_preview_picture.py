@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from wsi_sampath.outputs.report import preview
 from wsi_sampath.outputs.report.preview import (
-    REGION,
     TILES,
     TISSUE,
     UNKNOWN,
@@ -17,6 +16,7 @@ from wsi_sampath.outputs.report.preview import (
     covered,
     draw_preview,
 )
+from wsi_sampath.outputs.report.region import REGION
 
 WHITE = np.full((400, 600, 3), 255, np.uint8)
 
@@ -55,7 +55,8 @@ def test_everything_is_where_it_is():
     assert is_of(picture, TILES)[200, 310:530].all()
     assert 0.3 < is_of(picture, UNKNOWN)[302:398, 2:98].mean() < 0.7
     assert not is_of(picture, UNKNOWN)[:299].any()
-    assert is_of(picture, REGION)[40, 62:500].all()
+    assert is_of(picture, REGION)[36:40, 62:500].all()
+    assert not is_of(picture, REGION)[40:320, 60:540].any(), "it hides nothing of the region"
 
 
 def test_very_many_tiles_are_drawn_as_what_they_cover(monkeypatch):

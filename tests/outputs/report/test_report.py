@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from wsi_sampath.outputs.report.backdrop import Backdrop
+from wsi_sampath.outputs.report.region import REGION
 from wsi_sampath.outputs.report.report import (
     blank_backdrop,
     number,
@@ -106,6 +107,29 @@ def test_the_pictures_are_whole(make_result):
     assert overlay[inside].mean((0, 1))[0] > overlay[inside].mean((0, 1))[1] + 40
     assert abs(slide[inside].mean() - 210) < 3
     assert abs(overlay[:30, :30].mean() - slide[:30, :30].mean()) < 1
+
+
+def test_the_region_is_shown_in_both_pictures_and_the_legend(make_result):
+    made = page(make_result(region=[880.0, 1040.0, 2200.0, 2600.0]), backdrop=backdrop())
+    assert "Absent region untinted" in made.text
+    for _, data in made.images():
+        picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+        height, width = picture.shape[:2]
+        is_line = (abs(picture - REGION) < 60).all(2)
+        left, right = round(0.2 * width), round(0.7 * width)
+        top, bottom = round(0.2 * height), round(0.7 * height)
+        assert is_line[top:bottom, [left - 2, right + 1]].all()
+        assert is_line[[top - 2, bottom + 1], left:right].all()
+
+
+def test_without_a_region_none_is_shown(make_result):
+    assert "region" not in page(make_result(), backdrop=backdrop()).text.lower()
+
+
+def test_the_table_of_nuclei_is_among_the_files(make_result):
+    made = page(make_result(nuclei_table="a b.nuclei.parquet"))
+    assert "a%20b.nuclei.parquet" in [a["href"] for tag, a in made.tags if tag == "a"]
+    assert "a b.nuclei.parquet (table of nuclei)." in made.text
 
 
 def test_bars_are_as_long_as_their_numbers(make_result):

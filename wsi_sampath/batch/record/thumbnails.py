@@ -12,6 +12,7 @@ from PIL import Image
 from wsi_sampath.files import replacing
 from wsi_sampath.inference.finished import Finished
 from wsi_sampath.outputs.report.overlay import draw_overlay
+from wsi_sampath.outputs.report.region import region_shown
 from wsi_sampath.outputs.report.report import blank_backdrop, sample_labels
 from wsi_sampath.outputs.result import open_result
 
@@ -45,4 +46,10 @@ def _class_map(zarr: Path) -> Image.Image:
     paper = blank_backdrop(result)
     colors = [one.color for one in result.classes]
     labels = sample_labels(result, paper)
-    return draw_overlay(paper.rgb, labels, class_colors=colors, um_per_px=paper.um_x)
+    return draw_overlay(
+        paper.rgb,
+        labels,
+        class_colors=colors,
+        um_per_px=paper.um_x,
+        region=region_shown(result.attributes),
+    )

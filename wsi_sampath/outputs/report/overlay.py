@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw
 
+from wsi_sampath.outputs.report.region import REGION_ENTRY, FloatArray, draw_region
 from wsi_sampath.outputs.report.sheet import (
     PAPER,
     QUIET,
@@ -40,6 +41,7 @@ def render_overlay(
     path: str | Path,
     title: str = "",
     figures: Sequence[str] = (),
+    region: FloatArray | None = None,
     run_id: str = "",
 ) -> Path:
     """Draw the class map over the slide and write it as PNG.
@@ -60,6 +62,8 @@ def render_overlay(
         A line above the picture.
     figures
         What stands beside each class in the legend; none is its area in the picture.
+    region
+        Left, top, right and bottom of the part that was asked for, as shares of the slide.
     run_id
         Of the run that it shows; see `save_sheet`.
 
@@ -74,24 +78,33 @@ def render_overlay(
         If the sizes differ, a label has no class, or a colour cannot be read.
     """
     colours = _checked(rgb, labels, class_names, class_colors, um_per_px)
-    picture = draw_overlay(rgb, labels, class_colors=class_colors, um_per_px=um_per_px)
+    picture = draw_overlay(
+        rgb, labels, class_colors=class_colors, um_per_px=um_per_px, region=region
+    )
     text = Text(picture.width)
     areas = np.bincount(labels.ravel(), minlength=len(colours) + 1)[1:] * um_per_px**2 / 1e6
     figures = figures or [f"{number(area)} mm²" for area in areas]
     entries = [*map(Entry, class_names, figures, colours)]
+    if region is not None:
+        entries.append(REGION_ENTRY)
     sheet = compose(picture, title, entries, text)
     save_sheet(sheet, Path(path), run_id=run_id)
     return Path(path)
 
 
 def draw_overlay(
-    rgb: UInt8Array, labels: UInt8Array, *, class_colors: Sequence[Colour], um_per_px: float
+    rgb: UInt8Array,
+    labels: UInt8Array,
+    *,
+    class_colors: Sequence[Colour],
+    um_per_px: float,
+    region: FloatArray | None = None,
 ) -> Image.Image:
-    """Draw the class map and a scale bar over the slide, without title and legend.
+    """Draw the class map, the region and a scale bar over the slide, without title and legend.
 
     Parameters
     ----------
-    rgb, labels, class_colors, um_per_px
+    rgb, labels, class_colors, um_per_px, region
         As in `render_overlay`; a map of zeros leaves the slide as it is.
 
     Returns
@@ -103,6 +116,8 @@ def draw_overlay(
     zoom = zoom_of(*rgb.shape[:2])
     blended = _blend(enlarged(rgb, zoom), enlarged(labels, zoom), colours)
     picture = Image.fromarray(blended)
+    if region is not None:
+        draw_region(picture, region)
     draw_scale_bar(picture, um_per_px / zoom, Text(picture.width))
     return picture
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from wsi_sampath.outputs.report.region import REGION_ENTRY, draw_region, line_width
 from wsi_sampath.outputs.report.sheet import (
     Entry,
     Text,
@@ -23,7 +24,7 @@ from wsi_sampath.outputs.report.sheet import (
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-TISSUE, TILES, UNKNOWN, REGION = (0, 128, 84), (20, 82, 204), (214, 40, 40), (230, 119, 0)
+TISSUE, TILES, UNKNOWN = (0, 128, 84), (20, 82, 204), (214, 40, 40)
 # Smaller or more boxes are one grey surface: only the border of what they cover is drawn then.
 _SMALLEST_BOX_PX, _MOST_BOXES = 12, 2_500
 _HATCH_PX = 8
@@ -114,16 +115,12 @@ def _with_masks(rgb: UInt8Array, area: PlannedArea) -> UInt8Array:
     height, width = rgb.shape[:2]
     painted = rgb.copy()
     tissue = _sampled(area.tissue, height, width).astype(np.uint8)
-    painted[outline_of(tissue, _thickness(width))] = TISSUE
+    painted[outline_of(tissue, line_width(width))] = TISSUE
     if area.unknown is not None and area.unknown.any():
         rows, columns = np.ogrid[:height, :width]
         stripes = (rows + columns) // _HATCH_PX % 2 == 0
         painted[_sampled(area.unknown, height, width) & stripes] = UNKNOWN
     return painted
-
-
-def _thickness(width: int) -> int:
-    return max(2, round(width / 700))
 
 
 def _sampled(mask: BoolArray, height: int, width: int) -> BoolArray:
@@ -142,12 +139,10 @@ def _draw_boxes(picture: Image.Image, area: PlannedArea) -> None:
     else:
         pixels = np.array(picture)
         union = covered(area.tiles, height, width).astype(np.uint8)
-        pixels[outline_of(union, _thickness(width))] = TILES
+        pixels[outline_of(union, line_width(width))] = TILES
         picture.paste(Image.fromarray(pixels))
     if area.region is not None:
-        left, top, right, bottom = _pixels(area.region[None], height, width)[0].tolist()
-        box = (left, top, max(left, right - 1), max(top, bottom - 1))
-        draw.rectangle(box, outline=REGION, width=2 * _thickness(width))
+        draw_region(picture, area.region)
 
 
 def _are_legible(boxes: npt.NDArray[np.int64]) -> bool:
@@ -163,7 +158,7 @@ def _legend(area: PlannedArea) -> list[Entry]:
         Entry("tiles", f"{len(area.tiles):,} of {area.all_tiles:,}", TILES),
     ]
     if area.region is not None:
-        entries.append(Entry("region", "", REGION))
+        entries.append(REGION_ENTRY)
     if area.unknown is not None and area.unknown.any():
         share = 100 * float(area.unknown.mean())
         entries.append(Entry("cannot be decoded", f"{max(share, 0.01):.2g} %", UNKNOWN))

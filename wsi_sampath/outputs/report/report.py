@@ -16,13 +16,14 @@ from PIL import Image
 from wsi_sampath.files import replacing
 from wsi_sampath.outputs.report.backdrop import LONGEST_SIDE_PX, Backdrop
 from wsi_sampath.outputs.report.nuclei import (
-    FIELD_UM,
     Field,
     draw_field,
     rows_of_classes,
     size_bins,
+    width_um,
 )
 from wsi_sampath.outputs.report.overlay import draw_overlay
+from wsi_sampath.outputs.report.region import REGION, region_shown
 from wsi_sampath.outputs.result import Result
 from wsi_sampath.pages import Filters, link, render_template
 
@@ -83,6 +84,7 @@ def render_report(
         "overlay": overlay,
         "picture": picture if backdrop is not None else None,
         "classes": result.areas(),
+        "region_color": "#{:02x}{:02x}{:02x}".format(*REGION),
         "area_chart": _area_chart(result),
         "time_chart": _time_chart(run["seconds"]),
         "extent": _extent(run),
@@ -141,10 +143,17 @@ def plain(value: Any) -> str:
 def _pictures(result: Result, backdrop: Backdrop) -> tuple[str, str]:
     colors = [one.color for one in result.classes]
     labels = sample_labels(result, backdrop)
-    return tuple(  # type: ignore[return-value]
-        _jpeg(draw_overlay(backdrop.rgb, shown, class_colors=colors, um_per_px=backdrop.um_x))
+    overlay, picture = (
+        draw_overlay(
+            backdrop.rgb,
+            shown,
+            class_colors=colors,
+            um_per_px=backdrop.um_x,
+            region=region_shown(result.attributes),
+        )
         for shown in (labels, np.zeros_like(labels))
     )
+    return _jpeg(overlay), _jpeg(picture)
 
 
 def _extent(run: dict[str, Any]) -> list[tuple[str, float, str]]:
@@ -172,7 +181,7 @@ def _nuclei(result: Result, fields: Sequence[Field]) -> dict[str, Any]:
         "classes": rows_of_classes(result),
         "sizes": _bars([f"{name} µm²" for name in names], counts, texts),
         "fields": [_jpeg(draw_field(result, field)) for field in fields],
-        "field_um": FIELD_UM,
+        "field_um": width_um(result, fields),
     }
 
 
