@@ -144,6 +144,7 @@ def test_a_list_of_slides_is_split_by_patient(run, painted, drawn, tmp_path):
     assert {case for case, _ in folds} == {"patient 0", "patient 1"}
     assert found.image_path(found.patches[0].img_id).suffix == ".jpg"
     assert len(found.patches) == 4 * len([p for p in found.patches if p.img_id.startswith("s0_")])
+    assert told.count("is the same slide as s0.svs; leave one of them out") == 3
 
 
 def test_wrong_usage_is_one_line(run, painted, drawn, tmp_path):
