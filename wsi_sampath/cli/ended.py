@@ -46,6 +46,7 @@ class Ended:
         self._n_slides, self._folder, self._as_json = n_slides, folder, as_json
         self._loudness = loudness
         self._outcomes: list[Outcome] = []
+        self._refused = 0
         self._error: WsiError | None = None
         self._lost: OSError | None = None
 
@@ -60,8 +61,10 @@ class Ended:
         So are those that were refused, after the first: one change of settings refuses them all.
         """
         self._outcomes.append(outcome)
+        is_refused = outcome.refused and self._folder is not None
+        self._refused += is_refused
         if outcome.result is None:
-            if not (outcome.refused and self._refused > 1):
+            if not (is_refused and self._refused > 1):
                 say(outcome.line())
         elif self._loudness != "quiet" and not (self._folder and outcome.result.reused):
             lines = _result_lines(outcome.job, outcome.result, self._loudness)
@@ -110,11 +113,6 @@ class Ended:
     @property
     def _failed(self) -> int:
         return sum(not (outcome.done or outcome.stopped) for outcome in self._outcomes)
-
-    @property
-    def _refused(self) -> int:
-        """Those of a batch that failed since there are results of other settings."""
-        return 0 if self._folder is None else sum(one.refused for one in self._outcomes)
 
     @property
     def _left(self) -> int:
