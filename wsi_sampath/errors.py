@@ -74,6 +74,10 @@ class UsageError(WsiError):
         super().__init__("bad-input", message, subject=subject)
 
 
+class OtherSettingsError(WsiError):
+    """What is there was made, or begun, with other settings: it stays, and nothing was tried."""
+
+
 def _again(kind: type[WsiError], reason: Reason, message: str, subject: str) -> WsiError:
     if issubclass(kind, UsageError):
         return kind(message, subject=subject)

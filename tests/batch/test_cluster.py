@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from batch_stub import (  # noqa: F401 - some are fixtures
@@ -45,9 +46,10 @@ def address():
         yield cluster.scheduler_address
 
 
-def run(cohort, out, scheduler, load=load_stub, **options):
-    jobs, options = plan_jobs([cohort], out), BatchOptions(poll_s=0.2, **options)
-    return run_on_cluster(Batch(jobs, settings(report=False), out, options), scheduler, load=load)
+def run(cohort, out, scheduler, load=load_stub, **values):
+    jobs, options = plan_jobs([cohort], out), BatchOptions(poll_s=0.2)
+    chosen = settings(report=False, **values)
+    return run_on_cluster(Batch(jobs, chosen, out, options), scheduler, load=load)
 
 
 def test_a_worker_killed_in_the_middle_of_a_slide(cohort, serial, tmp_path):
@@ -84,6 +86,18 @@ def test_a_cluster_that_is_there_already(cohort, serial, tmp_path, address):
     assert [outcome.failed_before for outcome in again if not outcome.done] == [True]
     journals = list((tmp_path / ".wsi_sampath" / "journal").iterdir())
     assert len(journals) == 1, "one a worker, not one a slide"
+
+
+def test_paths_are_told_as_they_were_given(two, tmp_path, address, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcomes = run(two.relative_to(tmp_path), Path("out"), address)
+    broken, good = sorted(outcomes, key=lambda outcome: outcome.done)
+    assert broken.line().startswith("error: two/broken.svs: unreadable: ")
+    assert (str(good.job.slide), str(good.job.zarr)) == ("two/good.svs", "out/good.zarr")
+    assert (str(good.result.zarr), str(good.result.geojson)) == (
+        "out/good.zarr",
+        "out/good.geojson",
+    )
 
 
 def test_a_stop_is_told_and_can_be_continued(cohort, serial, tmp_path, address):

@@ -14,7 +14,7 @@ from wsi_sampath.batch.record.outcome import Outcome
 from wsi_sampath.cli import ended as ended_module
 from wsi_sampath.cli.ended import Ended, print_json
 from wsi_sampath.cli.entry import new_app, run
-from wsi_sampath.errors import UsageError, WsiError
+from wsi_sampath.errors import OtherSettingsError, UsageError, WsiError
 from wsi_sampath.inference.finished import Finished
 
 JOB = Job(Path("in/a.svs"), Path("out/a.zarr"))
@@ -40,6 +40,11 @@ def done(*, reused: bool = False) -> Outcome:
 
 def failed(reason: str = "unreadable") -> Outcome:
     return Outcome.failed(JOB, WsiError(reason, "because"))
+
+
+def refused(zarr: str = "out/a.zarr") -> Outcome:
+    message = "the output was begun with other settings (min_area_um2 was 10.0, now 5.0)"
+    return Outcome.failed(JOB, OtherSettingsError("bad-input", message, subject=zarr))
 
 
 def end(outcomes, n_slides: int, *, as_json: bool = False, error: WsiError | None = None) -> Ended:
@@ -87,6 +92,49 @@ def test_slides_that_were_complete_are_but_counted(capsys):
     (line,) = shown.out.splitlines()
     assert line == "a.svs: done in 1.0 s: gland 0.100 mm2; out/a.zarr, a.geojson"
     assert shown.err.startswith("2 done (1 of them before), 0 failed, 0 left;")
+
+
+def test_results_of_other_settings_are_counted_and_one_is_named(capsys):
+    outcomes = [refused("out/a.zarr"), failed(), refused("out/b.zarr"), refused("out/c.zarr")]
+    assert end(outcomes, 4, as_json=True).is_unfinished
+    shown = capsys.readouterr()
+    told = shown.err.splitlines()
+    assert [line.split(": ")[1] for line in told[:2]] == ["out/a.zarr", "in/a.svs"]
+    assert "min_area_um2 was 10.0, now 5.0" in told[0]
+    assert told[2:] == [
+        "3 results were made with other settings and are left as they are; "
+        "give --force, or another --out",
+        "0 done, 4 failed (3 of them with other settings), 0 left; out/report.html, out/slides.csv",
+    ]
+    values = json.loads(shown.out)
+    assert [values[name] for name in ("done", "failed", "refused", "left")] == [0, 4, 3, 0]
+    assert all("min_area_um2" in values["slides"][number]["message"] for number in (0, 2, 3))
+
+
+def test_one_result_of_other_settings_is_named_alone(capsys):
+    assert end([refused(), done()], 2).is_unfinished
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" ", 1)[0] for line in told] == ["error:", "1"]
+    one = Ended(1, None, as_json=True)
+    with one.whatever_happens():
+        one.tell(refused())
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: out/a.zarr: bad-input: ")
+    assert len(shown.err.splitlines()) == 1
+    assert json.loads(shown.out) == {
+        "done": 0,
+        "before": 0,
+        "failed": 1,
+        "left": 0,
+        "slides": [
+            {
+                "status": "failed",
+                "slide": "in/a.svs",
+                "reason": "bad-input",
+                "message": refused().message,
+            }
+        ],
+    }
 
 
 def test_files_elsewhere_are_named_whole_and_damage_is_said(capsys):

@@ -80,15 +80,17 @@ def run_on_cluster(
         ``bad-model`` where a worker can't load the model.
     """
     _check_paths(scheduler, batch.settings)
-    batch = _with_full_paths(batch)
+    full = _with_full_paths(batch)
+    given = dict(zip(full.jobs, batch.jobs, strict=True))
     options, progress = batch.options, batch.progress
-    folder, outcomes = BatchFolder(batch.shared_folder, batch.jobs), list[Outcome]()
+    folder, outcomes = BatchFolder(full.shared_folder, full.jobs), list[Outcome]()
     folder.begin(progress.warn)
     with _connected(scheduler) as client:
         progress.begin_batch(len(batch.jobs))
         try:
-            tasks = _Tasks(client, scheduler, batch, load)
-            for outcome in _outcomes(client, tasks, batch):
+            tasks = _Tasks(client, scheduler, full, load)
+            for ended in _outcomes(client, tasks, full):
+                outcome = _as_given(ended, given[ended.job])
                 outcomes.append(outcome)
                 progress.finish_slide(outcome, elsewhere=True)
                 folder.write_pages_if_due()
@@ -110,8 +112,16 @@ def _with_full_paths(batch: Batch) -> Batch:
     return replace(batch, jobs=jobs, out=batch.shared_folder.absolute())
 
 
-def _with_full_path(job: Job) -> Job:
-    return replace(job, slide=job.slide.absolute(), zarr=job.zarr.absolute())
+def _as_given(outcome: Outcome, job: Job) -> Outcome:
+    """Return an outcome with its paths as the user wrote them; workers know the full ones."""
+    full, made, subject = outcome.job, outcome.result, outcome.subject
+    if subject == str(full.slide):
+        subject = str(job.slide)
+    elif Path(subject).is_relative_to(full.zarr.parent):
+        subject = str(job.zarr.parent / Path(subject).relative_to(full.zarr.parent))
+    if made is not None:
+        made = made.in_folder(job.zarr.parent)
+    return replace(outcome, job=job, result=made, subject=subject)
 
 
 def _interrupted(batch: Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 
 from wsi_sampath.batch.batch import Batch
@@ -117,7 +117,7 @@ class _Team:
         self._progress.begin_batch(len(self._untold))
         try:
             while _alive(workers):
-                self._tell_news(self._started)
+                self._tell_news()
                 if self._options.fail_fast and not all(one.done for one in self.outcomes):
                     break
                 time.sleep(min(0.5, self._options.poll_s))
@@ -125,12 +125,18 @@ class _Team:
             pass
         finally:
             _stop(workers)
-            self._tell_news(0.0)
+            self._tell_news()
+            self._tell(self._folder.journal.latest(), since=0.0)
             self._progress.end_batch()
             self._folder.write_pages()
 
-    def _tell_news(self, since: float) -> None:
-        records = self._folder.journal.latest()
+    def _tell_news(self) -> None:
+        journal = self._folder.journal
+        self._tell(journal.latest(), since=self._started)
+        # What is known of these is older, and stays.
+        self._tell(journal.refusals, since=self._started)
+
+    def _tell(self, records: Mapping[str, Record], *, since: float) -> None:
         news = [records[name] for name in self._untold if name in records]
         for record in sorted(news, key=lambda record: record.time):
             if record.time >= since:

@@ -46,6 +46,7 @@ class Ended:
         self._n_slides, self._folder, self._as_json = n_slides, folder, as_json
         self._loudness = loudness
         self._outcomes: list[Outcome] = []
+        self._refused = 0
         self._error: WsiError | None = None
         self._lost: OSError | None = None
 
@@ -55,10 +56,16 @@ class Ended:
         return self._error is not None or self._done < self._n_slides
 
     def tell(self, outcome: Outcome) -> None:
-        """Tell how one slide ended; those of a batch that were complete are but counted."""
+        """Tell how one slide ended; those of a batch that were complete are but counted.
+
+        So are those that were refused, after the first: one change of settings refuses them all.
+        """
         self._outcomes.append(outcome)
+        is_refused = outcome.refused and self._folder is not None
+        self._refused += is_refused
         if outcome.result is None:
-            say(outcome.line())
+            if not (is_refused and self._refused > 1):
+                say(outcome.line())
         elif self._loudness != "quiet" and not (self._folder and outcome.result.reused):
             lines = _result_lines(outcome.job, outcome.result, self._loudness)
             self._put("\n".join(map(shown, lines)))
@@ -87,6 +94,11 @@ class Ended:
                 raise
             self._error = error
             say(error.line())
+        if self._refused > 1:
+            say(
+                f"{plural(self._refused, 'result')} were made with other settings and are left as "
+                "they are; give --force, or another --out"
+            )
         if self._folder is not None and self._error is None and self._loudness != "quiet":
             say(self._summary(self._folder))
         if self._as_json:
@@ -113,7 +125,8 @@ class Ended:
     def _summary(self, folder: Path) -> str:
         parts = [
             f"{self._done} done" + (f" ({self._before} of them before)" if self._before else ""),
-            f"{self._failed} failed",
+            f"{self._failed} failed"
+            + (f" ({self._refused} of them with other settings)" if self._refused else ""),
             f"{self._left} left" + (" (the same command resumes)" if self._left else ""),
         ]
         return f"{', '.join(parts)}; {', '.join(_pages(folder).values())}"
@@ -128,7 +141,7 @@ class Ended:
             "slides": slides,
         }
         if self._folder is not None:
-            values |= _pages(self._folder)
+            values |= {"refused": self._refused, **_pages(self._folder)}
         if self._error is not None:
             values["error"] = {"reason": self._error.reason, "message": self._error.message}
         return values

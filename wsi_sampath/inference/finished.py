@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,23 @@ class Finished:
         return cls(
             *(files.zarr, files.geojson, attributes, reused, files.report, files.nuclei),
             overlay=files.overlay,
+        )
+
+    def in_folder(self, folder: Path) -> Finished:
+        """Return the same files with their folder by another name; others keep theirs."""
+
+        def named(path: Path | None) -> Path | None:
+            if path is None or path.parent != self.zarr.parent:
+                return path
+            return folder / path.name
+
+        return replace(
+            self,
+            zarr=folder / self.zarr.name,
+            geojson=named(self.geojson),
+            report=named(self.report),
+            nuclei=named(self.nuclei),
+            overlay=named(self.overlay),
         )
 
 

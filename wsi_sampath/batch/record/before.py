@@ -97,7 +97,8 @@ def recorded_outcome(
 def _failed(record: Record, job: Job, *, before: bool) -> Outcome:
     reason = record.reason or "interrupted"
     message = record.message or "its result has gone since; run again"
-    return Outcome(job, None, reason, message, str(job.slide), record.seconds, before)
+    where, refused = str(job.slide), record.refused
+    return Outcome(job, None, reason, message, where, record.seconds, before, refused)
 
 
 def _result(job: Job, settings: SegmentSettings, *, reused: bool) -> Finished | None:

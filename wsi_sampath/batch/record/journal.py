@@ -58,6 +58,8 @@ class Record:
         Of the slide's `Quality`; None where they could not be judged, or were not looked at.
     doubts
         What of its quality is doubtful, in a few words.
+    refused
+        As `Outcome` has it.
     """
 
     slide: str
@@ -91,6 +93,7 @@ class Record:
     area_mm2: dict[str, float] = field(default_factory=dict)
     nuclei: dict[str, int] = field(default_factory=dict)
     has_report: bool = False
+    refused: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -110,6 +113,7 @@ class Record:
             host=socket.gethostname(),
             reason=outcome.reason,
             message=outcome.message,
+            refused=outcome.refused,
             has_report=made is not None and made.report is not None,
             **(_numbers(made.attributes) if made else {"seconds": round(outcome.seconds, 3)}),
         )
@@ -157,6 +161,8 @@ class Journal:
 
     Attributes
     ----------
+    refusals
+        The newest record of every slide that was refused, of those read so far.
     torn
         Files of which something could not be read so far, with the number of such lines.
     """
@@ -168,6 +174,7 @@ class Journal:
         self._read_up_to: dict[Path, int] = {}
         self._latest: dict[str, Record] = {}
         self._is_cut = False
+        self.refusals: dict[str, Record] = {}
         self.torn: dict[Path, int] = {}
 
     def add(self, record: Record) -> None:
@@ -183,12 +190,15 @@ class Journal:
         self._is_cut = False
 
     def latest(self) -> Mapping[str, Record]:
-        """Return the newest record of every slide, by its zarr's path; reads only what is new."""
+        """Return the newest record of every slide, by its zarr's path; reads only what is new.
+
+        A refusal changes nothing of a slide: it is returned where nothing else is known alone.
+        """
         for path in sorted(self._folder.glob("*.jsonl")):
             for record in self._news(path):
-                known = self._latest.get(record.zarr)
-                if known is None or record.time >= known.time:
-                    self._latest[record.zarr] = record
+                _put_newer(self._latest, record)
+                if record.refused:
+                    _put_newer(self.refusals, record)
         return self._latest
 
     def _news(self, path: Path) -> Iterator[Record]:
@@ -209,6 +219,12 @@ class Journal:
                 yield Record.from_json(json.loads(line))
             except (ValueError, RecursionError):
                 self.torn[path] = self.torn.get(path, 0) + 1
+
+
+def _put_newer(records: dict[str, Record], record: Record) -> None:
+    known = records.get(record.zarr)
+    if known is None or (not record.refused, record.time) >= (not known.refused, known.time):
+        records[record.zarr] = record
 
 
 _NEEDED = [

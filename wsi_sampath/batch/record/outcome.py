@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wsi_sampath.batch.job import Job
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import OtherSettingsError, WsiError
 from wsi_sampath.shown import shortened, shown
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Outcome:
         Spent on it here.
     failed_before
         True where it was not tried, since it failed before in the same way.
+    refused
+        True where it was not tried, since what is there was made, or begun, with other settings:
+        that is left as it is, and so is what the batch's folder remembers of it.
     """
 
     job: Job
@@ -39,12 +42,14 @@ class Outcome:
     subject: str = ""
     seconds: float = 0.0
     failed_before: bool = False
+    refused: bool = False
 
     @classmethod
     def failed(cls, job: Job, error: WsiError, seconds: float = 0.0) -> Outcome:
         """Describe a failure."""
         subject = error.subject or str(job.slide)
-        return cls(job, None, error.reason, error.message, subject, seconds)
+        refused = isinstance(error, OtherSettingsError)
+        return cls(job, None, error.reason, error.message, subject, seconds, refused=refused)
 
     @property
     def done(self) -> bool:

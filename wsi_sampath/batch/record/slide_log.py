@@ -52,7 +52,7 @@ class SlideLog:
     def finish(self, outcome: Outcome) -> None:
         """Log how the slide ended."""
         if outcome.result is None:
-            how = "stopped" if outcome.stopped else "failed"
+            how = "stopped" if outcome.stopped else "refused" if outcome.refused else "failed"
             self.write(f"{how}: {outcome.reason}: {outcome.message}")
         elif not outcome.result.reused:
             run = outcome.result.attributes

@@ -14,7 +14,7 @@ from wsi_sampath.batch.record.journal import Record
 from wsi_sampath.files import replacing
 from wsi_sampath.shown import shown
 
-_HIDDEN = {"key", "area_mm2", "nuclei", "time", "has_report"}
+_HIDDEN = {"key", "area_mm2", "nuclei", "time", "has_report", "refused"}
 _PLAIN = [one.name for one in fields(Record) if one.name not in _HIDDEN]
 _HEAD = b"slide,zarr,status,"
 # Spreadsheets take text that begins so for a formula: as OWASP lists them, with their full-width

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsi_sampath.errors import WsiError
+from wsi_sampath.errors import OtherSettingsError, WsiError
 from wsi_sampath.fingerprint import whole_digest
 from wsi_sampath.inference.settings import SegmentSettings
 from wsi_sampath.models.spec import ModelSpec
@@ -170,8 +170,10 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, subject: str) -> 
 
     Raises
     ------
-    WsiError
+    OtherSettingsError
         ``bad-input``, naming what differs.
+    WsiError
+        ``bad-input`` where it is nothing but the slide, of which the output is no result any more.
     """
     if is_same(before, now):
         return
@@ -182,7 +184,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, subject: str) -> 
             "remove the output, or give --force, to have it analysed anew, or choose another --out"
         )
         raise WsiError("bad-input", message, subject=subject)
-    raise WsiError(
+    raise OtherSettingsError(
         "bad-input",
         f"the output was begun with other settings ({', '.join(changed)}); give --force to start "
         "anew, or choose another --out",
