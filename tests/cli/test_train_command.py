@@ -135,6 +135,7 @@ def test_without_validation_the_last_epoch_is_kept(run, config, data, tmp_path):
     assert (code, errors) == (0, "")
     assert again.splitlines()[0].startswith(f"finished before: {model}; nothing is trained again")
     assert again.splitlines()[1] == kept
+    assert any("without patches to validate on" in one for one in load_model(model).warnings)
 
 
 def test_another_scale_than_the_models_is_told(run, config, data, tmp_path):

@@ -42,6 +42,8 @@ def test_a_trained_model_warns_of_nothing(tiny_model, tmp_path):
         (json.dumps({STEPS: ENOUGH_STEPS}), None),
         (json.dumps({"training": {"start": "random"}, "steps": 5}), "in 5 steps only"),
         (json.dumps({"training": {"start": {"model": "0"}}, "steps": 5}), None),
+        (json.dumps({"validated": False}), "without patches to validate on"),
+        (json.dumps({"validated": True}), None),
         ("[" * 20_000, None),
         ("[1]", None),
         (json.dumps({STEPS: -5}), None),

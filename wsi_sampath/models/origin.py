@@ -14,6 +14,7 @@ Spec = TypeVar("Spec", bound=ModelSpec)
 
 UNTRAINED = "untrained"
 STEPS = "steps_since_random"
+VALIDATED = "validated"
 """Keys of the provenance in a checkpoint's header."""
 
 RANDOM_WEIGHTS = (
@@ -62,6 +63,8 @@ def _of_training(provenance: Mapping[str, Any]) -> Iterable[str]:
     steps = steps_since_random(provenance)
     if steps is not None and steps < ENOUGH_STEPS:
         yield f"the model was trained from random weights in {steps} steps only; check its maps"
+    if provenance.get(VALIDATED) is False:
+        yield "the model was trained without patches to validate on; check its maps"
 
 
 def doubts(spec: ModelSpec) -> Iterable[str]:

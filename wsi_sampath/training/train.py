@@ -20,7 +20,7 @@ from wsi_sampath.data.patches import PatchSet, open_patches
 from wsi_sampath.errors import UsageError, WsiError
 from wsi_sampath.models.checkpoints import file_sha256, save_checkpoint
 from wsi_sampath.models.limits import MAX_TEXT
-from wsi_sampath.models.origin import STEPS
+from wsi_sampath.models.origin import STEPS, VALIDATED
 from wsi_sampath.models.patho_sam.network import PathoSam
 from wsi_sampath.models.sam_path.network import SamPath
 from wsi_sampath.models.wsi_sam.network import WsiSam
@@ -191,6 +191,7 @@ def _finish(
         "steps": trainer.global_step,
         task.score.stored: None if score is None else float(score),
         f"{LAST}{task.score.stored}": _last_score(trainer, task.score),
+        VALIDATED: _last_score(trainer, task.score) is not None,
         "training": dict(identity),
     }
     if start.steps is not None:
