@@ -179,7 +179,6 @@ def test_a_run_that_was_taken_over_saves_no_more(narrow, tmp_path):
     assert caught.value.reason == "busy"
     # One strip may have been on its way.
     assert network.strips()[-1] <= f"{int(network.before[-1][:8]) + 1:08d}.strip"
-    assert sum(network.calls) < 36
 
 
 STEPS = [(stage, row, 1) for row in (2, 0, 5) for stage in ("append", "vectorise", "save")]

@@ -258,8 +258,7 @@ def open_patches(root: str | Path) -> PatchSet:
     WsiError
         ``bad-input`` if the classes or the table cannot be used, or files are missing.
     """
-    root = Path(root)
-    if not root.is_dir():
+    if not (root := Path(root)).is_dir():
         raise _bad(root, "there is no such folder of patches; wsi-prepare makes one")
     listed = _read_classes(root / "classes.yaml")
     table = tuple(_read_table(root / "patches.csv"))
