@@ -15,7 +15,10 @@ from wsi_sampath import SegmentSettings, segment_slide
 from wsi_sampath.inference import run as run_module
 from wsi_sampath.inference import semantic
 from wsi_sampath.inference.semantic import open_class_layer
+from wsi_sampath.slides.grid import plan_grid
 from wsi_sampath.slides.readers import open as open_module
+from wsi_sampath.slides.slide import Slide
+from wsi_sampath.slides.stream import TileStream
 from wsi_sampath.synthetic.painted import paint_slide
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
@@ -79,6 +82,11 @@ def test_another_reader(tmp_path, monkeypatch):
     with closing(open_module.open_reader(tmp_path / "a.npy")) as found:
         assert found.name == "numpy"
         assert np.array_equal(found.read(0, 10, 20, 30, 40), pixels[20:60, 10:40])
+    with Slide.open(tmp_path / "a.npy") as slide:
+        sampling = slide.sampling(0.5)
+        grid = plan_grid(sampling, tile=256, overlap=0, stride=1)
+        (first, *_) = TileStream(slide, sampling, grid, batch_size=1)
+    assert np.array_equal(first.images[0], pixels[:256, :256])
 
 
 def test_another_measurement(painted, tmp_path, monkeypatch):
