@@ -64,6 +64,11 @@ class Contest:
     folder: Path
 
 
+def made_in(out: Path) -> Path:
+    """Return the zarr that a driver made at or below the place it was given."""
+    return next(out.glob("*.zarr"), out)
+
+
 def class_map(out: Path) -> tuple[zarr.Array, int] | None:
     """Return the full-resolution class map of a run, and its number for the first class."""
     store = zarr.open(str(out), mode="r")
@@ -145,7 +150,7 @@ def run_peer(
     command = [contest.peers[name], str(DRIVERS / PEERS[name]), str(slide), str(out)]
     row |= measure_middle(command, out, side, contest.limits)
     if row["fate"] == "finished":
-        made = next(out.glob("*.zarr"), out)
+        made = made_in(out)
         if name in PAINTED:
             made = contest.folder / f"{name}_painted.zarr"
             subprocess.run([*command, "--paint", str(made)], check=False)

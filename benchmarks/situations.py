@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tifffile
-from engine import DRIVERS, HERE, PEERS, agreement, class_map, store
+from engine import DRIVERS, HERE, PEERS, agreement, class_map, made_in, store
 from environments import make_environment, versions
 from measure import Limits, hardware, measure
 
@@ -74,11 +74,6 @@ def killed_and_repeated(slide: Path, driver: list[str], folder: Path) -> dict[st
         attributes = read_attributes(out) or {}
         row["resumed_after_strip"] = attributes.get("resumed_after_strip")
     return row
-
-
-def made_in(out: Path) -> Path:
-    """Return the zarr that a driver made at or below the place it was given."""
-    return next(out.glob("*.zarr"), out)
 
 
 def cut_short(slide: Path) -> None:

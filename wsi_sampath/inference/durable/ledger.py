@@ -126,8 +126,10 @@ class Ledger:
         """Make a strip durable, then forget those that it does not need."""
         with replacing(self._file(packed.row), durable=True) as growing, growing.open("wb") as file:
             file.writelines(packed.parts)
+        if packed.needed_from is None:
+            return
         for row in self._rows():
-            if packed.needed_from is not None and row < packed.needed_from:
+            if row < packed.needed_from:
                 self._file(row).unlink()
 
     def candidates(self) -> Iterator[Strip]:
